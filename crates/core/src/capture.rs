@@ -1,0 +1,200 @@
+//! What one ingest reads from each table: decided here, from the state in the manifest and the source at its snapshot.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::manifest::{CaptureState, Manifest, Relation, Source};
+use crate::xid::{MAX_SPAN, XidWindow};
+
+/// How a table is captured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CaptureMode {
+    /// Read the rows whose `xmin` is in the window; find deletes by count and key reconcile.
+    Xid,
+    /// Read the whole table in every run: for views and tables without a key.
+    Full,
+    /// Leave the table alone.
+    None,
+}
+
+impl CaptureMode {
+    /// The word that configuration and manifests use.
+    pub fn name(self) -> &'static str {
+        match self {
+            CaptureMode::Xid => "xid",
+            CaptureMode::Full => "full",
+            CaptureMode::None => "none",
+        }
+    }
+}
+
+/// Why a table is read in full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FullReason {
+    /// The lake has no state of it.
+    First,
+    /// Its columns, key, labels, partitions or settings changed.
+    Schema,
+    /// The state came from another cluster, database or timeline.
+    Source,
+    /// The source went back: it was restored from a backup.
+    Restored,
+    /// The watermark is 2^31 or more transactions behind.
+    Behind,
+    /// It is captured in full by setting, or because it has no key.
+    Mode,
+}
+
+impl FullReason {
+    /// The words that a manifest, `plan` and the run's card show.
+    pub fn text(self) -> &'static str {
+        match self {
+            FullReason::First => "first read",
+            FullReason::Schema => "schema changed",
+            FullReason::Source => "source changed",
+            FullReason::Restored => "source was restored",
+            FullReason::Behind => "watermark too far behind",
+            FullReason::Mode => "captured in full",
+        }
+    }
+}
+
+/// How one ingest reads one table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Read {
+    /// The rows of a window; the state is kept.
+    Window(XidWindow),
+    /// Every row. The state is replaced where `replaces`, else compared with what was read.
+    Full {
+        /// Why.
+        reason: FullReason,
+        /// Whether what is read replaces the state even where rows are equal, because they are stored otherwise.
+        replaces: bool,
+    },
+}
+
+/// Whether the source at this snapshot may follow the newest manifest.
+///
+/// A standby whose WAL position is behind the last run's lags: Unavailable, to be tried again. On a primary the same
+/// means a restore, which [`decide_read`] answers with full reads.
+pub fn check_lag(newest: Option<&Manifest>, now: &Source) -> Result<()> {
+    let Some(before) = newest.and_then(Manifest::source) else { return Ok(()) };
+    if now.in_recovery && before.identity == now.identity && now.lsn < before.lsn {
+        return Err(Error::new(ErrorKind::Unavailable, "the standby is behind the last run")
+            .with_detail(format!("it has replayed {} bytes less than the last ingest saw", before.lsn - now.lsn))
+            .with_hint("run again when it has caught up, or point the source at the primary"));
+    }
+    Ok(())
+}
+
+/// How to read a table whose schema and settings have this fingerprint now, and whose state is `before`.
+pub fn decide_read(
+    mode: CaptureMode,
+    has_key: bool,
+    fingerprint: &str,
+    before: Option<&Relation>,
+    newest: Option<&Manifest>,
+    now: &Source,
+) -> Read {
+    let full = |reason, replaces| Read::Full { reason, replaces };
+    let Some((relation, state)) = before.and_then(|r| Some((r, r.capture.as_ref()?))) else {
+        return full(FullReason::First, true);
+    };
+    if relation.fingerprint != fingerprint {
+        return full(FullReason::Schema, true);
+    }
+    if mode == CaptureMode::Full || !has_key {
+        return full(FullReason::Mode, !has_key);
+    }
+    match window(state, newest.and_then(Manifest::source), now) {
+        Ok(window) => Read::Window(window),
+        Err(reason) => full(reason, false),
+    }
+}
+
+fn window(state: &CaptureState, before: Option<&Source>, now: &Source) -> Result<XidWindow, FullReason> {
+    if state.identity != now.identity {
+        return Err(FullReason::Source);
+    }
+    let went_back = now.xmax < state.xmax || before.is_some_and(|b| b.identity == now.identity && now.lsn < b.lsn);
+    if went_back {
+        return Err(FullReason::Restored);
+    }
+    if now.xmax - state.watermark.min(now.xmax) >= MAX_SPAN {
+        return Err(FullReason::Behind);
+    }
+    XidWindow::new(state.watermark, now.xmax).ok_or(FullReason::Restored)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::TableSchema;
+    use crate::time::Micros;
+
+    fn source(xmin: u64, xmax: u64, lsn: u64) -> Source {
+        Source {
+            identity: "1/1/db".into(),
+            in_recovery: false,
+            server_version: 150000,
+            database: "db".into(),
+            schema: "public".into(),
+            xmin,
+            xmax,
+            lsn,
+        }
+    }
+
+    fn state(watermark: u64, xmax: u64) -> Relation {
+        Relation {
+            schema: TableSchema { columns: vec![], key: vec!["id".into()], oid: None, partitions: vec![] },
+            fingerprint: "f".into(),
+            rows: 1,
+            last_change: 1,
+            base: 1,
+            capture: Some(CaptureState {
+                mode: "xid".into(),
+                identity: "1/1/db".into(),
+                watermark,
+                xmax,
+                read_at: Micros(0),
+            }),
+            model: None,
+            run: None,
+        }
+    }
+
+    fn decide(before: &Relation, now: &Source) -> Read {
+        decide_read(CaptureMode::Xid, true, "f", Some(before), None, now)
+    }
+
+    #[test]
+    fn the_window_starts_at_the_watermark_not_at_the_last_xmax() {
+        let read = decide(&state(100, 120), &source(130, 140, 0));
+        assert_eq!(read, Read::Window(XidWindow::new(100, 140).unwrap()));
+    }
+
+    #[test]
+    fn whatever_breaks_the_line_of_xids_means_a_full_read() {
+        let reason = |read| match read {
+            Read::Full { reason, .. } => reason,
+            Read::Window(_) => panic!("a window"),
+        };
+        let before = state(100, 120);
+        let mut other = source(130, 140, 0);
+        other.identity = "2/1/db".into();
+        assert_eq!(reason(decide(&before, &other)), FullReason::Source);
+        assert_eq!(reason(decide(&before, &source(100, 119, 0))), FullReason::Restored);
+        assert_eq!(reason(decide(&before, &source(1 << 32, 100 + MAX_SPAN, 0))), FullReason::Behind);
+        assert_eq!(
+            reason(decide_read(CaptureMode::Xid, true, "g", Some(&before), None, &source(130, 140, 0))),
+            FullReason::Schema
+        );
+        assert_eq!(
+            reason(decide_read(CaptureMode::Xid, true, "f", None, None, &source(130, 140, 0))),
+            FullReason::First
+        );
+        assert_eq!(
+            decide_read(CaptureMode::Xid, false, "f", Some(&before), None, &source(130, 140, 0)),
+            Read::Full { reason: FullReason::Mode, replaces: true }
+        );
+    }
+}

@@ -1,0 +1,125 @@
+//! Object keys: where things are in a lake or a star, and the one function that makes any table name safe in a key.
+//!
+//! | what | key |
+//! | --- | --- |
+//! | data file | `<name>/<yyyy>/<mm>/<dd>/<hhmmssffffff>.parquet`, further parts `<hhmmssffffff>-0002.parquet` |
+//! | tombstones, retractions | `_deleted/<name>/<yyyy>/…` |
+//! | quarantine | `_quarantine/<name>/<yyyy>/…` |
+//! | claim | `_claims/<yyyymmddhhmmssffffff>` |
+//! | manifest | `_manifests/<u64::MAX - seq, 20 digits>.json`, so that the newest is first in a listing |
+//!
+//! The time in a key orders and names files for people. No state is read from keys.
+
+use crate::time::Micros;
+
+/// Where manifests are.
+pub const MANIFESTS: &str = "_manifests";
+/// Where claims are.
+pub const CLAIMS: &str = "_claims";
+/// Where tombstones and retractions are.
+pub const DELETED: &str = "_deleted";
+/// Where refused rows are.
+pub const QUARANTINE: &str = "_quarantine";
+
+/// A table's or model's name as one segment of a key: letters, digits and `_` stay, every other byte becomes `%XX`, and
+/// a name that starts with `_` gets it encoded too, so that no table can pose as a folder of ours.
+pub fn segment(name: &str) -> String {
+    let mut text = String::with_capacity(name.len());
+    for (position, byte) in name.bytes().enumerate() {
+        let plain = byte.is_ascii_alphanumeric() || (byte == b'_' && position > 0);
+        if plain {
+            text.push(char::from(byte));
+        } else {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    text
+}
+
+/// The key of a part (1, 2, …) of the data that a run with this window end wrote for a table or model.
+pub fn data(name: &str, at: Micros, part: u32) -> String {
+    let stem = format!("{}/{}", segment(name), at.to_datetime().format("%Y/%m/%d/%H%M%S%6f"));
+    if part <= 1 { format!("{stem}.parquet") } else { format!("{stem}-{part:04}.parquet") }
+}
+
+/// The key of a part of the tombstones or retractions that a run wrote.
+pub fn deleted(name: &str, at: Micros, part: u32) -> String {
+    format!("{DELETED}/{}", data(name, at, part))
+}
+
+/// The key by whose creation a run claims its window end.
+pub fn claim(at: Micros) -> String {
+    format!("{CLAIMS}/{}", at.to_datetime().format("%Y%m%d%H%M%S%6f"))
+}
+
+/// The key of a manifest.
+pub fn manifest(seq: u64) -> String {
+    format!("{MANIFESTS}/{:020}.json", u64::MAX - seq)
+}
+
+/// The seq of a manifest's key; none for any other key.
+pub fn manifest_seq(key: &str) -> Option<u64> {
+    let digits = key.rsplit('/').next()?.strip_suffix(".json")?;
+    (digits.len() == 20).then(|| digits.parse::<u64>().ok()).flatten().map(|rest| u64::MAX - rest)
+}
+
+/// Whether a key is one that a data file of this table or model can have.
+pub fn is_data_key(name: &str, key: &str) -> bool {
+    let Some(rest) = key.strip_prefix(&format!("{}/", segment(name))) else { return false };
+    let parts: Vec<&str> = rest.split('/').collect();
+    let digits = |text: &str, length: usize| text.len() == length && text.bytes().all(|b| b.is_ascii_digit());
+    match parts.as_slice() {
+        [year, month, day, file] => {
+            let Some(stem) = file.strip_suffix(".parquet") else { return false };
+            let (time, part) = stem.split_once('-').map_or((stem, None), |(time, part)| (time, Some(part)));
+            digits(year, 4)
+                && digits(month, 2)
+                && digits(day, 2)
+                && digits(time, 12)
+                && part.is_none_or(|part| part.len() >= 4 && digits(part, part.len()))
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AT: Micros = Micros(1_732_102_500_000_000);
+
+    #[test]
+    fn keys_have_the_form_of_the_contract() {
+        assert_eq!(data("address", AT, 1), "address/2024/11/20/113500000000.parquet");
+        assert_eq!(data("address", AT, 2), "address/2024/11/20/113500000000-0002.parquet");
+        assert_eq!(deleted("address", AT, 1), "_deleted/address/2024/11/20/113500000000.parquet");
+        assert_eq!(claim(AT), "_claims/20241120113500000000");
+        for part in [1, 2, 12_345] {
+            assert!(is_data_key("address", &data("address", AT, part)));
+        }
+    }
+
+    #[test]
+    fn newer_manifests_list_first_and_give_their_seq_back() {
+        assert!(manifest(2) < manifest(1));
+        assert_eq!(manifest_seq(&manifest(7)), Some(7));
+        assert_eq!(manifest_seq("_manifests/1.json"), None);
+    }
+
+    #[test]
+    fn no_name_leaves_its_folder() {
+        assert_eq!(segment("../../etc"), "%2E%2E%2F%2E%2E%2Fetc");
+        assert_eq!(segment("_manifests"), "%5Fmanifests");
+        assert_eq!(segment("x#1"), "x%231");
+        assert_eq!(segment("sales_order"), "sales_order");
+    }
+
+    #[test]
+    fn foreign_keys_are_no_data_keys() {
+        for key in
+            ["address/../x.parquet", "staff/2024/11/20/113500000000.parquet", "address/2024/11/20/1135.parquet", ""]
+        {
+            assert!(!is_data_key("address", key), "{key}");
+        }
+    }
+}

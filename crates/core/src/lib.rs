@@ -1,0 +1,24 @@
+//! Words and decisions of starlift: no I/O, no async, no clock, no environment.
+//!
+//! Everything here is plain data and pure functions, so that every decision of a stage can be tested without a
+//! database or a store.
+
+pub mod capture;
+pub mod coverage;
+pub mod digest;
+pub mod error;
+pub mod event;
+pub mod key;
+pub mod load_plan;
+pub mod manifest;
+pub mod model;
+pub mod schema;
+pub mod state;
+pub mod time;
+pub mod types;
+pub mod xid;
+
+pub use error::{Error, ErrorKind, Result};
+pub use schema::{Column, TableSchema};
+pub use time::Micros;
+pub use types::ColumnType;

@@ -1,0 +1,136 @@
+//! The graph of models: order, cycles, and which tables belong together.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Model;
+use crate::error::{Error, Result};
+
+/// The models of a project in dependency order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ModelGraph {
+    models: Vec<Model>,
+}
+
+impl ModelGraph {
+    /// Orders models so that each comes after the models that it reads; ties by name.
+    ///
+    /// Errors: Config where models read one another in a circle.
+    pub fn new(models: Vec<Model>) -> Result<ModelGraph> {
+        let mut rest: BTreeMap<String, Model> = models.into_iter().map(|m| (m.name.clone(), m)).collect();
+        let mut ordered: Vec<Model> = Vec::with_capacity(rest.len());
+        while !rest.is_empty() {
+            let ready =
+                rest.values().find(|m| !m.inputs.iter().any(|input| rest.contains_key(input))).map(|m| m.name.clone());
+            let Some(name) = ready else {
+                let circle: Vec<String> = rest.keys().map(|name| format!("`{name}`")).collect();
+                return Err(Error::config("models read one another in a circle")
+                    .with_detail(format!("{} cannot be put in an order", circle.join(", ")))
+                    .with_hint(
+                        "let one of them select from source tables instead; `starlift models` shows the graph",
+                    ));
+            };
+            ordered.extend(rest.remove(&name));
+        }
+        Ok(ModelGraph { models: ordered })
+    }
+
+    /// The models in dependency order.
+    pub fn models(&self) -> &[Model] {
+        &self.models
+    }
+
+    /// The model of a name.
+    pub fn get(&self, name: &str) -> Option<&Model> {
+        self.models.iter().find(|m| m.name == name)
+    }
+
+    /// The inputs of all models that are no models themselves: source tables and seeds, sorted.
+    pub fn outer_inputs(&self) -> BTreeSet<String> {
+        self.models.iter().flat_map(|m| m.inputs.iter()).filter(|input| self.get(input).is_none()).cloned().collect()
+    }
+
+    /// The outer inputs that a model reads, itself or through other models.
+    pub fn outer_inputs_of(&self, name: &str) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        let mut open: Vec<&str> = vec![name];
+        let mut seen = BTreeSet::new();
+        while let Some(name) = open.pop() {
+            match self.get(name) {
+                Some(model) if seen.insert(name) => open.extend(model.inputs.iter().map(String::as_str)),
+                Some(_) => {}
+                None => {
+                    found.insert(name.to_string());
+                }
+            }
+        }
+        found
+    }
+
+    /// Whether every input is known. `known` are the source's tables and the project's seeds.
+    ///
+    /// Errors: Config that names the model and the table, with the nearest name as a hint.
+    pub fn check_inputs(&self, known: &BTreeSet<String>) -> Result<()> {
+        for model in &self.models {
+            for input in &model.inputs {
+                if self.get(input).is_none() && !known.contains(input) {
+                    let nearest = nearest(
+                        input,
+                        known.iter().map(String::as_str).chain(self.models.iter().map(|m| m.name.as_str())),
+                    );
+                    return Err(Error::config(format!("model `{}` reads `{input}`, which does not exist", model.name))
+                        .with_detail("no source table, seed or model has this name")
+                        .with_hint(nearest.map_or_else(
+                            || "`starlift models` shows what each model reads".to_string(),
+                            |name| format!("did you mean `{name}`?"),
+                        ))
+                        .with_context("model", model.name.clone()));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The tables that one ingest has to read together: the listed ones, every table that a model joins with one of them, and
+/// every table that a foreign key leads to from one of them.
+pub fn widen(
+    listed: &BTreeSet<String>,
+    graph: &ModelGraph,
+    foreign_keys: &BTreeMap<String, BTreeSet<String>>,
+) -> BTreeSet<String> {
+    let joined: Vec<BTreeSet<String>> = graph.models().iter().map(|m| graph.outer_inputs_of(&m.name)).collect();
+    let mut wide = listed.clone();
+    loop {
+        let before = wide.len();
+        let together: Vec<&BTreeSet<String>> = joined.iter().filter(|tables| !tables.is_disjoint(&wide)).collect();
+        for tables in together {
+            wide.extend(tables.iter().cloned());
+        }
+        let targets: Vec<String> = wide.iter().filter_map(|t| foreign_keys.get(t)).flatten().cloned().collect();
+        wide.extend(targets);
+        if wide.len() == before {
+            return wide;
+        }
+    }
+}
+
+/// The name that a mistyped one probably meant, by edit distance.
+pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known.map(|k| (distance(name, k), k)).filter(|(d, k)| *d <= 2.max(k.len() / 3)).min().map(|(_, k)| k)
+}
+
+/// Levenshtein's edit distance (V. I. Levenshtein, 1966), one row at a time.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, cb) in b.iter().enumerate() {
+            let change = diagonal + usize::from(ca != *cb);
+            diagonal = row[j + 1];
+            row[j + 1] = change.min(row[j] + 1).min(row[j + 1] + 1);
+        }
+    }
+    row[b.len()]
+}

@@ -1,0 +1,157 @@
+//! The header of a model: comment lines `-- key: value` before the SQL.
+
+use std::collections::BTreeMap;
+
+use crate::error::{Error, Result};
+
+/// How a model is loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ModelKind {
+    /// One row per key, the newest version.
+    Dimension,
+    /// Every version of a key is kept; the newest is the current one.
+    Fact,
+    /// Made from the `[calendar]` setting, one row a day.
+    Calendar,
+}
+
+impl ModelKind {
+    /// The word that headers and manifests use.
+    pub fn name(self) -> &'static str {
+        match self {
+            ModelKind::Dimension => "dimension",
+            ModelKind::Fact => "fact",
+            ModelKind::Calendar => "calendar",
+        }
+    }
+
+    /// The kind of a word.
+    pub fn from_name(name: &str) -> Option<ModelKind> {
+        [ModelKind::Dimension, ModelKind::Fact, ModelKind::Calendar].into_iter().find(|k| k.name() == name)
+    }
+}
+
+/// One entry of `tests:`, such as `relationships(counterparty_id -> dim_counterparty)`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelTest {
+    /// `not_null`, `unique`, `accepted_values` or `relationships`.
+    pub name: String,
+    /// What is in its parentheses.
+    pub arguments: String,
+}
+
+/// What the header of a model says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Header {
+    /// How it is loaded.
+    pub kind: ModelKind,
+    /// The columns that identify a row.
+    pub key: Vec<String>,
+    /// What must hold of its rows.
+    pub tests: Vec<ModelTest>,
+    /// What one row stands for, for people.
+    pub description: Option<String>,
+}
+
+impl Header {
+    /// Columns that refer to the key of another model, from the `relationships` tests: column to model.
+    pub fn references(&self) -> BTreeMap<String, String> {
+        let pair = |test: &ModelTest| {
+            let (column, model) = test.arguments.split_once("->")?;
+            Some((column.trim().to_string(), model.trim().to_string()))
+        };
+        self.tests.iter().filter(|t| t.name == "relationships").filter_map(pair).collect()
+    }
+}
+
+const KEYS: &str = "`kind`, `key`, `tests` and `description`";
+const TESTS: [&str; 4] = ["not_null", "unique", "accepted_values", "relationships"];
+
+/// Splits a model file into its header and its SQL.
+pub(super) fn parse(model: &str, text: &str) -> Result<(Header, String)> {
+    let mut fields: BTreeMap<&str, String> = BTreeMap::new();
+    let mut sql_start = 0;
+    for line in text.split_inclusive('\n') {
+        let trimmed = line.trim();
+        if !trimmed.is_empty() && !trimmed.starts_with("--") {
+            break;
+        }
+        sql_start += line.len();
+        let Some((name, value)) = trimmed.trim_start_matches('-').trim().split_once(':') else { continue };
+        let name = name.trim();
+        // A comment such as `-- Note: …` is prose; a header key is one lower-case word.
+        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') {
+            continue;
+        }
+        if !["kind", "key", "tests", "description"].contains(&name) {
+            return Err(bad(model, format!("unknown key `{name}`"), format!("a header has {KEYS}")));
+        }
+        if fields.insert(name, value.trim().to_string()).is_some() {
+            return Err(bad(model, format!("`{name}` is given twice"), format!("keep one line `-- {name}: …`")));
+        }
+    }
+    let sql = text[sql_start..].trim().trim_end_matches(';').trim_end().to_string();
+    let kind = match fields.get("kind").map(String::as_str) {
+        Some(word) => ModelKind::from_name(word).ok_or_else(|| {
+            bad(model, format!("unknown kind `{word}`"), "a kind is `dimension`, `fact` or `calendar`".into())
+        })?,
+        None => {
+            return Err(bad(
+                model,
+                "it has no kind".into(),
+                "start the file with `-- kind: dimension` or `-- kind: fact`".into(),
+            ));
+        }
+    };
+    let key: Vec<String> = fields
+        .get("key")
+        .map(|value| value.split(',').map(|c| c.trim().to_string()).filter(|c| !c.is_empty()).collect())
+        .unwrap_or_default();
+    if key.is_empty() {
+        return Err(bad(
+            model,
+            "it has no key".into(),
+            "name the columns that identify a row: `-- key: sales_order_id`".into(),
+        ));
+    }
+    let tests = tests(model, fields.get("tests").map_or("", String::as_str))?;
+    Ok((Header { kind, key, tests, description: fields.get("description").cloned() }, sql))
+}
+
+/// A calendar is made from settings alone.
+pub(super) fn no_sql(model: &str, sql: &str) -> Result<()> {
+    if sql.is_empty() {
+        return Ok(());
+    }
+    Err(bad(model, "a calendar has no SQL".into(), "remove the query, or use `-- kind: dimension`".into()))
+}
+
+fn tests(model: &str, text: &str) -> Result<Vec<ModelTest>> {
+    let mut tests = Vec::new();
+    let mut rest = text.trim();
+    while !rest.is_empty() {
+        let form = || {
+            let example = "write tests as `not_null(price), relationships(staff_id -> dim_staff)`";
+            bad(model, "its tests cannot be read".into(), example.into())
+        };
+        let (name, tail) = rest.split_once('(').ok_or_else(form)?;
+        let (arguments, tail) = tail.split_once(')').ok_or_else(form)?;
+        let name = name.trim();
+        if !TESTS.contains(&name) {
+            return Err(bad(model, format!("unknown test `{name}`"), format!("a test is one of {}", TESTS.join(", "))));
+        }
+        if name == "relationships" && !arguments.contains("->") {
+            return Err(form());
+        }
+        tests.push(ModelTest { name: name.to_string(), arguments: arguments.trim().to_string() });
+        rest = tail.trim_start().trim_start_matches(',').trim_start();
+    }
+    Ok(tests)
+}
+
+fn bad(model: &str, detail: String, hint: String) -> Error {
+    Error::config(format!("the header of model `{model}` cannot be used"))
+        .with_detail(detail)
+        .with_hint(hint)
+        .with_context("model", model)
+}

@@ -1,0 +1,52 @@
+//! State as of a manifest: which files hold a table or model, found from manifests alone.
+
+use std::collections::BTreeMap;
+
+use crate::error::{Error, Result};
+use crate::manifest::{FileMode, LiveFile, Manifest};
+
+/// The files of one table or model as of a manifest: the files of its base (if any), then everything newer, in the order
+/// of their seq. The state is, per key, the newest entry, row or tombstone.
+pub type LiveFiles = Vec<LiveFile>;
+
+/// The live files of every table or model as of the last manifest of a chain.
+///
+/// `chain` runs from the newest checkpoint (or from seq 1) to the wanted manifest, oldest first and without a gap.
+pub fn live_files(chain: &[Manifest]) -> Result<BTreeMap<String, LiveFiles>> {
+    let Some(first) = chain.first() else { return Ok(BTreeMap::new()) };
+    let mut live = match &first.live {
+        Some(live) => live.clone(),
+        None if first.seq == 1 => added(BTreeMap::new(), first),
+        None => return Err(Error::internal("a chain of manifests does not start at a checkpoint")),
+    };
+    for pair in chain.windows(2) {
+        if pair[1].seq != pair[0].seq + 1 {
+            return Err(Error::internal("a chain of manifests has a gap"));
+        }
+        live = added(live, &pair[1]);
+    }
+    Ok(live)
+}
+
+/// The live files after one more manifest: its files are added, and a base drops what was before it.
+pub fn added(mut live: BTreeMap<String, LiveFiles>, manifest: &Manifest) -> BTreeMap<String, LiveFiles> {
+    live.retain(|name, _| manifest.relations.contains_key(name));
+    for (name, relation) in &manifest.relations {
+        let files = live.entry(name.clone()).or_default();
+        if relation.base == manifest.seq {
+            files.clear();
+        }
+        files.extend(manifest.files_of(name));
+    }
+    live
+}
+
+/// Bytes of all live files that a reader of the state opens.
+pub fn bytes(files: &[LiveFile]) -> u64 {
+    files.iter().map(|f| f.file.bytes).sum()
+}
+
+/// Whether a file lists keys that are gone.
+pub fn is_deleted(file: &LiveFile) -> bool {
+    file.file.mode == FileMode::Deleted
+}

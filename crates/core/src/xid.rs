@@ -1,0 +1,102 @@
+//! Transaction ids: 64 bits in a snapshot, 32 bits on a row.
+//!
+//! PostgreSQL manual, "Transactions and Identifiers" (73.1) and "Preventing Transaction ID Wraparound Failures"
+//! (25.1.5): a row's `xmin` is the low half of the 64-bit id of the transaction that wrote it.
+
+/// The window test is exact only while the window spans fewer ids than this (half of the 32-bit circle).
+pub const MAX_SPAN: u64 = 1 << 31;
+const CIRCLE: u64 = 1 << 32;
+
+/// The `xmin` and `xmax` of `pg_current_snapshot()`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The oldest transaction that was still running: everything older is visible or gone for good.
+    pub xmin: u64,
+    /// The first id that was not yet assigned.
+    pub xmax: u64,
+}
+
+impl Snapshot {
+    /// Reads `xmin:xmax:xip_list`.
+    pub fn parse(text: &str) -> Option<Snapshot> {
+        let mut parts = text.split(':');
+        let xmin = parts.next()?.parse().ok()?;
+        let xmax = parts.next()?.parse().ok()?;
+        parts.next()?;
+        (xmin <= xmax && parts.next().is_none()).then_some(Snapshot { xmin, xmax })
+    }
+}
+
+/// The transaction ids `[low, high)` whose rows one ingest reads from one table.
+///
+/// Any row version that the previous snapshot could not see was written by a transaction at or after that snapshot's
+/// `xmin` (sub-transactions get later ids than their parents), and any that the present one sees by one before its
+/// `xmax`. So the window misses none; rows whose frozen `xmin` aliases into it are read again without need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct XidWindow {
+    low: u64,
+    span: u64,
+}
+
+impl XidWindow {
+    /// The window from a watermark up to a snapshot's `xmax`; none where it spans half the circle or more, or where the
+    /// watermark is ahead of the snapshot.
+    pub fn new(watermark: u64, xmax: u64) -> Option<XidWindow> {
+        let span = xmax.checked_sub(watermark)?;
+        (span < MAX_SPAN).then_some(XidWindow { low: watermark, span })
+    }
+
+    /// The window's lower bound as rows show it, and the number of ids in it: a row belongs to the window where
+    /// `(xmin - low + 2^32) mod 2^32 < span`.
+    pub fn bounds(self) -> (u64, u64) {
+        (self.low % CIRCLE, self.span)
+    }
+
+    /// Whether a row with this `xmin` belongs to the window.
+    pub fn contains(self, xmin: u32) -> bool {
+        (u64::from(xmin) + CIRCLE - self.low % CIRCLE) % CIRCLE < self.span
+    }
+
+    /// The same test in SQL, over a row's `xmin`.
+    pub fn to_sql(self) -> String {
+        let (low, span) = self.bounds();
+        format!("((xmin::text::bigint - {low} + {CIRCLE}) % {CIRCLE}) < {span}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn no_id_between_watermark_and_xmax_is_missed(watermark in 0u64..1 << 40, span in 1u64..MAX_SPAN, part in 0.0f64..1.0) {
+            let window = XidWindow::new(watermark, watermark + span).unwrap();
+            let xid = watermark + (span as f64 * part) as u64;
+            prop_assume!(xid < watermark + span);
+            prop_assert!(window.contains((xid % CIRCLE) as u32));
+        }
+
+        #[test]
+        fn a_recent_id_outside_the_window_is_left_out(watermark in MAX_SPAN..1 << 40, span in 0u64..MAX_SPAN, back in 1u64..MAX_SPAN) {
+            let window = XidWindow::new(watermark, watermark + span).unwrap();
+            prop_assert!(!window.contains(((watermark - back) % CIRCLE) as u32));
+        }
+    }
+
+    #[test]
+    fn a_window_of_half_the_circle_is_refused() {
+        assert_eq!(XidWindow::new(5, 5 + MAX_SPAN), None);
+        assert_eq!(XidWindow::new(6, 5), None);
+    }
+
+    #[test]
+    fn snapshots_are_read_as_postgresql_writes_them() {
+        assert_eq!(Snapshot::parse("740:744:741,742"), Some(Snapshot { xmin: 740, xmax: 744 }));
+        assert_eq!(Snapshot::parse("740:740:"), Some(Snapshot { xmin: 740, xmax: 740 }));
+        for bad in ["", "740", "744:740:", "a:b:", "1:2:3:4"] {
+            assert_eq!(Snapshot::parse(bad), None, "{bad}");
+        }
+    }
+}
