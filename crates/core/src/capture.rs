@@ -140,6 +140,7 @@ mod tests {
             xmin,
             xmax,
             lsn,
+            tables: vec![],
         }
     }
 

@@ -14,6 +14,7 @@ pub mod manifest;
 pub mod model;
 pub mod schema;
 pub mod state;
+pub mod succession;
 pub mod time;
 pub mod types;
 pub mod xid;

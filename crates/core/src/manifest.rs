@@ -106,6 +106,9 @@ pub struct Source {
     /// The WAL position that was read after the snapshot, in bytes.
     #[serde(with = "decimal_text")]
     pub lsn: u64,
+    /// Every table of the schema that the pipeline captures, also those that this run did not read, sorted.
+    #[serde(default)]
+    pub tables: Vec<String>,
 }
 
 /// One table or model as of a manifest.

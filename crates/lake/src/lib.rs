@@ -1,0 +1,39 @@
+//! Adapter to object stores: the lake and the star, each a [`Store`] of immutable files that manifests name.
+//!
+//! In reading order:
+//! * [`store`]: create-only objects in a folder, a bucket or memory;
+//! * [`claim`]: the time in a run's keys belongs to that run alone;
+//! * [`writer`] and [`reader`]: Parquet files, with size and SHA-256 in the manifest and checked before parsing;
+//! * [`commit`] and [`manifests`]: one create-only put commits a run; chains of manifests are checked link by link;
+//! * [`state`]: a table or model as of a manifest, newest entry per key;
+//! * [`digest`], [`difference`] and [`multiset`]: which rows are new, differ or are gone.
+//!
+//! The crate reads no environment, no clock and no random source, never overwrites an object, and deletes none but
+//! the probe of [`Store::probe_writable`].
+
+pub mod claim;
+pub mod commit;
+pub mod difference;
+pub mod digest;
+pub mod manifests;
+pub mod multiset;
+pub mod reader;
+pub mod state;
+pub mod store;
+pub mod writer;
+
+mod bucket;
+mod failure;
+mod folder;
+mod location;
+mod upload;
+
+pub use claim::claim;
+pub use commit::{Commit, commit};
+pub use difference::{Difference, tombstones};
+pub use digest::{Digests, KeyDigest, RowDigest};
+pub use manifests::Stored;
+pub use multiset::Multiset;
+pub use state::State;
+pub use store::{CreateOutcome, Store};
+pub use writer::{FileWriter, WriterOptions};

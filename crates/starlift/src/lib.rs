@@ -1,0 +1,25 @@
+//! The stages of starlift, composed from the adapters: ingest, transform, load, and what a person asks about them.
+
+pub mod config;
+pub mod context;
+pub mod doctor;
+mod head;
+pub mod history;
+mod ingest;
+mod load;
+pub mod report;
+pub mod plan;
+mod run;
+pub mod status;
+pub mod telemetry;
+mod transform;
+pub mod verify;
+pub mod warehouse;
+
+pub use context::Context;
+pub use head::Head;
+pub use ingest::ingest;
+pub use load::{LoadRequest, load};
+pub use report::{Outcome, RelationReport, StageReport};
+pub use run::{RunReport, run};
+pub use transform::{plan as transform_plan, transform};

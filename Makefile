@@ -1,0 +1,41 @@
+# `make demo` and `make test` need nothing but a Debian or Ubuntu machine with Rust: what is missing gets installed.
+SHELL := /bin/bash
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+S3_PYTHON := $(abspath $(TARGET))/s3-server/bin/python
+.PHONY: demo test check build release bench clean
+
+## the whole pipeline on a private PostgreSQL: DEMO="--scale 2 --keep" passes options on
+demo:
+	@scripts/install-missing compiler postgresql
+	cargo build --locked --package starlift-cli
+	@$(TARGET)/debug/starlift demo $(DEMO)
+
+## all tests, on a private PostgreSQL and a private S3-like server
+test: $(S3_PYTHON)
+	@scripts/install-missing compiler postgresql
+	STARLIFT_TEST_S3_PYTHON=$(S3_PYTHON) cargo test --locked --workspace
+
+## what CI checks besides the tests
+check:
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	scripts/architecture
+
+## an optimised binary: target/release/starlift
+release:
+	@scripts/install-missing compiler
+	cargo build --locked --release --package starlift-cli
+
+## the benchmark, in an optimised build: BENCH="--scale 100" passes options on
+bench: release
+	@scripts/install-missing postgresql
+	cargo bench --locked --package starlift-cli $(if $(BENCH),-- $(BENCH))
+
+$(S3_PYTHON): scripts/s3-requirements.txt
+	@scripts/install-missing python
+	python3 -m venv $(TARGET)/s3-server
+	$(TARGET)/s3-server/bin/pip install --quiet --disable-pip-version-check --requirement scripts/s3-requirements.txt
+	@touch $@
+
+clean:
+	cargo clean

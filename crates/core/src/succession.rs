@@ -1,0 +1,161 @@
+//! The next manifest: a pure transition from the one before and what a run did.
+
+use std::collections::BTreeMap;
+
+use crate::event::StageResult;
+use crate::manifest::{CHECKPOINT_EVERY, FORMAT, Manifest, Origin, Relation};
+use crate::state::{self, LiveFiles};
+use crate::time::Micros;
+
+/// What a run adds to the manifest before.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// The id that this lake or star gets if this is its first manifest.
+    pub new_id: String,
+    /// The run.
+    pub run_id: String,
+    /// Made up for this write.
+    pub write_id: String,
+    /// The version of starlift.
+    pub version: String,
+    /// End of the window.
+    pub at: Micros,
+    /// When the run started.
+    pub started: Micros,
+    /// When its files were written.
+    pub finished: Micros,
+    /// What ingest or transform adds.
+    pub origin: Origin,
+    /// Every table or model from now on; those that the run did not touch have no `run`.
+    pub relations: BTreeMap<String, Relation>,
+}
+
+/// The manifest that follows `previous`, which comes with its hash and the live files as of it.
+///
+/// A relation counts as changed where its `last_change` is the new seq; the caller asks [`next_seq`] for it.
+pub fn next(previous: Option<(&Manifest, &str)>, live_before: BTreeMap<String, LiveFiles>, draft: Draft) -> Manifest {
+    let seq = next_seq(previous.map(|(m, _)| m));
+    let before = previous.map(|(m, _)| m);
+    // A relation that vanished is a change too: readers have to see the list without it.
+    let vanished = before.is_some_and(|m| m.relations.keys().any(|name| !draft.relations.contains_key(name)));
+    let changed = vanished || draft.relations.values().any(|r| r.last_change == seq);
+    let is_checkpoint = seq.is_multiple_of(CHECKPOINT_EVERY);
+    let result: StageResult = draft
+        .relations
+        .iter()
+        .filter_map(|(name, relation)| {
+            let first = relation.run.as_ref()?.files.first()?;
+            Some((name.clone(), first.key.clone()))
+        })
+        .collect();
+    let mut manifest = Manifest {
+        format: FORMAT,
+        pipeline: draft.pipeline,
+        id: before.map_or(draft.new_id, |m| m.id.clone()),
+        seq,
+        run_id: draft.run_id,
+        write_id: draft.write_id,
+        previous_sha256: previous.map(|(_, sha256)| sha256.to_string()),
+        version: draft.version,
+        at: draft.at,
+        started: draft.started,
+        finished: draft.finished,
+        newest_change: if changed { seq } else { before.map_or(0, |m| m.newest_change) },
+        checkpoint: if is_checkpoint { seq } else { before.map_or(0, |m| m.checkpoint) },
+        origin: draft.origin,
+        relations: draft.relations,
+        live: None,
+        result,
+        checksum: String::new(),
+    };
+    if is_checkpoint {
+        manifest.live = Some(state::added(live_before, &manifest));
+    }
+    manifest
+}
+
+/// The seq of the manifest that follows.
+pub fn next_seq(previous: Option<&Manifest>) -> u64 {
+    previous.map_or(1, |m| m.seq + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::{DataFile, FileMode, RelationRun};
+    use crate::schema::TableSchema;
+
+    fn relation(seq: u64, base: u64, file: &str, mode: FileMode) -> Relation {
+        let file = DataFile { key: file.into(), rows: 1, bytes: 1, sha256: String::new(), mode };
+        Relation {
+            schema: TableSchema { columns: vec![], key: vec!["id".into()], oid: None, partitions: vec![] },
+            fingerprint: "f".into(),
+            rows: 1,
+            last_change: seq,
+            base,
+            capture: None,
+            model: None,
+            run: Some(RelationRun { files: vec![file], ..RelationRun::default() }),
+        }
+    }
+
+    fn draft(relations: BTreeMap<String, Relation>) -> Draft {
+        Draft {
+            pipeline: "p".into(),
+            new_id: "new".into(),
+            run_id: "r".into(),
+            write_id: "w".into(),
+            version: "0".into(),
+            at: Micros(1),
+            started: Micros(1),
+            finished: Micros(1),
+            origin: Origin::Transform { lake_id: "l".into(), after: 0, upto: 0 },
+            relations,
+        }
+    }
+
+    fn chain(length: u64) -> Vec<Manifest> {
+        let mut chain: Vec<Manifest> = Vec::new();
+        for seq in 1..=length {
+            let base = if seq < 3 { 1 } else { 3 };
+            let mode = if seq == base { FileMode::Full } else { FileMode::Window };
+            let relations = [("t".to_string(), relation(seq, base, &format!("t/{seq}"), mode))].into();
+            let live = state::live_files(&chain).unwrap();
+            let previous = chain.last().map(|m| (m, "sha"));
+            chain.push(next(previous, live, draft(relations)));
+        }
+        chain
+    }
+
+    #[test]
+    fn a_checkpoint_lists_what_its_chain_adds_up_to() {
+        let all = chain(101);
+        let whole = state::live_files(&all).unwrap();
+        let keys: Vec<&str> = whole["t"].iter().map(|f| f.file.key.as_str()).collect();
+        assert_eq!((keys.len(), keys[0]), (99, "t/3"));
+        assert_eq!(all[99].checkpoint, 100);
+        assert_eq!(all[100].checkpoint, 100);
+        assert_eq!(state::live_files(&all[99..]).unwrap()["t"].len(), 99);
+    }
+
+    #[test]
+    fn a_chain_with_a_gap_or_without_its_start_is_no_state() {
+        let all = chain(4);
+        assert!(state::live_files(&[all[0].clone(), all[2].clone()]).is_err());
+        assert!(state::live_files(&all[1..]).is_err());
+    }
+
+    #[test]
+    fn a_run_without_changes_keeps_the_newest_change() {
+        let first = chain(1).remove(0);
+        let mut unchanged = first.relations.clone();
+        unchanged.values_mut().for_each(|r| r.run = None);
+        let second = next(Some((&first, "sha")), BTreeMap::new(), draft(unchanged));
+        assert_eq!((second.seq, second.newest_change), (2, 1));
+        assert!(second.result.is_empty());
+        assert_eq!(second.id, "new");
+        assert_eq!(next(Some((&second, "sha")), BTreeMap::new(), draft(BTreeMap::new())).newest_change, 3);
+    }
+}

@@ -1,0 +1,170 @@
+//! The difference between rows that were read or evaluated and the state before: what has to be written.
+//!
+//! Rows are compared by digest, so the state before is a map of [`State::index`] or [`State::find`]. Each key may come
+//! once: one that comes twice, or holds a null, is a Data error that names it. Memory: the map (about 60 bytes per key
+//! of the state) and about 30 bytes per key that is new.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use arrow::array::{Array, BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use starlift_core::{Error, Result, TableSchema};
+
+use crate::digest::{Digests, KeyDigest, RowDigest};
+use crate::state::State;
+
+const SHOWN_CHARACTERS: usize = 60;
+
+/// Compares the rows of one run with the state before, batch by batch.
+pub struct Difference {
+    relation: String,
+    schema: TableSchema,
+    digests: Digests,
+    /// Keys of the state that have not come yet.
+    unseen: HashMap<KeyDigest, RowDigest>,
+    /// Keys of the state that have come.
+    known: HashSet<KeyDigest>,
+    new: HashSet<KeyDigest>,
+    rows_seen: u64,
+    rows_changed: u64,
+}
+
+impl Difference {
+    /// `relation` is what errors call the table or model. `before` holds every key that may come and had a row.
+    ///
+    /// Errors: Internal for a schema without a key, or whose key names no column.
+    pub fn new(relation: &str, schema: TableSchema, before: HashMap<KeyDigest, RowDigest>) -> Result<Difference> {
+        if schema.key.is_empty() {
+            return Err(Error::internal(format!("`{relation}` has no key to compare its rows by")));
+        }
+        Ok(Difference {
+            relation: relation.to_string(),
+            digests: Digests::new(&schema)?,
+            schema,
+            unseen: before,
+            known: HashSet::new(),
+            new: HashSet::new(),
+            rows_seen: 0,
+            rows_changed: 0,
+        })
+    }
+
+    /// The rows of a batch that are new or differ from their row before; perhaps none.
+    ///
+    /// Errors: Data where a key comes a second time or holds a null, with the first such key of the batch and how many
+    /// there are in it; Internal for a batch of another schema.
+    pub fn push(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let keys = self.digests.keys(batch)?;
+        self.refuse_nulls(batch)?;
+        let rows = self.digests.rows(batch)?;
+        let mut changed = Vec::with_capacity(keys.len());
+        let mut repeated = Vec::new();
+        for (position, (key, row)) in keys.iter().zip(&rows).enumerate() {
+            if self.known.contains(key) || self.new.contains(key) {
+                repeated.push(position);
+                continue;
+            }
+            match self.unseen.remove(key) {
+                Some(before) => {
+                    self.known.insert(*key);
+                    changed.push(before != *row);
+                }
+                None => {
+                    self.new.insert(*key);
+                    changed.push(true);
+                }
+            }
+        }
+        if let Some(first) = repeated.first() {
+            return Err(self.repeated(batch, *first, repeated.len()));
+        }
+        self.rows_seen += batch.num_rows() as u64;
+        self.rows_changed += changed.iter().filter(|c| **c).count() as u64;
+        filter_record_batch(batch, &BooleanArray::from(changed))
+            .map_err(|e| Error::internal("rows cannot be filtered").with_source(e))
+    }
+
+    /// Keys that came and had no row before.
+    pub fn new_keys(&self) -> &HashSet<KeyDigest> {
+        &self.new
+    }
+
+    /// Keys of the state before that have not come: after a whole read or evaluation, those that are gone.
+    pub fn unseen(&self) -> HashSet<KeyDigest> {
+        self.unseen.keys().copied().collect()
+    }
+
+    /// Rows that came.
+    pub fn rows_seen(&self) -> u64 {
+        self.rows_seen
+    }
+
+    /// Rows that are new or differ.
+    pub fn rows_changed(&self) -> u64 {
+        self.rows_changed
+    }
+
+    fn refuse_nulls(&self, batch: &RecordBatch) -> Result<()> {
+        let key = self.schema.key_positions();
+        let holds_null = |row: usize| key.iter().any(|p| batch.column(*p).is_null(row));
+        if key.iter().all(|p| batch.column(*p).null_count() == 0) {
+            return Ok(());
+        }
+        let rows: Vec<usize> = (0..batch.num_rows()).filter(|row| holds_null(*row)).collect();
+        let Some(first) = rows.first() else { return Ok(()) };
+        Err(Error::data(format!("the key of `{}` holds a null", self.relation))
+            .with_detail(format!("{} of {} rows that came together, the first with {}", rows.len(), batch.num_rows(), self.named(batch, *first)))
+            .with_hint("choose key columns that are never null, or leave such rows out")
+            .with_context("relation", self.relation.clone()))
+    }
+
+    fn repeated(&self, batch: &RecordBatch, first: usize, count: usize) -> Error {
+        Error::data(format!("a key of `{}` yields more than one row", self.relation))
+            .with_detail(format!("{} comes again; {count} such rows among {} that came together", self.named(batch, first), batch.num_rows()))
+            .with_hint("check that the key names the grain of the rows, and that no join multiplies them")
+            .with_context("relation", self.relation.clone())
+    }
+
+    /// The key of a row as `name=value, …`.
+    fn named(&self, batch: &RecordBatch, row: usize) -> String {
+        let options = FormatOptions::default().with_null("null").with_display_error(true);
+        let value = |position: usize| {
+            let column: &dyn Array = batch.column(position);
+            let text = ArrayFormatter::try_new(column, &options).map(|f| f.value(row).to_string()).unwrap_or_default();
+            match text.char_indices().nth(SHOWN_CHARACTERS) {
+                Some((end, _)) => format!("{}…", &text[..end]),
+                None => text,
+            }
+        };
+        let named = self.schema.key.iter().zip(self.schema.key_positions());
+        named.map(|(name, position)| format!("{name}={}", value(position))).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// The keys that are gone, as batches for a file of tombstones or retractions: the rows of `state` whose key is in
+/// `gone`, with the key's columns alone.
+///
+/// Errors in the stream: Internal, at its end, where the state does not have each of these keys; those of
+/// [`State::scan`].
+pub fn tombstones(state: &State, gone: HashSet<KeyDigest>) -> BoxStream<'static, Result<RecordBatch>> {
+    if gone.is_empty() {
+        return futures::stream::empty().boxed();
+    }
+    let wanted = gone.len();
+    let mut keys = state.select(Arc::new(gone), Some(state.schema().key_positions()));
+    async_stream::try_stream! {
+        let mut found = 0;
+        while let Some(batch) = keys.try_next().await? {
+            found += batch.num_rows();
+            yield batch;
+        }
+        if found != wanted {
+            Err(Error::internal("keys that are gone were not in the state").with_detail(format!("{found} of {wanted} were")))?;
+        }
+    }
+    .boxed()
+}

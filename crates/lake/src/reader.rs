@@ -1,0 +1,228 @@
+//! Reading data files: nothing is parsed before its size and SHA-256 are those of the manifest.
+//!
+//! Every damage is a Data error that names the file: missing, truncated, altered, of another schema, with another number
+//! of rows. A panic of the Parquet reader, which only a file that was written wrong could cause, is one too. Memory:
+//! one part (see [`WriterOptions::bytes_per_part`](crate::WriterOptions)) and a few batches.
+
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::datatypes::SchemaRef;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt, stream};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReaderBuilder, RowSelection};
+use starlift_core::digest::sha256_hex;
+use starlift_core::manifest::DataFile;
+use starlift_core::{Error, Result};
+use tokio::sync::mpsc;
+
+use crate::store::{Sized, Store};
+
+/// Rows of a batch at most.
+pub const BATCH_ROWS: usize = 8_192;
+const BATCHES_AHEAD: usize = 2;
+const FETCH_FILES: usize = 16;
+const FETCH_BYTES: u64 = 32 << 20;
+
+/// The rows of a data file in batches of at most [`BATCH_ROWS`], with the columns at the positions of `projection` in its
+/// order (all, where there is none).
+///
+/// `schema` is the schema of the whole file: the table's, or its key's for a file of tombstones. Errors: Data as above;
+/// those of [`Store::get`].
+pub fn read(
+    store: &Store,
+    file: &DataFile,
+    schema: SchemaRef,
+    projection: Option<Vec<usize>>,
+) -> BoxStream<'static, Result<RecordBatch>> {
+    let (store, file) = (store.clone(), file.clone());
+    stream::once(async move { fetch(store, file).await?.verify().await })
+        .map_ok(move |file| file.batches(schema.clone(), projection.clone(), None))
+        .try_flatten()
+        .boxed()
+}
+
+/// Fetches and verifies files in their order, small ones at once: at most 16 of them and 32 MiB, or one larger file.
+pub(crate) fn fetch_all(store: &Store, files: Vec<DataFile>) -> BoxStream<'static, Result<VerifiedFile>> {
+    let store = store.clone();
+    stream::iter(together(files))
+        .flat_map(move |group| {
+            let store = store.clone();
+            let at_once = group.len();
+            stream::iter(group)
+                .map(move |file| {
+                    let store = store.clone();
+                    async move { fetch(store, file).await?.verify().await }
+                })
+                .buffered(at_once)
+        })
+        .boxed()
+}
+
+fn together(files: Vec<DataFile>) -> Vec<Vec<DataFile>> {
+    let mut groups: Vec<Vec<DataFile>> = Vec::new();
+    let mut bytes = 0;
+    for file in files {
+        match groups.last_mut() {
+            Some(group) if group.len() < FETCH_FILES && bytes + file.bytes <= FETCH_BYTES => {
+                bytes += file.bytes;
+                group.push(file);
+            }
+            _ => {
+                bytes = file.bytes;
+                groups.push(vec![file]);
+            }
+        }
+    }
+    groups
+}
+
+struct FetchedFile {
+    file: DataFile,
+    bytes: Bytes,
+}
+
+async fn fetch(store: Store, file: DataFile) -> Result<FetchedFile> {
+    match store.get_sized(&file.key, Some(file.bytes)).await? {
+        Some(Sized::Whole(bytes)) if bytes.len() as u64 == file.bytes => Ok(FetchedFile { file, bytes }),
+        Some(Sized::Whole(bytes)) => Err(wrong_size(&file, bytes.len() as u64)),
+        Some(Sized::Other(size)) => Err(wrong_size(&file, size)),
+        None => Err(damaged(&file, "is missing", format!("there is no object `{}`", store.place(&file.key)))),
+    }
+}
+
+impl FetchedFile {
+    async fn verify(self) -> Result<VerifiedFile> {
+        let FetchedFile { file, bytes } = self;
+        let hashed = bytes.clone();
+        // A hundred MiB take long enough to hold up every other task of this thread.
+        let sha256 = tokio::task::spawn_blocking(move || sha256_hex(&hashed))
+            .await
+            .map_err(|_| Error::internal("a data file could not be hashed"))?;
+        if sha256 != file.sha256 {
+            return Err(damaged(&file, "is altered", "its SHA-256 is not the one in its manifest".into()));
+        }
+        Ok(VerifiedFile { file, bytes })
+    }
+}
+
+/// The bytes of a data file that are known to be what its manifest says.
+#[derive(Clone)]
+pub(crate) struct VerifiedFile {
+    file: DataFile,
+    bytes: Bytes,
+}
+
+impl VerifiedFile {
+    /// Decodes the file, or the selected rows of it, on a thread of its own.
+    pub(crate) fn batches(
+        &self,
+        schema: SchemaRef,
+        projection: Option<Vec<usize>>,
+        selection: Option<RowSelection>,
+    ) -> BoxStream<'static, Result<RecordBatch>> {
+        let file = self.file.clone();
+        let decoding = Decoding { file: file.clone(), bytes: self.bytes.clone(), schema, projection, selection };
+        let (sender, mut receiver) = mpsc::channel(BATCHES_AHEAD);
+        async_stream::try_stream! {
+            let thread = tokio::task::spawn_blocking(move || decoding.run(&sender));
+            while let Some(batch) = receiver.recv().await {
+                yield batch?;
+            }
+            if thread.await.is_err() {
+                Err(damaged(&file, "cannot be read", "the Parquet reader gave up on it".into()))?;
+            }
+        }
+        .boxed()
+    }
+}
+
+struct Decoding {
+    file: DataFile,
+    bytes: Bytes,
+    schema: SchemaRef,
+    projection: Option<Vec<usize>>,
+    selection: Option<RowSelection>,
+}
+
+impl Decoding {
+    /// Ends early, and without a word, where nobody receives any more.
+    fn run(self, sender: &mpsc::Sender<Result<RecordBatch>>) {
+        let file = self.file.clone();
+        let batches = match self.open() {
+            Ok(batches) => batches,
+            Err(error) => {
+                let _ = sender.blocking_send(Err(error));
+                return;
+            }
+        };
+        for batch in batches {
+            let batch = batch.map_err(|text| damaged(&file, "cannot be read", text));
+            let last = batch.is_err();
+            if sender.blocking_send(batch).is_err() || last {
+                return;
+            }
+        }
+    }
+
+    fn open(self) -> Result<impl Iterator<Item = Result<RecordBatch, String>>> {
+        let Decoding { file, bytes, schema, projection, selection } = self;
+        // Texts of parquet and arrow speak of positions and types, not of values.
+        let unreadable = |e: &dyn std::fmt::Display| damaged(&file, "cannot be read", e.to_string());
+        let builder = ParquetRecordBatchReaderBuilder::try_new(bytes).map_err(|e| unreadable(&e))?;
+        if builder.schema().fields() != schema.fields() {
+            return Err(damaged(&file, "has other columns than its manifest says", describe(&schema, builder.schema())));
+        }
+        let rows = builder.metadata().file_metadata().num_rows();
+        if u64::try_from(rows) != Ok(file.rows) {
+            let detail = format!("it holds {rows} rows, its manifest says {}", file.rows);
+            return Err(damaged(&file, "has another number of rows than its manifest says", detail));
+        }
+        let wanted = projection.unwrap_or_else(|| (0..schema.fields().len()).collect());
+        let yielded = project_schema(&schema, &wanted)?;
+        // Parquet returns columns in the file's order, each once.
+        let mut stored = wanted.clone();
+        stored.sort_unstable();
+        stored.dedup();
+        let order: Vec<usize> = wanted.iter().filter_map(|p| stored.binary_search(p).ok()).collect();
+        let mask = ProjectionMask::roots(builder.parquet_schema(), stored);
+        let mut builder = builder.with_batch_size(BATCH_ROWS).with_projection(mask);
+        if let Some(selection) = selection {
+            builder = builder.with_row_selection(selection);
+        }
+        let reader = builder.build().map_err(|e| unreadable(&e))?;
+        Ok(reader.map(move |batch| {
+            let batch = batch.map_err(|e| e.to_string())?;
+            let columns = order.iter().map(|position| batch.column(*position).clone()).collect();
+            let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+            // Our schema, without the metadata of this file, so that every batch of a table has the same.
+            RecordBatch::try_new_with_options(yielded.clone(), columns, &options).map_err(|e| e.to_string())
+        }))
+    }
+}
+
+/// The schema of the columns at these positions, in their order.
+pub(crate) fn project_schema(schema: &SchemaRef, positions: &[usize]) -> Result<SchemaRef> {
+    let projected = schema.project(positions);
+    projected.map(Into::into).map_err(|_| Error::internal("a column was asked for that its table does not have"))
+}
+
+fn describe(expected: &SchemaRef, found: &SchemaRef) -> String {
+    let named = expected.fields().iter().zip(found.fields()).find(|(e, f)| e != f);
+    match named {
+        Some((e, _)) => format!("column `{}` is another one, or of another type", e.name()),
+        None => format!("{} columns instead of {}", found.fields().len(), expected.fields().len()),
+    }
+}
+
+fn wrong_size(file: &DataFile, size: u64) -> Error {
+    let what = if size < file.bytes { "is truncated" } else { "is altered" };
+    damaged(file, what, format!("it has {size} bytes, its manifest says {}", file.bytes))
+}
+
+fn damaged(file: &DataFile, what: &str, detail: String) -> Error {
+    Error::data(format!("data file `{}` {what}", file.key))
+        .with_detail(detail)
+        .with_hint("restore this object from a backup or an older version of the bucket")
+        .with_context("file", file.key.clone())
+}

@@ -1,0 +1,210 @@
+//! Writing rows as data files: Parquet with zstd, in parts of bounded size, visible part by part when whole.
+//!
+//! A data file is no commit: nothing reads it until a manifest names it. A crash leaves orphans, which vacuum removes.
+//! Memory: one row group (at most `row_group_bytes`) and what an upload holds, whatever the number of rows.
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use parquet::arrow::AsyncArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use starlift_core::manifest::{DataFile, FileMode};
+use starlift_core::{Error, Micros, Result, key};
+
+use crate::store::Store;
+use crate::upload::Upload;
+
+const SLICE_ROWS: usize = 8_192;
+
+/// How data files are cut and packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WriterOptions {
+    /// Rows after which a new part begins.
+    pub rows_per_part: u64,
+    /// Stored bytes after which a new part begins. A reader holds one part in memory.
+    pub bytes_per_part: u64,
+    /// Rows of one row group at most.
+    pub row_group_rows: usize,
+    /// Bytes that a row group may take in memory, before it is written.
+    pub row_group_bytes: usize,
+    /// Level of zstd, 1 to 22.
+    pub zstd_level: i32,
+}
+
+impl Default for WriterOptions {
+    fn default() -> Self {
+        WriterOptions {
+            rows_per_part: 10_000_000,
+            bytes_per_part: 128 << 20,
+            row_group_rows: 128 << 10,
+            row_group_bytes: 32 << 20,
+            zstd_level: 3,
+        }
+    }
+}
+
+/// Writes the rows (or, with [`FileMode::Deleted`], the keys) of one table or model in one run.
+pub struct FileWriter {
+    store: Store,
+    name: String,
+    at: Micros,
+    mode: FileMode,
+    schema: SchemaRef,
+    options: WriterOptions,
+    properties: WriterProperties,
+    open: Option<Part>,
+    files: Vec<DataFile>,
+}
+
+struct Part {
+    key: String,
+    rows: u64,
+    writer: AsyncArrowWriter<Upload>,
+}
+
+impl FileWriter {
+    /// A writer of `core::key::data(name, at, part)`, or of `core::key::deleted` for keys that are gone; `at` must be
+    /// claimed. Creates nothing yet.
+    ///
+    /// Errors: Config for a level that zstd does not have, or an option that is 0.
+    pub fn new(
+        store: &Store,
+        name: &str,
+        at: Micros,
+        schema: SchemaRef,
+        mode: FileMode,
+        options: WriterOptions,
+    ) -> Result<FileWriter> {
+        let wrong = |what: &str| Error::config(format!("data files cannot be written with {what}"));
+        let WriterOptions { rows_per_part, bytes_per_part, row_group_rows, row_group_bytes, zstd_level } = options;
+        if rows_per_part == 0 || bytes_per_part == 0 || row_group_rows == 0 || row_group_bytes == 0 {
+            return Err(wrong("a size of 0"));
+        }
+        let level =
+            ZstdLevel::try_new(zstd_level).map_err(|e| wrong(&format!("zstd level {zstd_level}")).with_source(e))?;
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::ZSTD(level))
+            .set_statistics_enabled(EnabledStatistics::Page)
+            .set_max_row_group_row_count(Some(row_group_rows))
+            .set_created_by(format!("starlift {}", env!("CARGO_PKG_VERSION")))
+            .build();
+        Ok(FileWriter {
+            store: store.clone(),
+            name: name.to_string(),
+            at,
+            mode,
+            schema,
+            options,
+            properties,
+            open: None,
+            files: Vec::new(),
+        })
+    }
+
+    /// Adds rows. Batches may differ from the schema in nullability and metadata, not in types.
+    ///
+    /// Errors: Data where a column that may not be null holds a null; Internal for other types; those of the store.
+    pub async fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        let batch = self.conform(batch)?;
+        let mut offset = 0;
+        while offset < batch.num_rows() {
+            let rows = SLICE_ROWS.min(batch.num_rows() - offset);
+            self.write_slice(&batch.slice(offset, rows)).await?;
+            offset += rows;
+        }
+        Ok(())
+    }
+
+    /// Completes the last part. No rows, no file.
+    ///
+    /// Errors: those of the store; then nothing of this part is visible, and parts before it are orphans.
+    pub async fn finish(mut self) -> Result<Vec<DataFile>> {
+        self.close_part().await?;
+        Ok(self.files)
+    }
+
+    /// Gives up what is being written. Parts that are complete stay as orphans, which no manifest names.
+    pub async fn abort(self) {
+        if let Some(part) = self.open {
+            part.writer.into_inner().abort().await;
+        }
+    }
+
+    /// Rows written so far.
+    pub fn rows(&self) -> u64 {
+        self.files.iter().map(|f| f.rows).sum::<u64>() + self.open.as_ref().map_or(0, |part| part.rows)
+    }
+
+    fn conform(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let types = |schema: &SchemaRef| schema.fields().iter().map(|f| f.data_type().clone()).collect::<Vec<_>>();
+        if types(&batch.schema()) != types(&self.schema) {
+            return Err(Error::internal(format!("rows of `{}` do not have the types of its schema", self.name)));
+        }
+        // Arrow's message would name the first such column too, but without the table.
+        let nulls = batch.columns().iter().zip(self.schema.fields()).find(|(c, f)| c.null_count() > 0 && !f.is_nullable());
+        if let Some((_, field)) = nulls {
+            return Err(Error::data(format!("column `{}` of `{}` holds a null", field.name(), self.name))
+                .with_detail("its schema says that it is never null"));
+        }
+        RecordBatch::try_new(self.schema.clone(), batch.columns().to_vec())
+            .map_err(|e| Error::internal(format!("rows of `{}` do not fit its schema", self.name)).with_source(e))
+    }
+
+    async fn write_slice(&mut self, slice: &RecordBatch) -> Result<()> {
+        let part = match &mut self.open {
+            Some(part) => part,
+            None => {
+                let part = self.open_part().await?;
+                self.open.insert(part)
+            }
+        };
+        part.writer.write(slice).await.map_err(failed)?;
+        part.rows += slice.num_rows() as u64;
+        if part.writer.memory_size() >= self.options.row_group_bytes {
+            part.writer.flush().await.map_err(failed)?;
+        }
+        let bytes = part.writer.bytes_written() + part.writer.in_progress_size();
+        if part.rows >= self.options.rows_per_part || bytes as u64 >= self.options.bytes_per_part {
+            self.close_part().await?;
+        }
+        Ok(())
+    }
+
+    async fn open_part(&self) -> Result<Part> {
+        let number = u32::try_from(self.files.len() + 1)
+            .map_err(|_| Error::internal(format!("`{}` has too many parts", self.name)))?;
+        let key = match self.mode {
+            FileMode::Deleted => key::deleted(&self.name, self.at, number),
+            FileMode::Full | FileMode::Window => key::data(&self.name, self.at, number),
+        };
+        let upload = self.store.upload(&key).await?;
+        let writer = AsyncArrowWriter::try_new(upload, self.schema.clone(), Some(self.properties.clone())).map_err(failed)?;
+        Ok(Part { key, rows: 0, writer })
+    }
+
+    async fn close_part(&mut self) -> Result<()> {
+        let Some(mut part) = self.open.take() else { return Ok(()) };
+        part.writer.finish().await.map_err(failed)?;
+        let published = part.writer.into_inner().publish().await?;
+        self.files.push(DataFile {
+            key: part.key,
+            rows: part.rows,
+            bytes: published.bytes,
+            sha256: published.sha256,
+            mode: self.mode,
+        });
+        Ok(())
+    }
+}
+
+/// Our own error comes back out of parquet as it went in.
+fn failed(error: ParquetError) -> Error {
+    match error {
+        ParquetError::External(inner) => match inner.downcast::<Error>() {
+            Ok(ours) => *ours,
+            Err(other) => Error::internal("a data file cannot be written").with_source(other.to_string()),
+        },
+        other => Error::internal("a data file cannot be written").with_source(other),
+    }
+}

@@ -1,0 +1,155 @@
+//! Where to connect, as parts: a URL or a credentials file is taken apart at once and never kept or shown.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use starlift_core::{Error, Result};
+
+use crate::secret::Secret;
+
+/// Where and how to connect.
+#[derive(Debug, Clone)]
+pub struct ConnectOptions {
+    /// A host name, an address, or the directory of a Unix socket (it starts with `/`).
+    pub host: String,
+    /// The TCP port, also part of a Unix socket's name.
+    pub port: u16,
+    /// The database.
+    pub database: String,
+    /// The role.
+    pub user: String,
+    /// Its password; none where the server asks for none.
+    pub password: Option<Secret>,
+    /// What the user said about TLS; none means the default of the host: see [`ConnectOptions::transport`].
+    pub ssl_mode: Option<SslMode>,
+    /// A PEM file of the certificate authorities to trust instead of the system's.
+    pub root_cert: Option<PathBuf>,
+    /// Shown in `pg_stat_activity`, so that a person can find our sessions.
+    pub application_name: String,
+    /// How long connecting may take, TLS and authentication included.
+    pub connect_timeout: Duration,
+}
+
+/// The `sslmode` of a URL, as far as it makes a difference here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SslMode {
+    /// No TLS.
+    Disable,
+    /// `allow` or `prefer`: TLS is not asked for.
+    Prefer,
+    /// `require`, `verify-ca` or `verify-full`: TLS, and it is always verified in full.
+    Verify,
+}
+
+/// How bytes travel. There is no third way, and no falling back from one to the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// Unencrypted, inside this machine only.
+    Plain,
+    /// TLS with the server's certificate and host name verified.
+    VerifiedTls,
+}
+
+impl ConnectOptions {
+    /// Options with the defaults for all but these three: port 5432, no password, 10 seconds to connect.
+    pub fn new(host: impl Into<String>, database: impl Into<String>, user: impl Into<String>) -> ConnectOptions {
+        ConnectOptions {
+            host: host.into(),
+            port: 5432,
+            database: database.into(),
+            user: user.into(),
+            password: None,
+            ssl_mode: None,
+            root_cert: None,
+            application_name: "starlift".into(),
+            connect_timeout: Duration::from_secs(10),
+        }
+    }
+
+    /// How bytes travel: verified TLS to any other machine, whatever `sslmode` says; within this machine (loopback,
+    /// `localhost`, a Unix socket) plain unless `sslmode` asks for TLS.
+    ///
+    /// # Errors
+    /// Config for `sslmode=disable` to another machine, and for TLS over a Unix socket.
+    pub fn transport(&self) -> Result<Transport> {
+        let ssl_mode = self.ssl_mode;
+        if self.host.starts_with('/') {
+            return match ssl_mode {
+                Some(SslMode::Verify) => Err(Error::config("a Unix socket has no TLS")
+                    .with_hint("leave `sslmode` out of the URL: a Unix socket stays within this machine")),
+                _ => Ok(Transport::Plain),
+            };
+        }
+        match (self.is_local(), ssl_mode) {
+            (true, Some(SslMode::Verify)) | (false, None | Some(SslMode::Prefer | SslMode::Verify)) => {
+                Ok(Transport::VerifiedTls)
+            }
+            (true, _) => Ok(Transport::Plain),
+            (false, Some(SslMode::Disable)) => {
+                Err(Error::config(format!("`sslmode=disable` is refused for host `{}`", self.host))
+                    .with_detail("the password and every row would cross the network in the clear")
+                    .with_hint("remove `sslmode`, or use `sslmode=verify-full`, with `sslrootcert=FILE` for a private CA"))
+            }
+        }
+    }
+
+    /// The host and port for messages; it holds no secret.
+    pub fn address(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+
+    fn is_local(&self) -> bool {
+        self.host.eq_ignore_ascii_case("localhost")
+            || self.host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
+}
+
+/// The sslmode of its word in a URL or credentials file; the modes are those of libpq.
+pub(super) fn parse_ssl_mode(word: &str) -> Option<SslMode> {
+    Some(match word {
+        "disable" => SslMode::Disable,
+        "allow" | "prefer" => SslMode::Prefer,
+        "require" | "verify-ca" | "verify-full" => SslMode::Verify,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_leaves_the_machine_without_verified_tls() {
+        for host in ["db.example.com", "10.0.0.1", "localhost.example.com", "127.0.0.1.example.com", "192.168.0.1", "::2"] {
+            let mut options = ConnectOptions::new(host, "d", "u");
+            for mode in [None, Some(SslMode::Prefer), Some(SslMode::Verify)] {
+                options.ssl_mode = mode;
+                assert_eq!(options.transport().unwrap(), Transport::VerifiedTls, "{host} {mode:?}");
+            }
+            options.ssl_mode = Some(SslMode::Disable);
+            assert!(options.transport().is_err(), "{host}");
+        }
+    }
+
+    #[test]
+    fn within_the_machine_tls_is_only_used_when_asked_for() {
+        for host in ["localhost", "LOCALHOST", "127.0.0.1", "127.8.8.8", "::1"] {
+            let mut options = ConnectOptions::new(host, "d", "u");
+            for mode in [None, Some(SslMode::Prefer), Some(SslMode::Disable)] {
+                options.ssl_mode = mode;
+                assert_eq!(options.transport().unwrap(), Transport::Plain, "{host} {mode:?}");
+            }
+            options.ssl_mode = Some(SslMode::Verify);
+            assert_eq!(options.transport().unwrap(), Transport::VerifiedTls, "{host}");
+        }
+        let mut socket = ConnectOptions::new("/run/postgresql", "d", "u");
+        assert_eq!(socket.transport().unwrap(), Transport::Plain);
+        socket.ssl_mode = Some(SslMode::Verify);
+        assert!(socket.transport().is_err());
+    }
+}

@@ -1,0 +1,176 @@
+//! The calendar: extended by whole years to every date that a staged row refers to, in the transaction of those rows.
+//!
+//! There is never a gap between the years that it has and the years that it gets. The days are made in SQL; names are
+//! English whatever `lc_time` says, because `to_char` translates only with the prefix TM (PostgreSQL manual, 9.8).
+
+use std::collections::BTreeSet;
+
+use starlift_core::{ColumnType, Error, Result};
+use tokio_postgres::Client;
+use tokio_postgres::types::Type;
+
+use super::check::CALENDAR_BOUNDS;
+use super::pair::Pair;
+use super::session::{execute, query};
+use super::stage::Stage;
+use crate::ident::quote_ident;
+
+/// The columns of a calendar beside its key, and their SQL for the day `d.day`.
+const COLUMNS: [(&str, &str); 7] = [
+    ("year", "extract(year from d.day)::int"),
+    ("month", "extract(month from d.day)::int"),
+    ("day", "extract(day from d.day)::int"),
+    ("day_of_week", "extract(isodow from d.day)::int - 1"),
+    ("day_name", "to_char(d.day, 'FMDay')"),
+    ("month_name", "to_char(d.day, 'FMMonth')"),
+    ("quarter", "extract(quarter from d.day)::int"),
+];
+
+/// The years that a calendar needs for dates from the year `first` to the year `last`: these, and those between them and
+/// the nearest year that it has.
+pub(crate) fn years_needed(existing: &BTreeSet<i32>, first: i32, last: i32) -> (i32, i32) {
+    if existing.is_empty() || existing.range(first..=last).next().is_some() {
+        return (first, last);
+    }
+    let before = existing.range(..first).next_back();
+    let after = existing.range(last..).find(|year| **year > last);
+    match (before, after) {
+        (Some(before), Some(after)) if first - before <= after - last => (before + 1, last),
+        (Some(before), None) => (before + 1, last),
+        (_, Some(after)) => (first, after - 1),
+        (None, None) => (first, last),
+    }
+}
+
+/// Extends the calendar to the dates in these columns of these stages; returns how many days were added.
+///
+/// The stages have been checked: their dates lie within 1900 to 2199.
+///
+/// # Errors
+/// Config for a calendar whose key is no date, or with a required column that cannot be made.
+pub(crate) async fn extend(client: &Client, calendar: Pair<'_>, dates: &[(&Stage, String)]) -> Result<u64> {
+    let name = &calendar.model.name;
+    let Some((first, last)) = years_referred_to(client, name, dates).await? else { return Ok(0) };
+    let key = key_of(calendar)?;
+    let existing = existing_years(client, calendar, &key).await?;
+    let (first, last) = years_needed(&existing, first, last);
+    let insert = extend_sql(calendar, &key)?;
+    let (first, last) = (format!("{first:04}-01-01"), format!("{last:04}-12-31"));
+    let added = execute(
+        client,
+        &insert,
+        &[(&first, Type::TEXT), (&last, Type::TEXT)],
+        &format!("cannot extend the calendar `{name}`"),
+    )
+    .await?;
+    if added > 0 {
+        tracing::info!(model = %name, days = added, "the calendar was extended");
+    }
+    Ok(added)
+}
+
+fn key_of(calendar: Pair<'_>) -> Result<String> {
+    match calendar.model.schema.key_columns().collect::<Vec<_>>().as_slice() {
+        [key] if key.column_type == ColumnType::Date => Ok(key.name.clone()),
+        _ => Err(Error::config(format!("the key of calendar `{}` is not one date", calendar.model.name))),
+    }
+}
+
+async fn years_referred_to(client: &Client, name: &str, dates: &[(&Stage, String)]) -> Result<Option<(i32, i32)>> {
+    if dates.is_empty() {
+        return Ok(None);
+    }
+    let year = |column: &str| format!("extract(year from {column})::int");
+    let parts: Vec<String> = dates
+        .iter()
+        .map(|(stage, column)| {
+            let column = quote_ident(column);
+            format!("select min({column}) as first, max({column}) as last from {}", stage.table)
+        })
+        .collect();
+    let sql = format!(
+        "select {}, {} from ({}) r",
+        year("min(r.first)"),
+        year("max(r.last)"),
+        parts.join(" union all ")
+    );
+    let what = format!("cannot find the dates for calendar `{name}`");
+    let rows = query(client, &sql, &[], &what).await?;
+    let classify = |e| crate::sqlstate::classify(e, what.clone());
+    let Some(row) = rows.first() else { return Ok(None) };
+    let first: Option<i32> = row.try_get(0).map_err(classify)?;
+    let last: Option<i32> = row.try_get(1).map_err(classify)?;
+    Ok(first.zip(last))
+}
+
+async fn existing_years(client: &Client, calendar: Pair<'_>, key: &str) -> Result<BTreeSet<i32>> {
+    let (first, last) = CALENDAR_BOUNDS;
+    let key = quote_ident(key);
+    // Far dates that stand for "unknown" (9999-12-31) are no years to be contiguous with.
+    let sql = format!(
+        "select distinct extract(year from t.{key})::int from {} t where t.{key} between '{first}' and '{last}'",
+        calendar.table()
+    );
+    let what = format!("cannot read the calendar `{}`", calendar.model.name);
+    let rows = query(client, &sql, &[], &what).await?;
+    rows.iter().map(|row| row.try_get(0).map_err(|e| crate::sqlstate::classify(e, what.clone()))).collect()
+}
+
+fn extend_sql(calendar: Pair<'_>, key: &str) -> Result<String> {
+    let mut names = vec![quote_ident(key)];
+    let mut values = vec!["d.day".to_string()];
+    for column in &calendar.target.columns {
+        if column.name == key || column.generated {
+            continue;
+        }
+        match COLUMNS.iter().find(|(name, _)| *name == column.name) {
+            Some((name, value)) => {
+                names.push(quote_ident(name));
+                values.push((*value).to_string());
+            }
+            None if column.not_null && !column.fills_itself => {
+                let known: Vec<&str> = COLUMNS.iter().map(|(name, _)| *name).collect();
+                return Err(Error::config(format!(
+                    "column `{}` of calendar `{}` cannot be made for new days",
+                    column.name, calendar.model.name
+                ))
+                .with_detail(format!("a calendar has its date and {}", known.join(", ")))
+                .with_hint("let the column take null, or give it a default in the warehouse"));
+            }
+            None => {}
+        }
+    }
+    let key = quote_ident(key);
+    // Another pipeline may share the calendar and add the same days at the same time.
+    Ok(format!(
+        "insert into {table} ({}) select {} from (select g::date as day from generate_series($1::timestamp, \
+         $2::timestamp, interval '1 day') g) d where not exists (select from {table} t where t.{key} = d.day) \
+         order by d.day on conflict do nothing",
+        names.join(", "),
+        values.join(", "),
+        table = calendar.table()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn new_years_reach_to_the_nearest_year_that_exists() {
+        let existing: BTreeSet<i32> = (2020..=2030).collect();
+        assert_eq!(years_needed(&existing, 2033, 2035), (2031, 2035));
+        assert_eq!(years_needed(&existing, 2015, 2016), (2015, 2019));
+        assert_eq!(years_needed(&existing, 2024, 2025), (2024, 2025));
+        assert_eq!(years_needed(&existing, 2015, 2040), (2015, 2040));
+        assert_eq!(years_needed(&existing, 2031, 2031), (2031, 2031));
+        assert_eq!(years_needed(&BTreeSet::new(), 2024, 2025), (2024, 2025));
+    }
+
+    #[test]
+    fn a_lone_early_year_is_not_reached_for() {
+        let existing: BTreeSet<i32> = [1900].into_iter().chain(2020..=2030).collect();
+        assert_eq!(years_needed(&existing, 2015, 2016), (2015, 2019));
+        assert_eq!(years_needed(&existing, 1903, 1903), (1901, 1903));
+    }
+}

@@ -1,0 +1,96 @@
+//! Facts: a row is appended where it differs from the newest stored version of its key, in the order of the key.
+//!
+//! The newest version is the one with the highest record id. Record ids come from the table's own sequence, after the
+//! sort: PostgreSQL evaluates the defaults of an `INSERT … SELECT … ORDER BY` above the sort, so they grow with the key.
+
+use starlift_core::{Error, Result};
+use tokio_postgres::Client;
+
+use super::pair::Pair;
+use super::session::{execute, value};
+use super::stage::Stage;
+use crate::ident::quote_ident;
+
+/// How the staged rows are compared with the stored versions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Comparison {
+    /// Not at all: the table is empty.
+    None,
+    /// The newest version of each staged key through the index on (key, record id).
+    Lookup,
+    /// The newest version of every key, then a join.
+    BySet,
+}
+
+/// A lookup costs about as much as this many rows of a scan.
+const ROWS_PER_LOOKUP: u64 = 20;
+
+/// Chooses the comparison by the rows on both sides.
+pub(crate) fn comparison(empty: bool, staged: u64, stored: u64) -> Comparison {
+    if empty {
+        Comparison::None
+    } else if staged <= 1_000 || staged.saturating_mul(ROWS_PER_LOOKUP) <= stored {
+        Comparison::Lookup
+    } else {
+        Comparison::BySet
+    }
+}
+
+/// Whether the fact's table has no row.
+pub(crate) async fn is_empty(client: &Client, pair: Pair<'_>) -> Result<bool> {
+    let sql = format!("select not exists (select from {})", pair.table());
+    value(client, &sql, &format!("cannot read `{}` in the warehouse", pair.model.name)).await
+}
+
+/// Appends the versions that are new; returns how many.
+pub(crate) async fn append(client: &Client, pair: Pair<'_>, stage: &Stage, comparison: Comparison) -> Result<u64> {
+    tracing::debug!(model = %pair.model.name, ?comparison, rows = stage.rows, "versions are compared");
+    let sql = append_sql(pair, &stage.table, comparison)?;
+    execute(client, &sql, &[], &format!("cannot insert into `{}` in the warehouse", pair.model.name)).await
+}
+
+fn append_sql(pair: Pair<'_>, stage: &str, comparison: Comparison) -> Result<String> {
+    let table = pair.table();
+    let record_id = pair
+        .target
+        .record_id()
+        .map(|c| quote_ident(&c.name))
+        .ok_or_else(|| Error::internal(format!("fact `{}` was not checked for a record id", pair.model.name)))?;
+    let (same, differs) = (pair.same_key(), pair.differs());
+    let unseen = match comparison {
+        Comparison::None => String::new(),
+        // `not exists (newest version that is equal)`: limit 1 inside makes it one probe of the index for each row.
+        Comparison::Lookup => format!(
+            " left join lateral (select * from {table} t where {same} order by t.{record_id} desc limit 1) t on true \
+             where t.{record_id} is null or {differs}"
+        ),
+        Comparison::BySet => {
+            let key: Vec<String> = pair.model.schema.key.iter().map(|k| quote_ident(k)).collect();
+            format!(
+                " left join (select v.* from {table} v join (select max({record_id}) as newest from {table} \
+                 group by {}) n on n.newest = v.{record_id}) t on {same} where t.{record_id} is null or {differs}",
+                key.join(", ")
+            )
+        }
+    };
+    Ok(format!(
+        "insert into {table} ({}) select {} from {stage} s{unseen} order by {}",
+        pair.column_list(),
+        pair.staged_values(),
+        pair.staged_order()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_comparison_follows_the_rows_on_both_sides() {
+        assert_eq!(comparison(true, 5_000_000, 0), Comparison::None);
+        assert_eq!(comparison(false, 10, 5), Comparison::Lookup);
+        assert_eq!(comparison(false, 10_000, 5_000_000), Comparison::Lookup);
+        assert_eq!(comparison(false, 1_000_000, 5_000_000), Comparison::BySet);
+        assert_eq!(comparison(false, u64::MAX, u64::MAX - 1), Comparison::BySet);
+    }
+}

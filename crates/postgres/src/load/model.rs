@@ -1,0 +1,182 @@
+//! What load is given: models with their rows, the run that they belong to, and what comes back.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use futures::stream::BoxStream;
+use serde_json::json;
+use starlift_core::load_plan::LedgerHead;
+use starlift_core::model::ModelKind;
+use starlift_core::{Error, Result, TableSchema};
+
+/// Batches of rows, read as they are needed.
+pub type BatchStream<'a> = BoxStream<'a, Result<RecordBatch>>;
+
+/// Gives, for a model, the keys that manifests after the one being loaded upsert or retract: batches that hold at
+/// least the model's key columns. It is asked only where rows do not fit the warehouse.
+pub type LookAhead<'a> = dyn Fn(&str) -> BatchStream<'a> + Send + Sync + 'a;
+
+/// A look-ahead where no later manifest exists, as when a warehouse is adopted.
+pub fn nothing_later<'a>(_model: &str) -> BatchStream<'a> {
+    Box::pin(futures::stream::empty())
+}
+
+/// A model as load sees it; its table in the warehouse has the same name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelTable {
+    /// The model's name.
+    pub name: String,
+    /// How it is loaded.
+    pub kind: ModelKind,
+    /// The columns that it yields, and its key.
+    pub schema: TableSchema,
+    /// Columns that refer to the key of another model: column to model.
+    pub references: BTreeMap<String, String>,
+}
+
+impl ModelTable {
+    /// Whether the model can be loaded at all.
+    ///
+    /// # Errors
+    /// Config for a model without key, or with a key that it does not yield.
+    pub fn check(&self) -> Result<()> {
+        let missing = self.schema.key.iter().find(|name| self.schema.column(name).is_none());
+        let detail = match missing {
+            Some(name) => format!("it does not yield its key column `{name}`"),
+            None if self.schema.key.is_empty() => "it has no key".to_string(),
+            None => return Ok(()),
+        };
+        Err(Error::config(format!("model `{}` cannot be loaded", self.name))
+            .with_detail(detail)
+            .with_hint("name the columns that identify a row in its header: `-- key: sales_order_id`")
+            .with_context("model", self.name.clone()))
+    }
+}
+
+/// A model with what one star manifest brings for it.
+pub struct ModelLoad<'a> {
+    /// The model.
+    pub model: ModelTable,
+    /// Rows that are new or differ, each key once; on adoption the whole state. Columns are found by name.
+    pub upserts: BatchStream<'a>,
+    /// Keys that have no row any more: batches with at least the key columns. Not read on adoption, where they follow
+    /// from the state, nor of a calendar, which never loses a day.
+    pub retractions: BatchStream<'a>,
+}
+
+/// How long load waits. Zero means for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoadLimits {
+    /// For a lock: another load of this pipeline, or somebody who alters a table.
+    pub lock_timeout: Duration,
+    /// For one statement.
+    pub statement_timeout: Duration,
+}
+
+impl Default for LoadLimits {
+    fn default() -> Self {
+        LoadLimits { lock_timeout: Duration::from_secs(10), statement_timeout: Duration::from_secs(600) }
+    }
+}
+
+/// One star manifest on its way into the warehouse.
+pub struct LoadRun<'a> {
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// The star's id.
+    pub star_id: String,
+    /// The manifest's seq.
+    pub seq: u64,
+    /// The manifest's SHA-256.
+    pub manifest_sha256: String,
+    /// The run that loads it.
+    pub run_id: String,
+    /// The warehouse's schema.
+    pub schema: String,
+    /// Whether the warehouse is taken over: the rows are the newest star state, and keys of the warehouse that are not
+    /// among them are retracted.
+    pub adopt: bool,
+    /// The ledger's head that this load was planned from (see [`super::head`]); under the lock it must still be this.
+    pub head: Option<LedgerHead>,
+    /// How long to wait.
+    pub limits: LoadLimits,
+    /// Every model of the star, also those that this manifest does not change (with empty streams), each after the
+    /// models that it refers to.
+    pub models: Vec<ModelLoad<'a>>,
+}
+
+/// What became of a load.
+#[derive(Debug)]
+pub enum LoadOutcome {
+    /// It is committed.
+    Loaded(LoadReport),
+    /// The warehouse held this manifest already; nothing was done.
+    AlreadyLoaded,
+    /// Another load moved the ledger since this one was planned; nothing was done. Plan again from this head.
+    Moved {
+        /// The ledger's head under the lock.
+        head: Option<LedgerHead>,
+    },
+    /// The connection was lost during COMMIT: nobody knows whether it is committed. Connect again, read the ledger, and
+    /// plan from it.
+    Unknown(Error),
+}
+
+/// What one load did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LoadReport {
+    /// Every model with what was done to its table, in load order.
+    pub models: Vec<ModelReport>,
+    /// Days that were added to the calendar beyond its own rows.
+    pub dates_added: u64,
+}
+
+/// What one load did with one model.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ModelReport {
+    /// The model.
+    pub model: String,
+    /// Rows that the manifest brought.
+    pub staged: u64,
+    /// Rows, or versions of a fact, that were inserted.
+    pub inserted: u64,
+    /// Rows of a dimension that were changed.
+    pub updated: u64,
+    /// Rows that the warehouse had already.
+    pub unchanged: u64,
+    /// Keys that were newly recorded as retracted.
+    pub retracted: u64,
+    /// Retracted keys that came back.
+    pub returned: u64,
+    /// Rows that do not fit, and that a later manifest replaces or retracts.
+    pub passed_over: u64,
+}
+
+impl LoadReport {
+    /// Rows and versions that were inserted or changed, in all models.
+    pub fn rows_written(&self) -> u64 {
+        self.models.iter().map(|m| m.inserted + m.updated).sum()
+    }
+
+    /// The ledger's `rows`: the counts by model, without models that nothing happened to.
+    pub fn to_json(&self) -> serde_json::Value {
+        let mut models = serde_json::Map::new();
+        for report in &self.models {
+            if (ModelReport { model: report.model.clone(), ..ModelReport::default() }) == *report {
+                continue;
+            }
+            let counts = json!({
+                "staged": report.staged,
+                "inserted": report.inserted,
+                "updated": report.updated,
+                "unchanged": report.unchanged,
+                "retracted": report.retracted,
+                "returned": report.returned,
+                "passed_over": report.passed_over,
+            });
+            models.insert(report.model.clone(), counts);
+        }
+        json!({ "models": models, "dates_added": self.dates_added })
+    }
+}

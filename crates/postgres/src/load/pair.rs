@@ -1,0 +1,107 @@
+//! A model beside its table: the SQL fragments that every statement of load is made of. Pure.
+//!
+//! In all of them `s` is a row of the stage and `t` a row of the table.
+
+use starlift_core::Column;
+
+use super::model::ModelTable;
+use super::target::{TargetColumn, TargetTable};
+use crate::ident::{quote_ident, quote_idents, quote_literal};
+
+/// A model and the table that it is loaded into, which [`TargetTable::check`] has passed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pair<'a> {
+    pub(crate) model: &'a ModelTable,
+    pub(crate) target: &'a TargetTable,
+}
+
+impl<'a> Pair<'a> {
+    /// The model's columns, each beside the table's.
+    pub(crate) fn columns(self) -> impl Iterator<Item = (&'a Column, &'a TargetColumn)> {
+        self.model.schema.columns.iter().filter_map(move |c| Some((c, self.target.column(&c.name)?)))
+    }
+
+    /// The key's columns, each beside the table's, in the order of the key.
+    pub(crate) fn key(self) -> impl Iterator<Item = (&'a Column, &'a TargetColumn)> {
+        self.model.schema.key_columns().filter_map(move |c| Some((c, self.target.column(&c.name)?)))
+    }
+
+    /// The table's name in SQL.
+    pub(crate) fn table(self) -> String {
+        self.target.sql_name()
+    }
+
+    /// The model's columns as a list of names.
+    pub(crate) fn column_list(self) -> String {
+        quote_idents(self.model.schema.columns.iter().map(|c| c.name.as_str()))
+    }
+
+    /// The staged values in the types of the table, in the order of [`Pair::column_list`].
+    pub(crate) fn staged_values(self) -> String {
+        self.columns().map(|(_, target)| staged(target)).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The condition that `t` and `s` have the same key.
+    pub(crate) fn same_key(self) -> String {
+        let equal = |target: &TargetColumn| format!("{} = {}", stored(target), staged(target));
+        self.key().map(|(_, target)| equal(target)).collect::<Vec<_>>().join(" and ")
+    }
+
+    /// The condition that `t` and `s` differ outside the key.
+    pub(crate) fn differs(self) -> String {
+        let conditions: Vec<String> = self
+            .rest()
+            .map(|target| format!("({})", target.holds.differs(&stored(target), &staged(target))))
+            .collect();
+        if conditions.is_empty() { "false".into() } else { conditions.join(" or ") }
+    }
+
+    /// `set` of an update: everything but the key; none for a model that is only a key.
+    pub(crate) fn assignments(self) -> Option<String> {
+        let set: Vec<String> = self.rest().map(|t| format!("{} = {}", quote_ident(&t.name), staged(t))).collect();
+        (!set.is_empty()).then(|| set.join(", "))
+    }
+
+    fn rest(self) -> impl Iterator<Item = &'a TargetColumn> {
+        self.columns().filter(move |(c, _)| !self.model.schema.key.contains(&c.name)).map(|(_, target)| target)
+    }
+
+    /// The staged key, to order by.
+    pub(crate) fn staged_order(self) -> String {
+        self.key().map(|(_, target)| staged(target)).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The key of a row of the stage or, where `of` is `t`, of the table, as `starlift.retracted` holds it.
+    pub(crate) fn key_json(self, of: &str) -> String {
+        let part = |(_, target): (&Column, &TargetColumn)| {
+            let value = if of == "s" { staged(target) } else { format!("{of}.{}", quote_ident(&target.name)) };
+            format!("{}, {}", quote_literal(&target.name), target.holds.key_json(&value))
+        };
+        format!("jsonb_build_object({})", self.key().map(part).collect::<Vec<_>>().join(", "))
+    }
+
+    /// The key of a row, as people read it: `sales_order_id=5`, or `(day=2024-01-01, shop=7)`.
+    pub(crate) fn key_text(self, of: &str) -> String {
+        let parts: Vec<String> = self
+            .key()
+            .map(|(c, _)| {
+                let name = quote_literal(&format!("{}=", c.name));
+                format!("{name} || coalesce({of}.{}::text, 'null')", quote_ident(&c.name))
+            })
+            .collect();
+        match parts.as_slice() {
+            [one] => one.clone(),
+            many => format!("'(' || {} || ')'", many.join(" || ', ' || ")),
+        }
+    }
+}
+
+/// A staged value in the base type of its table's column. Its modifier is left to the assignment, which refuses a text
+/// that is too long where a cast would cut it.
+pub(crate) fn staged(target: &TargetColumn) -> String {
+    format!("s.{}::{}", quote_ident(&target.name), target.cast)
+}
+
+fn stored(target: &TargetColumn) -> String {
+    format!("t.{}", quote_ident(&target.name))
+}

@@ -1,0 +1,94 @@
+//! The settings of a load's transaction, and small ways to run statements in it.
+
+use std::time::Duration;
+
+use starlift_core::{Error, Result};
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, IsolationLevel, Row, Transaction};
+
+use super::model::LoadLimits;
+use crate::ident::quote_ident;
+use crate::sqlstate::classify;
+
+/// Begins a READ COMMITTED transaction whose meaning does not depend on the role's or the server's settings: zone,
+/// formats of dates and floats, search path, waits, and a commit that waits for the disk.
+pub(crate) async fn begin<'a>(client: &'a mut Client, schema: &str, limits: LoadLimits) -> Result<Transaction<'a>> {
+    let transaction = client
+        .build_transaction()
+        .isolation_level(IsolationLevel::ReadCommitted)
+        .read_only(false)
+        .start()
+        .await
+        .map_err(|e| classify(e, "cannot begin a transaction in the warehouse"))?;
+    let settings = format!(
+        "set local lock_timeout = {}; set local statement_timeout = {}; set local synchronous_commit = on; \
+         set local timezone = 'UTC'; set local datestyle = 'ISO, YMD'; set local intervalstyle = 'postgres'; \
+         set local extra_float_digits = 3; set local jit = off; set local search_path to {}, pg_temp",
+        millis(limits.lock_timeout),
+        millis(limits.statement_timeout),
+        quote_ident(schema)
+    );
+    run(transaction.client(), &settings, "cannot prepare a transaction in the warehouse").await?;
+    Ok(transaction)
+}
+
+/// Takes the lock that lets one load of a pipeline in at a time, until the transaction ends.
+///
+/// A transaction-level advisory lock works behind poolers too (PostgreSQL manual, 13.3.5).
+pub(crate) async fn lock_pipeline(client: &Client, pipeline: &str) -> Result<()> {
+    let name = format!("starlift:{pipeline}");
+    client
+        .execute_typed("select pg_advisory_xact_lock(hashtextextended($1, 0))", &[(&name, Type::TEXT)])
+        .await
+        .map_err(|e| classify(e, format!("cannot lock the warehouse for pipeline `{pipeline}`")))?;
+    Ok(())
+}
+
+fn millis(wait: Duration) -> u64 {
+    // PostgreSQL holds these settings in an int.
+    u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).min(i32::MAX as u64)
+}
+
+/// Runs statements without results.
+pub(crate) async fn run(client: &Client, sql: &str, what: &str) -> Result<()> {
+    client.batch_execute(sql).await.map_err(|e| classify(e, what))
+}
+
+/// Runs one statement and says how many rows it touched.
+pub(crate) async fn execute(
+    client: &Client,
+    sql: &str,
+    parameters: &[(&(dyn ToSql + Sync), Type)],
+    what: &str,
+) -> Result<u64> {
+    client.execute_typed(sql, parameters).await.map_err(|e| classify(e, what))
+}
+
+/// Runs one query.
+pub(crate) async fn query(
+    client: &Client,
+    sql: &str,
+    parameters: &[(&(dyn ToSql + Sync), Type)],
+    what: &str,
+) -> Result<Vec<Row>> {
+    client.query_typed(sql, parameters).await.map_err(|e| classify(e, what))
+}
+
+/// A query's single value.
+pub(crate) async fn value<T>(client: &Client, sql: &str, what: &str) -> Result<T>
+where
+    T: for<'a> tokio_postgres::types::FromSql<'a>,
+{
+    let row = client.query_typed_one(sql, &[]).await.map_err(|e| classify(e, what))?;
+    row.try_get(0).map_err(|e| classify(e, what))
+}
+
+/// A count of the server as ours.
+pub(crate) fn count(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}
+
+/// A seq as the ledger's `bigint`.
+pub(crate) fn seq_to_sql(seq: u64) -> Result<i64> {
+    i64::try_from(seq).map_err(|_| Error::internal(format!("seq {seq} is beyond the ledger's bigint")))
+}

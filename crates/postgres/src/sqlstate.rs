@@ -1,0 +1,221 @@
+//! What an error of the server means: the one table from SQLSTATE to [`ErrorKind`] and [`Retry`], and the one boundary
+//! where errors of `tokio_postgres` become ours.
+//!
+//! Codes: PostgreSQL manual, appendix A.
+//!
+//! The server's own text is kept only where it cannot hold a row value: never its detail, hint or context lines
+//! (`Key (email)=(…)`, `COPY …, line 1, column x: "…"`), never the message of a data exception (`invalid input syntax for
+//! type integer: "…"`) or of anything that a function raised.
+
+use starlift_core::{Error, ErrorKind};
+
+/// What may be tried after an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// The same transaction again; nothing of it has happened.
+    Transaction,
+    /// The same transaction again, over a new connection; nothing of it has happened.
+    Reconnect,
+    /// Nobody can say whether the transaction was committed: look first, then decide.
+    UnknownOutcome,
+    /// Once more after a change: a new plan, the secret read again, a smaller batch.
+    OnceChanged,
+    /// Later: the server lacks space, which does not come back within seconds.
+    Later,
+    /// Never: the same thing fails again.
+    Never,
+}
+
+/// What a SQLSTATE means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Class {
+    /// What the reader has to do about it.
+    pub kind: ErrorKind,
+    /// What may be tried by itself.
+    pub retry: Retry,
+}
+
+/// The class of a SQLSTATE: the only place where it is decided.
+pub fn class_of(code: &str) -> Class {
+    use ErrorKind::{Config, Data, Internal, Permission, Unavailable, Unsupported};
+    let (kind, retry) = match code {
+        // Serialisation failure, deadlock, lock timeout, out of memory, snapshot too old.
+        "40001" | "40P01" | "55P03" | "53200" | "72000" => (Unavailable, Retry::Transaction),
+        "40003" | "08007" => (Unavailable, Retry::UnknownOutcome),
+        // A foreign protocol: no server that we can talk to.
+        "08P01" => (Internal, Retry::Never),
+        // 25P03: idle in transaction for too long. 25006: the node became a standby. 58030: the server's disk failed it.
+        "25P03" | "25006" | "57P01" | "57P02" | "57P03" | "57P05" | "53300" | "58030" => {
+            (Unavailable, Retry::Reconnect)
+        }
+        "57P04" => (Config, Retry::Never),
+        // A statement timeout, or a person who cancelled.
+        "57014" => (Unavailable, Retry::OnceChanged),
+        "26000" => (Unavailable, Retry::OnceChanged),
+        "53100" => (Unavailable, Retry::Later),
+        "28P01" => (Permission, Retry::OnceChanged),
+        "42501" => (Permission, Retry::Never),
+        // The object is not in the state that the statement needs, such as a database that allows no connections.
+        "55000" | "55006" => (Unavailable, Retry::Transaction),
+        // Data that the server finds damaged on its own disk.
+        "XX001" | "XX002" => (Data, Retry::Never),
+        _ => match code.get(..2).unwrap_or_default() {
+            "08" => (Unavailable, Retry::Reconnect),
+            "0A" => (Unsupported, Retry::Never),
+            "21" | "22" | "23" | "44" | "54" | "P0" => (Data, Retry::Never),
+            "28" => (Permission, Retry::Never),
+            "3D" | "3F" | "42" | "F0" => (Config, Retry::Never),
+            "40" => (Unavailable, Retry::Transaction),
+            "53" | "57" | "58" | "HV" => (Unavailable, Retry::Reconnect),
+            _ => (Internal, Retry::Never),
+        },
+    };
+    Class { kind, retry }
+}
+
+/// The class of an error of the driver while connecting or in a statement. For COMMIT see [`commit_retry`].
+pub fn class(error: &tokio_postgres::Error) -> Class {
+    match error.as_db_error() {
+        Some(db) if is_stale_plan(db) => Class { kind: ErrorKind::Unavailable, retry: Retry::OnceChanged },
+        Some(db) => class_of(db.code().code()),
+        None if is_ours(error) => Class { kind: ErrorKind::Internal, retry: Retry::Never },
+        // No answer of the server: the connection is gone, or never came about.
+        None => Class { kind: ErrorKind::Unavailable, retry: Retry::Reconnect },
+    }
+}
+
+/// What may be tried after a COMMIT that failed: the outcome is unknown unless the server itself said no.
+pub fn commit_retry(error: &tokio_postgres::Error) -> Retry {
+    match error.code().map(|c| c.code()) {
+        // A backend may be ended after it has committed and before it could say so.
+        Some(code) if code.starts_with("08") || code.starts_with("57P") => Retry::UnknownOutcome,
+        Some(code) => class_of(code).retry,
+        None => Retry::UnknownOutcome,
+    }
+}
+
+/// Turns an error of the driver into ours. `what` says what was tried, as a message: `cannot read table "t"`.
+///
+/// The context holds `sqlstate` and, where the server named them, `constraint`, `table` and `column`.
+pub fn classify(error: tokio_postgres::Error, what: impl Into<String>) -> Error {
+    let class = class(&error);
+    let Some(db) = error.as_db_error() else {
+        return driver_error(error, class.kind, what.into());
+    };
+    let code = db.code().code();
+    let mut ours = Error::new(class.kind, what)
+        .with_detail(format!("{} (SQLSTATE {code})", shown_message(db)))
+        .with_context("sqlstate", code);
+    for (name, value) in [("constraint", db.constraint()), ("table", db.table()), ("column", db.column())] {
+        if let Some(value) = value {
+            ours = ours.with_context(name, value);
+        }
+    }
+    match hint_of(code) {
+        Some(hint) => ours.with_hint(hint),
+        None => ours,
+    }
+}
+
+/// The SQLSTATE that an error of ours was made from.
+pub fn sqlstate_of(error: &Error) -> Option<&str> {
+    error.context().iter().find(|(name, _)| *name == "sqlstate").map(|(_, code)| code.as_str())
+}
+
+/// The constraint, table or column that the server named in an error.
+pub fn named_in(error: &Error, what: &str) -> Option<String> {
+    error.context().iter().find(|(name, _)| *name == what).map(|(_, value)| value.clone())
+}
+
+fn driver_error(error: tokio_postgres::Error, kind: ErrorKind, what: String) -> Error {
+    let ours = Error::new(kind, what);
+    if error.is_closed() {
+        return ours.with_detail("the server closed the connection").with_hint("run again; the work of this run is kept");
+    }
+    // Errors without an answer of the server come from sockets, TLS and the protocol: they hold no row value.
+    ours.with_source(error)
+}
+
+/// Errors that the driver makes when it is used in the wrong way: no network is to blame. It has no public kind.
+fn is_ours(error: &tokio_postgres::Error) -> bool {
+    let text = error.to_string();
+    ["error serializing", "error deserializing", "invalid column", "expected ", "query returned", "invalid configuration"]
+        .iter()
+        .any(|start| text.starts_with(start))
+}
+
+fn is_stale_plan(db: &tokio_postgres::error::DbError) -> bool {
+    db.code().code() == "0A000" && db.message().contains("cached plan")
+}
+
+/// The server's message where it holds no row value, else what its code says.
+fn shown_message(db: &tokio_postgres::error::DbError) -> String {
+    let code = db.code().code();
+    // `raise` in a function may put anything into a message, under any code.
+    let raised = db.routine().is_some_and(|routine| routine == "exec_stmt_raise");
+    let speaks_of_values = matches!(code.get(..2), Some("21" | "22" | "44" | "54" | "P0" | "HV"));
+    if !raised && !speaks_of_values {
+        return db.message().to_string();
+    }
+    match code {
+        "22001" => "a value is too long for its column",
+        "22003" => "a number is out of the range of its column",
+        "22007" | "22008" => "a date or time cannot be held",
+        "22012" => "a division by zero",
+        "22021" => "a text has bytes that the database's encoding does not know",
+        "22P02" => "a value is not in the form of its column's type",
+        "22P03" => "a binary value is not in the form of its column's type",
+        "22P04" => "the COPY data does not fit the columns",
+        _ if raised => "a function or trigger of the database refused",
+        _ if code.starts_with("54") => "a limit of the server was reached",
+        _ => "a value was refused by the database",
+    }
+    .to_string()
+}
+
+fn hint_of(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "28P01" => "check user and password in the credentials; `starlift doctor` tries them",
+        "28000" => "let the role log in: `alter role … login`, and look at the server's pg_hba.conf and its sslmode",
+        "3D000" => "check `database` in the credentials",
+        "3F000" => "check `schema` in starlift.toml",
+        "42501" => "grant the missing privilege; `starlift doctor` lists the statements",
+        "42P01" => "a table is missing: `starlift doctor` shows what is there",
+        "42703" => "a column is missing: `starlift plan` shows what changed",
+        "53100" => "make room on the disk of the server, then run again",
+        "53300" => "the server has no free connection: run again later, or raise `max_connections`",
+        "55P03" => "another session holds a lock on it: run again when it has ended",
+        "57014" => "raise the statement timeout, or run again when the server is less busy",
+        "57P03" => "the server is starting or stopping: run again in a moment",
+        "25006" => "this server takes no writes: point the URL at the primary",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_have_the_kind_and_retry_of_the_documentation() {
+        use ErrorKind::*;
+        for (codes, kind, retry) in [
+            (&["40001", "40P01", "55P03", "53200"][..], Unavailable, Retry::Transaction),
+            (&["08000", "08001", "08003", "08006", "57P01", "57P02", "57P03", "57P05"], Unavailable, Retry::Reconnect),
+            (&["25P03", "25006", "53300", "58030"], Unavailable, Retry::Reconnect),
+            (&["08007"], Unavailable, Retry::UnknownOutcome),
+            (&["57014", "26000"], Unavailable, Retry::OnceChanged),
+            (&["28P01"], Permission, Retry::OnceChanged),
+            (&["53100"], Unavailable, Retry::Later),
+            (&["22003", "22P02", "23502", "23503", "23505", "23514", "XX001"], Data, Retry::Never),
+            (&["42P01", "42703", "42601", "3D000", "3F000"], Config, Retry::Never),
+            (&["42501", "28000"], Permission, Retry::Never),
+            (&["0A000"], Unsupported, Retry::Never),
+            (&["XX000", "", "2", "00000", "é1"], Internal, Retry::Never),
+        ] {
+            for code in codes {
+                assert_eq!(class_of(code), Class { kind, retry }, "{code}");
+            }
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! The sandbox against a real PostgreSQL: it leaves nothing behind, and its data are the same for ever.
+
+mod cluster;
+mod oracle;
+mod totesys;

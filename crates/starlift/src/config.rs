@@ -1,0 +1,170 @@
+//! Configuration: flag, then environment, then `starlift.toml`, then default.
+//!
+//! The environment is read once, by the shell, and handed in as plain data; nothing below this module looks at it.
+//! A relative path in the file is relative to the project, one from a flag or the environment to the current directory.
+
+mod credentials;
+mod environment;
+mod file;
+mod project;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use starlift_core::capture::CaptureMode;
+use starlift_core::{Error, Result};
+use starlift_postgres::catalog::ColumnSetting;
+use starlift_postgres::connect::ConnectOptions;
+
+pub use environment::Environment;
+pub use project::Project;
+
+/// Flags that win over environment and file.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// URL of the source database.
+    pub source_url: Option<String>,
+    /// URL of the warehouse database.
+    pub warehouse_url: Option<String>,
+    /// Where the lake is.
+    pub lake_ingest: Option<String>,
+    /// Where the star is.
+    pub lake_transform: Option<String>,
+}
+
+/// Everything a stage needs to know, with secrets not yet opened.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The pipeline's name: one lake, one star and one set of ledger rows belong to it.
+    pub pipeline: String,
+    /// The source database.
+    pub source: SourceConfig,
+    /// Where the lake is: a folder or URL.
+    pub lake_ingest: String,
+    /// Where the star is: a folder or URL.
+    pub lake_transform: String,
+    /// The warehouse database.
+    pub warehouse: DatabaseConfig,
+    /// Years of the calendar model: from the first, up to but not including the second.
+    pub calendar: (i32, i32),
+    /// Memory that the evaluation of models may use before it spills to disk, in MiB.
+    pub transform_memory_mb: u64,
+    /// Settings of the object store (`AWS_*`), from the environment.
+    pub store_options: BTreeMap<String, String>,
+    environment: Environment,
+    project_dir: PathBuf,
+}
+
+/// A database and the schema that starlift uses in it.
+#[derive(Debug, Clone)]
+pub struct DatabaseConfig {
+    /// Where the URL or credentials come from.
+    pub connection: ConnectionSetting,
+    /// The schema.
+    pub schema: String,
+}
+
+/// The source database and what to read from it.
+#[derive(Debug, Clone)]
+pub struct SourceConfig {
+    /// The database and schema.
+    pub database: DatabaseConfig,
+    /// Entries that override how a table is read.
+    pub tables: BTreeMap<String, TableConfig>,
+    /// The longest that one statement may run in the source, in seconds; 0 for no limit.
+    pub statement_timeout_seconds: u64,
+}
+
+/// How one table is read where the default does not do.
+#[derive(Debug, Clone, Default)]
+pub struct TableConfig {
+    /// How it is captured; none for the default.
+    pub capture: Option<CaptureMode>,
+    /// Settings by column.
+    pub columns: BTreeMap<String, ColumnSetting>,
+}
+
+/// Where a connection's secrets are, and who said so.
+#[derive(Clone)]
+pub enum ConnectionSetting {
+    /// A URL, with the place that gave it. Never printed.
+    Url(String, &'static str),
+    /// `file:…`, `env:…` or `aws-secretsmanager:…`, with the folder that a relative path starts from.
+    Credentials(String, PathBuf),
+    /// Nothing was given.
+    Missing,
+}
+
+impl std::fmt::Debug for ConnectionSetting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ConnectionSetting::Url(_, origin) => write!(f, "Url(*** from {origin})"),
+            ConnectionSetting::Credentials(place, _) => write!(f, "Credentials({place})"),
+            ConnectionSetting::Missing => f.write_str("Missing"),
+        }
+    }
+}
+
+/// Which of the two databases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The operational database.
+    Source,
+    /// The warehouse.
+    Warehouse,
+}
+
+impl Side {
+    /// The word in messages and the section of the file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Side::Source => "source",
+            Side::Warehouse => "warehouse",
+        }
+    }
+}
+
+impl Config {
+    /// Reads `starlift.toml` of a project and merges it with environment and flags. Opens no secret.
+    ///
+    /// Errors: Config where the file is missing, does not parse, or has an unknown key.
+    pub fn read(project_dir: &Path, environment: Environment, overrides: Overrides) -> Result<Config> {
+        file::read(project_dir, environment, overrides)
+    }
+
+    /// Opens the credentials of a database.
+    ///
+    /// Errors: Config where they are missing or cannot be read; the message names where they were looked for.
+    pub fn connection(&self, side: Side) -> Result<ConnectOptions> {
+        let database = match side {
+            Side::Source => &self.source.database,
+            Side::Warehouse => &self.warehouse,
+        };
+        credentials::open(side, &database.connection, &self.environment)
+    }
+
+    /// The project's folder.
+    pub fn project_dir(&self) -> &Path {
+        &self.project_dir
+    }
+
+    /// How a table is captured by setting; the default is `xid`.
+    pub fn capture(&self, table: &str) -> CaptureMode {
+        self.source.tables.get(table).and_then(|t| t.capture).unwrap_or(CaptureMode::Xid)
+    }
+}
+
+/// A path from the file starts at the project; a URL stays as it is.
+fn resolve(base: &Path, place: &str) -> String {
+    if place.contains("://") || Path::new(place).is_absolute() || base.as_os_str().is_empty() {
+        return place.to_string();
+    }
+    base.join(place).to_string_lossy().into_owned()
+}
+
+fn missing(side: Side) -> Error {
+    let name = side.name();
+    Error::config(format!("no credentials for the {name} database"))
+        .with_detail(format!("neither STARLIFT_{0}_URL nor `credentials` under `[{name}]` is given", name.to_uppercase()))
+        .with_hint(format!("copy the credentials example of the project, or set STARLIFT_{}_URL", name.to_uppercase()))
+}

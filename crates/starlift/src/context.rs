@@ -1,0 +1,88 @@
+//! What every stage is given: settings, the project, the clock, ids, and someone who watches.
+//!
+//! This is the only place besides the shells that looks at a clock or makes up an id.
+
+use std::sync::Arc;
+
+use starlift_core::{Micros, Result};
+use starlift_lake::Store;
+use starlift_postgres::Connection;
+
+use crate::config::{Config, Project, Side};
+
+/// What a stage works with. Cheap to clone.
+#[derive(Clone)]
+pub struct Context {
+    /// Settings.
+    pub config: Arc<Config>,
+    /// Models and seeds.
+    pub project: Arc<Project>,
+    /// Who hears how far a stage is.
+    pub progress: Arc<dyn Progress>,
+    /// The id of this run: the same id again returns the result of the first time.
+    pub run_id: String,
+}
+
+/// Hears how far a stage is. Calls come in order for one table or model; none may block.
+pub trait Progress: Send + Sync {
+    /// A stage begins with a table or model.
+    fn started(&self, stage: &'static str, name: &str);
+    /// So many more rows and bytes were read for it.
+    fn advanced(&self, stage: &'static str, name: &str, rows: u64, bytes: u64);
+    /// The stage is through with it.
+    fn finished(&self, stage: &'static str, name: &str);
+}
+
+/// Nobody watches.
+pub struct Unwatched;
+
+impl Progress for Unwatched {
+    fn started(&self, _: &'static str, _: &str) {}
+    fn advanced(&self, _: &'static str, _: &str, _: u64, _: u64) {}
+    fn finished(&self, _: &'static str, _: &str) {}
+}
+
+impl Context {
+    /// A context for one run. Without a run id one is made up.
+    pub fn new(config: Config, project: Project, progress: Arc<dyn Progress>, run_id: Option<String>) -> Context {
+        Context {
+            config: Arc::new(config),
+            project: Arc::new(project),
+            progress,
+            run_id: run_id.unwrap_or_else(new_id),
+        }
+    }
+
+    /// The same context for a new run.
+    pub fn for_new_run(&self) -> Context {
+        Context { run_id: new_id(), ..self.clone() }
+    }
+
+    /// The lake's store.
+    pub fn lake(&self) -> Result<Store> {
+        Store::open(&self.config.lake_ingest, &self.config.store_options)
+    }
+
+    /// The star's store.
+    pub fn star(&self) -> Result<Store> {
+        Store::open(&self.config.lake_transform, &self.config.store_options)
+    }
+
+    /// A new connection to one of the databases, named after this run so that an administrator can find it.
+    pub async fn connect(&self, side: Side) -> Result<Connection> {
+        let options = self.config.connection(side)?.with_application_name(&format!("starlift {}", self.run_id));
+        starlift_postgres::connect(&options).await.map_err(|e| e.with_context("database", side.name()))
+    }
+}
+
+/// The time by this machine's clock.
+#[allow(clippy::disallowed_methods, reason = "the one place that reads the clock")]
+pub fn now() -> Micros {
+    Micros(chrono::Utc::now().timestamp_micros())
+}
+
+/// A new random id (UUID version 4).
+#[allow(clippy::disallowed_methods, reason = "the one place that draws random numbers")]
+pub fn new_id() -> String {
+    uuid::Uuid::new_v4().to_string()
+}

@@ -1,0 +1,110 @@
+//! History: the runs that committed, newest first, from the manifests of lake and star and the ledger of the warehouse.
+
+use serde::Serialize;
+use starlift_core::manifest::Manifest;
+use starlift_core::{Micros, Result};
+use starlift_lake::manifests;
+use starlift_postgres::load::ledger;
+
+use crate::config::Side;
+use crate::context::Context;
+use crate::report::RelationReport;
+
+/// One committed run of one stage.
+#[derive(Debug, Clone, Serialize)]
+pub struct HistoryEntry {
+    /// `ingest`, `transform` or `load`.
+    pub stage: &'static str,
+    /// The manifest's seq; for load the star's seq.
+    pub seq: u64,
+    /// The run.
+    pub run_id: String,
+    /// When it started.
+    pub started: Micros,
+    /// Time that it took, in milliseconds.
+    pub millis: u64,
+    /// Rows that came in.
+    pub rows_read: u64,
+    /// Bytes that came in.
+    pub bytes_read: u64,
+    /// Rows that were written.
+    pub rows_written: u64,
+    /// Tombstones or retractions.
+    pub rows_deleted: u64,
+    /// Files that were written.
+    pub files: u64,
+    /// Bytes that were written.
+    pub bytes_written: u64,
+    /// Each table or model that the run touched.
+    pub relations: Vec<RelationReport>,
+}
+
+/// The newest runs of each stage, at most `limit` of each, newest first. A stage whose store or database is away is left
+/// out with a line in the second value.
+pub async fn history(ctx: &Context, limit: usize) -> Result<(Vec<HistoryEntry>, Vec<String>)> {
+    let mut entries = Vec::new();
+    let mut notes = Vec::new();
+    for (stage, store) in [(crate::ingest::STAGE, ctx.lake()?), (crate::transform::STAGE, ctx.star()?)] {
+        let stored = manifests::history(&store, limit).await?;
+        entries.extend(stored.iter().map(|s| of_manifest(stage, &s.manifest)));
+    }
+    match loads(ctx, limit).await {
+        Ok(loads) => entries.extend(loads),
+        Err(error) => notes.push(format!("loads are not listed: {error}")),
+    }
+    entries.sort_by(|a, b| b.started.cmp(&a.started));
+    Ok((entries, notes))
+}
+
+fn of_manifest(stage: &'static str, manifest: &Manifest) -> HistoryEntry {
+    let relations = manifest.relations.iter().filter_map(|(name, r)| RelationReport::of(name, r)).collect();
+    entry(stage, manifest.seq, &manifest.run_id, manifest.started, manifest.finished, relations)
+}
+
+fn entry(
+    stage: &'static str,
+    seq: u64,
+    run_id: &str,
+    started: Micros,
+    finished: Micros,
+    relations: Vec<RelationReport>,
+) -> HistoryEntry {
+    let sum = |field: fn(&RelationReport) -> u64| relations.iter().map(field).sum();
+    HistoryEntry {
+        stage,
+        seq,
+        run_id: run_id.to_string(),
+        started,
+        millis: finished.millis_since(started),
+        rows_read: sum(|r| r.rows_read),
+        bytes_read: sum(|r| r.bytes_read),
+        rows_written: sum(|r| r.rows_written),
+        rows_deleted: sum(|r| r.rows_deleted),
+        files: sum(|r| r.files),
+        bytes_written: sum(|r| r.bytes_written),
+        relations,
+    }
+}
+
+async fn loads(ctx: &Context, limit: usize) -> Result<Vec<HistoryEntry>> {
+    let connection = ctx.connect(Side::Warehouse).await?;
+    let rows = ledger::entries(connection.client(), &ctx.config.pipeline, limit).await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| {
+            let relations = row
+                .models
+                .iter()
+                .map(|m| RelationReport {
+                    name: m.name.clone(),
+                    mode: "load".into(),
+                    rows_read: m.staged,
+                    rows_written: m.inserted + m.updated,
+                    rows_deleted: m.retracted,
+                    ..RelationReport::default()
+                })
+                .collect();
+            entry(crate::load::STAGE, row.seq, &row.run_id, row.started_at, row.loaded_at, relations)
+        })
+        .collect())
+}

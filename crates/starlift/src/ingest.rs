@@ -1,0 +1,80 @@
+//! Ingest: what changed in the source becomes data files and tombstones in the lake, committed by one manifest.
+//!
+//! # Order of things
+//!
+//! 1. The newest manifest gives the state: watermarks, fingerprints, row counts.
+//! 2. One `REPEATABLE READ READ ONLY` transaction, with every table locked in `ACCESS SHARE` before the first query.
+//! 3. A claim makes the end of the window this run's own, and with it the keys of its files.
+//! 4. Each table: its window or all of it; then its count; then, where the count shows a difference, its keys.
+//! 5. One create-only put of the manifest.
+//!
+//! # What a crash leaves behind
+//!
+//! Before step 5 nothing is visible: a claim and files that no manifest names stay until `lake vacuum`. After it the
+//! run is complete. Two runs at once both read the same state; one creates the manifest, the other is superseded and the
+//! next run covers its rows, because the watermark moves only inside a manifest.
+
+pub(crate) mod commit;
+mod reconcile;
+mod selection;
+mod table;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use starlift_core::capture;
+use starlift_core::manifest::Relation;
+use starlift_core::{Result, event};
+use starlift_lake::{claim, find_run};
+use starlift_postgres::extract::SourceSession;
+
+use crate::config::Side;
+use crate::context::{Context, now};
+use crate::head::Head;
+use crate::report::{Outcome, StageReport};
+
+pub use selection::Selection;
+
+pub(crate) const STAGE: &str = "ingest";
+
+/// Runs ingest. `event` is the contract's JSON; none means all tables.
+///
+/// Errors: as DESIGN names them by kind; whatever fails before the commit leaves the lake as it was.
+pub async fn ingest(ctx: &Context, event: Option<&[u8]>) -> Result<StageReport> {
+    let started = now();
+    let listed = event.map(event::parse_ingest).transpose()?.unwrap_or_default();
+    let lake = ctx.lake()?;
+    let head = Head::read(&lake, &ctx.config.pipeline).await?;
+    if let Some(done) = find_run(&head.chain, &ctx.run_id) {
+        return Ok(StageReport::of_manifest(STAGE, &done.manifest, Outcome::Replayed, started, now()));
+    }
+
+    let connection = ctx.connect(Side::Source).await?;
+    let schema = &ctx.config.source.database.schema;
+    let mut session = SourceSession::open(connection, schema, ctx.config.source.statement_timeout_seconds).await?;
+    let selection = selection::select(ctx, &mut session, &listed).await?;
+    let snapshot = session.begin(&selection.lockable()).await?;
+    // Read again under the locks: what DDL did between the first look and the locks counts, and none can come after.
+    let selection = selection.again(ctx, &mut session).await?;
+    let source = starlift_core::manifest::Source { tables: selection.captured(), ..snapshot.source };
+    let newest = head.manifest();
+    capture::check_lag(newest, &source)?;
+    let at = claim(&lake, snapshot.now, newest.map(|m| m.at)).await?;
+
+    let mut relations: BTreeMap<String, Relation> = newest.map(|m| m.relations.clone()).unwrap_or_default();
+    relations.values_mut().for_each(|r| r.run = None);
+    let existing: BTreeSet<String> = source.tables.iter().cloned().collect();
+    relations.retain(|name, _| existing.contains(name));
+
+    let seq = starlift_core::succession::next_seq(newest);
+    for name in selection.tables() {
+        ctx.progress.started(STAGE, &name);
+        let task = table::Task { ctx, lake: &lake, head: &head, source: &source, at, seq, selection: &selection };
+        let relation = task.read(&mut session, &name).await.map_err(|e| e.with_context("table", name.clone()))?;
+        relations.insert(name.clone(), relation);
+        ctx.progress.finished(STAGE, &name);
+    }
+    // Nothing was written; ending the transaction before the commit lets the locks and the snapshot go.
+    session.end().await?;
+
+    commit::commit(ctx, &lake, &head, source, at, started, relations).await
+}

@@ -1,0 +1,72 @@
+//! The last step of ingest: the manifest, and what the log says about it.
+
+use std::collections::BTreeMap;
+
+use starlift_core::manifest::{Origin, Relation, Source};
+use starlift_core::{Micros, Result, succession};
+use starlift_lake::{Commit, Store, commit as put};
+
+use super::STAGE;
+use crate::context::{Context, new_id, now};
+use crate::head::Head;
+use crate::report::{Outcome, StageReport};
+
+pub(super) async fn commit(
+    ctx: &Context,
+    lake: &Store,
+    head: &Head,
+    source: Source,
+    at: Micros,
+    started: Micros,
+    relations: BTreeMap<String, Relation>,
+) -> Result<StageReport> {
+    let draft = succession::Draft {
+        pipeline: ctx.config.pipeline.clone(),
+        new_id: new_id(),
+        run_id: ctx.run_id.clone(),
+        write_id: new_id(),
+        version: env!("CARGO_PKG_VERSION").to_string(),
+        at,
+        started,
+        finished: now(),
+        origin: Origin::Ingest { source },
+        relations,
+    };
+    let previous = head.newest().map(|s| (&s.manifest, s.sha256.as_str()));
+    match put(lake, succession::next(previous, head.live.clone(), draft)).await? {
+        Commit::Committed(stored) => {
+            let report = StageReport::of_manifest(STAGE, &stored.manifest, Outcome::Committed, started, now());
+            log(&report);
+            Ok(report)
+        }
+        Commit::Superseded(other) => Ok(superseded(STAGE, ctx, other.manifest.seq, started)),
+    }
+}
+
+/// What a stage reports when another run committed its seq first.
+pub(crate) fn superseded(stage: &'static str, ctx: &Context, seq: u64, started: Micros) -> StageReport {
+    tracing::warn!(stage, run_id = ctx.run_id, seq, "superseded: another run committed first; the next run covers this one's rows");
+    let mut report = StageReport::nothing(stage, &ctx.run_id, started, now());
+    report.outcome = Outcome::Superseded;
+    report.warnings.push("another run committed first; the next run covers this one's rows".into());
+    report
+}
+
+fn log(report: &StageReport) {
+    let (changed, unchanged): (Vec<_>, Vec<_>) = report.relations.iter().partition(|r| r.rows_written + r.rows_deleted > 0);
+    for relation in changed {
+        tracing::info!(
+            stage = STAGE,
+            run_id = report.run_id,
+            table = relation.name,
+            rows = relation.rows_written,
+            deleted = relation.rows_deleted,
+            bytes = relation.bytes_written,
+            "table is in the lake"
+        );
+    }
+    if !unchanged.is_empty() {
+        let names: Vec<&str> = unchanged.iter().map(|r| r.name.as_str()).collect();
+        tracing::warn!(stage = STAGE, run_id = report.run_id, tables = names.join(","), "nothing new in {}", names.join(", "));
+    }
+}

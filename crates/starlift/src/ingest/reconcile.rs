@@ -1,0 +1,79 @@
+//! Key reconcile: where count and state disagree, the keys of the source are compared with the keys of the lake, in both
+//! directions. Keys that are gone become tombstones; keys that no window showed (an attached partition) are fetched.
+
+use std::collections::HashSet;
+
+use arrow::array::BooleanArray;
+use arrow::compute::filter_record_batch;
+use futures::TryStreamExt;
+use starlift_core::manifest::DataFile;
+use starlift_core::{Error, Result};
+use starlift_lake::{Digests, FileWriter, KeyDigest, State};
+use starlift_postgres::catalog::SourceTable;
+use starlift_postgres::extract::SourceSession;
+
+use super::table::Task;
+
+/// What the reconcile found.
+pub(super) struct Found {
+    /// Keys that are gone.
+    pub(super) gone: u64,
+    /// Their tombstones.
+    pub(super) tombstones: Vec<DataFile>,
+    /// Rows that were fetched because the lake did not know their key.
+    pub(super) fetched: u64,
+    /// Bytes that came from the source.
+    pub(super) bytes_read: u64,
+}
+
+/// Compares the keys. `new_keys` are those that this run's window added; fetched rows go to `writer`.
+pub(super) async fn reconcile(
+    task: &Task<'_>,
+    session: &mut SourceSession,
+    table: &SourceTable,
+    state: &State,
+    new_keys: &HashSet<KeyDigest>,
+    writer: &mut FileWriter,
+) -> Result<Found> {
+    let mut digests = Digests::of_key(&table.schema)?;
+    let mut source: HashSet<KeyDigest> = HashSet::new();
+    let mut keys = session.copy_keys(table).await?;
+    while let Some(batch) = keys.try_next().await? {
+        source.extend(digests.keys(&batch)?);
+    }
+    let mut bytes_read = keys.finish(&table.name)?;
+    drop(keys);
+
+    let mut gone: HashSet<KeyDigest> = HashSet::new();
+    let mut stored = state.keys().await?;
+    while let Some(batch) = stored.try_next().await? {
+        for key in digests.keys(&batch)? {
+            if !source.remove(&key) {
+                gone.insert(key);
+            }
+        }
+    }
+    drop(stored);
+    let tombstones = task.tombstones(table, state, &gone).await?;
+    if tombstones.iter().map(|f| f.rows).sum::<u64>() != gone.len() as u64 {
+        return Err(Error::internal(format!("tombstones of `{}` do not match the keys that are gone", table.name)));
+    }
+
+    // What is left of the source's keys is in no state: either this window brought it, or nobody has seen it.
+    let unknown: HashSet<KeyDigest> = source.difference(new_keys).copied().collect();
+    let mut fetched = 0;
+    if !unknown.is_empty() {
+        let mut all = Digests::new(&table.schema)?;
+        let mut rows = session.copy_rows(table, None).await?;
+        while let Some(batch) = rows.try_next().await? {
+            task.advance(table, &batch);
+            let wanted: BooleanArray = all.keys(&batch)?.iter().map(|key| Some(unknown.contains(key))).collect();
+            let batch = filter_record_batch(&batch, &wanted)
+                .map_err(|e| Error::internal("rows cannot be filtered").with_source(e))?;
+            fetched += batch.num_rows() as u64;
+            writer.write(&batch).await?;
+        }
+        bytes_read += rows.finish(&table.name)?;
+    }
+    Ok(Found { gone: gone.len() as u64, tombstones, fetched, bytes_read })
+}

@@ -1,0 +1,260 @@
+//! One table of one ingest: read its window or all of it, write what is new or differs, prove the count.
+
+use std::collections::{HashMap, HashSet};
+
+use arrow::array::RecordBatch;
+use futures::TryStreamExt;
+use starlift_core::capture::{self, Read};
+use starlift_core::manifest::{CaptureState, DataFile, FileMode, Relation, RelationRun, Source};
+use starlift_core::xid::XidWindow;
+use starlift_core::{Error, Micros, Result, TableSchema};
+use starlift_lake::{Difference, Digests, FileWriter, KeyDigest, Multiset, State, Store};
+use starlift_postgres::catalog::SourceTable;
+use starlift_postgres::extract::SourceSession;
+
+use super::{STAGE, Selection, reconcile};
+use crate::context::{Context, now};
+use crate::head::Head;
+
+/// Rows of a window that are held in memory; beyond them the keys of the whole state are, instead.
+const BUFFERED_ROWS: usize = 65_536;
+
+pub(super) struct Task<'a> {
+    pub(super) ctx: &'a Context,
+    pub(super) lake: &'a Store,
+    pub(super) head: &'a Head,
+    pub(super) source: &'a Source,
+    pub(super) at: Micros,
+    pub(super) seq: u64,
+    pub(super) selection: &'a Selection,
+}
+
+/// What reading one table came to.
+#[derive(Default)]
+pub(super) struct Written {
+    pub(super) rows_read: u64,
+    pub(super) bytes_read: u64,
+    pub(super) files: Vec<DataFile>,
+    pub(super) deleted: Vec<DataFile>,
+    /// Rows of the table at the snapshot.
+    pub(super) rows: u64,
+}
+
+impl Task<'_> {
+    /// Reads one table and returns its relation as of the manifest to come.
+    pub(super) async fn read(&self, session: &mut SourceSession, name: &str) -> Result<Relation> {
+        let begun = now();
+        let table = self.selection.table(name)?;
+        let newest = self.head.manifest();
+        let before = newest.and_then(|m| m.relations.get(name));
+        let mode = self.ctx.config.capture(name);
+        let fingerprint = table.schema.fingerprint();
+        let has_key = !table.schema.key.is_empty();
+        let read = capture::decide_read(mode, has_key, &fingerprint, before, newest, self.source);
+
+        let state = State::new(self.lake, table.schema.clone(), self.head.live_of(name));
+        let rows_before = before.map_or(0, |r| r.rows);
+        let (written, replaced) = match read {
+            Read::Window(window) => (self.window(session, table, &state, rows_before, window).await?, false),
+            Read::Full { replaces: true, .. } if before.is_some_and(|b| b.fingerprint == fingerprint) => {
+                self.keyless(session, table, &state).await?
+            }
+            Read::Full { replaces: true, .. } => (self.replace(session, table).await?, true),
+            Read::Full { replaces: false, .. } => (self.compare(session, table, &state).await?, false),
+        };
+        let changed = replaced || !written.files.is_empty() || !written.deleted.is_empty();
+        Ok(Relation {
+            fingerprint,
+            rows: written.rows,
+            last_change: if changed { self.seq } else { before.map_or(0, |r| r.last_change) },
+            base: if replaced { self.seq } else { before.map_or(0, |r| r.base) },
+            capture: Some(CaptureState {
+                mode: mode.name().into(),
+                identity: self.source.identity.clone(),
+                watermark: self.source.xmin,
+                xmax: self.source.xmax,
+                read_at: self.at,
+            }),
+            model: None,
+            run: Some(RelationRun {
+                mode: if matches!(read, Read::Window(_)) { "window" } else { "full" }.into(),
+                reason: match read {
+                    Read::Window(_) => None,
+                    Read::Full { reason, .. } => Some(reason.text().into()),
+                },
+                rows_read: written.rows_read,
+                bytes_read: written.bytes_read,
+                millis: now().millis_since(begun),
+                files: written.files,
+                deleted: written.deleted,
+            }),
+            schema: table.schema.clone(),
+        })
+    }
+
+    /// The rows of the xid window, less those that equal the state; then the count, then the keys if they differ.
+    async fn window(
+        &self,
+        session: &mut SourceSession,
+        table: &SourceTable,
+        state: &State,
+        rows_before: u64,
+        window: XidWindow,
+    ) -> Result<Written> {
+        let mut written = Written::default();
+        let mut writer = self.writer(table, FileMode::Window);
+        let new_keys = {
+            let mut rows = session.copy_rows(table, Some(window.to_sql())).await?;
+            let mut buffered: Vec<RecordBatch> = Vec::new();
+            let mut count = 0;
+            let mut difference: Option<Difference> = None;
+            while let Some(batch) = rows.try_next().await? {
+                self.advance(table, &batch);
+                written.rows_read += batch.num_rows() as u64;
+                count += batch.num_rows();
+                match &mut difference {
+                    Some(difference) => writer.write(&difference.push(&batch)?).await?,
+                    None => buffered.push(batch),
+                }
+                if difference.is_none() && count > BUFFERED_ROWS {
+                    let whole = Difference::new(&table.name, &table.schema, state.index().await?)?;
+                    difference = Some(flush(whole, &mut buffered, &mut writer).await?);
+                }
+            }
+            written.bytes_read += rows.finish(&table.name)?;
+            let difference = match difference {
+                Some(difference) => difference,
+                None => {
+                    let known = state.find(&keys_of(&table.schema, &buffered)?).await?;
+                    flush(Difference::new(&table.name, &table.schema, known)?, &mut buffered, &mut writer).await?
+                }
+            };
+            difference.new_keys()
+        };
+        written.rows = session.count(table).await?;
+        if written.rows == rows_before + new_keys.len() as u64 {
+            written.files = writer.finish().await?;
+            return Ok(written);
+        }
+        let found = reconcile::reconcile(self, session, table, state, &new_keys, &mut writer).await?;
+        let expected = rows_before + new_keys.len() as u64 + found.fetched - found.gone;
+        written.rows_read += found.fetched;
+        written.bytes_read += found.bytes_read;
+        written.files = writer.finish().await?;
+        written.deleted = found.tombstones;
+        self.prove(table, expected, written.rows)?;
+        Ok(written)
+    }
+
+    /// Every row, as the new base of the table's state.
+    async fn replace(&self, session: &mut SourceSession, table: &SourceTable) -> Result<Written> {
+        let mut written = Written::default();
+        let mut writer = self.writer(table, FileMode::Full);
+        let mut rows = session.copy_rows(table, None).await?;
+        while let Some(batch) = rows.try_next().await? {
+            self.advance(table, &batch);
+            written.rows_read += batch.num_rows() as u64;
+            writer.write(&batch).await?;
+        }
+        written.bytes_read = rows.finish(&table.name)?;
+        written.files = writer.finish().await?;
+        written.rows = session.count(table).await?;
+        self.prove(table, written.rows_read, written.rows)?;
+        Ok(written)
+    }
+
+    /// Every row, compared with the state: only what differs is written.
+    async fn compare(&self, session: &mut SourceSession, table: &SourceTable, state: &State) -> Result<Written> {
+        let mut written = Written::default();
+        let mut writer = self.writer(table, FileMode::Window);
+        let mut difference = Difference::new(&table.name, &table.schema, state.index().await?)?;
+        let mut rows = session.copy_rows(table, None).await?;
+        while let Some(batch) = rows.try_next().await? {
+            self.advance(table, &batch);
+            written.rows_read += batch.num_rows() as u64;
+            writer.write(&difference.push(&batch)?).await?;
+        }
+        written.bytes_read = rows.finish(&table.name)?;
+        written.files = writer.finish().await?;
+        written.deleted = self.tombstones(table, state, &difference.unseen()).await?;
+        written.rows = session.count(table).await?;
+        self.prove(table, written.rows_read, written.rows)?;
+        Ok(written)
+    }
+
+    /// A table without a key: written again as a whole, and only where its rows as a multiset differ from the state.
+    async fn keyless(&self, session: &mut SourceSession, table: &SourceTable, state: &State) -> Result<(Written, bool)> {
+        let mut now = Multiset::new(&table.schema)?;
+        let mut written = Written::default();
+        let mut rows = session.copy_rows(table, None).await?;
+        while let Some(batch) = rows.try_next().await? {
+            self.advance(table, &batch);
+            written.rows_read += batch.num_rows() as u64;
+            now.push(&batch)?;
+        }
+        written.bytes_read = rows.finish(&table.name)?;
+        if now == state.multiset().await? {
+            written.rows = written.rows_read;
+            return Ok((written, false));
+        }
+        Ok((self.replace(session, table).await?, true))
+    }
+
+    pub(super) async fn tombstones(
+        &self,
+        table: &SourceTable,
+        state: &State,
+        gone: &HashSet<KeyDigest>,
+    ) -> Result<Vec<DataFile>> {
+        if gone.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut writer = FileWriter::deleted(self.lake, &table.name, self.at, table.schema.key_to_arrow());
+        let mut keys = state.keys_among(gone).await?;
+        while let Some(batch) = keys.try_next().await? {
+            writer.write(&batch).await?;
+        }
+        writer.finish().await
+    }
+
+    pub(super) fn advance(&self, table: &SourceTable, batch: &RecordBatch) {
+        let bytes = batch.get_array_memory_size() as u64;
+        self.ctx.progress.advanced(STAGE, &table.name, batch.num_rows() as u64, bytes);
+    }
+
+    fn writer(&self, table: &SourceTable, mode: FileMode) -> FileWriter {
+        FileWriter::data(self.lake, &table.name, self.at, table.schema.to_arrow(), mode)
+    }
+
+    /// The count that the snapshot gave is the number of rows that the lake holds after this run: promise 1.
+    fn prove(&self, table: &SourceTable, expected: u64, counted: u64) -> Result<()> {
+        if expected == counted {
+            return Ok(());
+        }
+        Err(Error::data(format!("table `{}` does not add up", table.name))
+            .with_detail(format!("the lake would hold {expected} rows, and the snapshot has {counted}"))
+            .with_hint(format!(
+                "its key may not be unique (inheritance, a view): set `capture = \"full\"` for `{}` in starlift.toml",
+                table.name
+            )))
+    }
+}
+
+async fn flush(mut difference: Difference, buffered: &mut Vec<RecordBatch>, writer: &mut FileWriter) -> Result<Difference> {
+    for batch in buffered.drain(..) {
+        writer.write(&difference.push(&batch)?).await?;
+    }
+    Ok(difference)
+}
+
+fn keys_of(schema: &TableSchema, batches: &[RecordBatch]) -> Result<HashSet<KeyDigest>> {
+    let mut digests = Digests::new(schema)?;
+    let mut keys = HashSet::new();
+    for batch in batches {
+        keys.extend(digests.keys(batch)?);
+    }
+    Ok(keys)
+}
+
+/// Key digests with the digests of their rows.
+pub(super) type Index = HashMap<KeyDigest, starlift_lake::RowDigest>;

@@ -1,0 +1,119 @@
+//! What one stage did, as data: printed as cards, as JSON, or kept by a test.
+
+use serde::Serialize;
+use starlift_core::Micros;
+use starlift_core::event::StageResult;
+use starlift_core::manifest::{Manifest, Relation, RelationRun};
+
+/// How a stage ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// It committed.
+    Committed,
+    /// There was nothing to do.
+    Nothing,
+    /// Another run committed first; the next run covers this one's rows.
+    Superseded,
+    /// A run with this id had committed before; its result is returned.
+    Replayed,
+}
+
+/// What one stage did.
+#[derive(Debug, Clone, Serialize)]
+pub struct StageReport {
+    /// `ingest`, `transform` or `load`.
+    pub stage: &'static str,
+    /// The run.
+    pub run_id: String,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The newest manifest that it committed, replayed or loaded.
+    pub seq: Option<u64>,
+    /// When it started.
+    pub started: Micros,
+    /// Time that it took.
+    pub millis: u64,
+    /// The contract's result; load has none.
+    pub result: StageResult,
+    /// Each table or model that it looked at.
+    pub relations: Vec<RelationReport>,
+    /// What a person should know although nothing failed.
+    pub warnings: Vec<String>,
+}
+
+/// What one stage did with one table or model.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct RelationReport {
+    /// The table or model.
+    pub name: String,
+    /// `full`, `window`, `whole`, or how it was loaded.
+    pub mode: String,
+    /// Why it was read in full or evaluated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Rows that came in.
+    pub rows_read: u64,
+    /// Bytes that came in.
+    pub bytes_read: u64,
+    /// Rows that were written: to files, or into the warehouse.
+    pub rows_written: u64,
+    /// Tombstones or retractions.
+    pub rows_deleted: u64,
+    /// Files that were written.
+    pub files: u64,
+    /// Bytes that were written.
+    pub bytes_written: u64,
+    /// Rows of its state afterwards.
+    pub rows: u64,
+    /// Time that it took.
+    pub millis: u64,
+}
+
+impl RelationReport {
+    /// The report of a table or model in a manifest; none where the run did not touch it.
+    pub fn of(name: &str, relation: &Relation) -> Option<RelationReport> {
+        let run: &RelationRun = relation.run.as_ref()?;
+        Some(RelationReport {
+            name: name.to_string(),
+            mode: run.mode.clone(),
+            reason: run.reason.clone(),
+            rows_read: run.rows_read,
+            bytes_read: run.bytes_read,
+            rows_written: run.rows_written(),
+            rows_deleted: run.rows_deleted(),
+            files: (run.files.len() + run.deleted.len()) as u64,
+            bytes_written: run.bytes_written(),
+            rows: relation.rows,
+            millis: run.millis,
+        })
+    }
+}
+
+impl StageReport {
+    /// A report of a stage that did nothing (yet).
+    pub fn nothing(stage: &'static str, run_id: &str, started: Micros, now: Micros) -> StageReport {
+        StageReport {
+            stage,
+            run_id: run_id.to_string(),
+            outcome: Outcome::Nothing,
+            seq: None,
+            started,
+            millis: now.millis_since(started),
+            result: StageResult::new(),
+            relations: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// The report of a committed manifest, new or replayed.
+    pub fn of_manifest(stage: &'static str, manifest: &Manifest, outcome: Outcome, started: Micros, now: Micros) -> StageReport {
+        StageReport {
+            outcome,
+            seq: Some(manifest.seq),
+            result: manifest.result.clone(),
+            relations: manifest.relations.iter().filter_map(|(n, r)| RelationReport::of(n, r)).collect(),
+            ..StageReport::nothing(stage, &manifest.run_id, started, now)
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Status: where each table and model is, from the manifests and the ledger alone; the source is not asked.
+
+use serde::Serialize;
+use starlift_core::{Micros, Result};
+use starlift_postgres::load::ledger;
+
+use crate::config::Side;
+use crate::context::{Context, now};
+use crate::head::Head;
+
+/// Where the pipeline is.
+#[derive(Debug, Clone, Serialize)]
+pub struct Status {
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// The newest ingest manifest.
+    pub ingest_seq: Option<u64>,
+    /// The newest star manifest.
+    pub star_seq: Option<u64>,
+    /// The ingest seq that the star covers.
+    pub covered_seq: Option<u64>,
+    /// The star seq that the warehouse holds; none where it holds none or is away.
+    pub loaded_seq: Option<u64>,
+    /// What is pending, in words; empty when everything is through.
+    pub pending: Vec<String>,
+    /// Each table of the lake.
+    pub tables: Vec<RelationStatus>,
+    /// Each model of the star.
+    pub models: Vec<RelationStatus>,
+    /// What could not be found out.
+    pub notes: Vec<String>,
+}
+
+/// Where one table or model is.
+#[derive(Debug, Clone, Serialize)]
+pub struct RelationStatus {
+    /// Its name.
+    pub name: String,
+    /// Capture mode of a table, kind of a model.
+    pub mode: String,
+    /// Rows of its state.
+    pub rows: u64,
+    /// When a table was last read; when a model's inputs were.
+    pub as_of: Option<Micros>,
+    /// Seconds since then, by this machine's clock.
+    pub age_seconds: Option<u64>,
+    /// The newest seq that changed it.
+    pub last_change: u64,
+    /// Live files.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Whether a change of it waits for the next stage.
+    pub pending: bool,
+}
+
+/// Finds out where everything is.
+pub async fn status(ctx: &Context) -> Result<Status> {
+    let lake = Head::read(&ctx.lake()?, &ctx.config.pipeline).await?;
+    let star = Head::read(&ctx.star()?, &ctx.config.pipeline).await?;
+    let star_seq = star.manifest().map(|m| m.seq);
+    let covered_seq = star.manifest().and_then(|m| m.covers_upto());
+    let mut notes = Vec::new();
+    let loaded_seq = match (&star.newest(), loaded(ctx, &star).await) {
+        (None, _) => None,
+        (Some(_), Ok(seq)) => seq,
+        (Some(_), Err(error)) => {
+            notes.push(format!("the warehouse was not asked: {error}"));
+            None
+        }
+    };
+    let now = now();
+    let of = |head: &Head, is_pending: &dyn Fn(u64) -> bool, as_of: &dyn Fn(&str) -> Option<Micros>| {
+        let relations = head.manifest().map(|m| m.relations.clone()).unwrap_or_default();
+        let row = |(name, relation): (String, starlift_core::manifest::Relation)| {
+            let files = head.live_of(&name);
+            let capture = relation.capture.as_ref().map(|c| c.mode.clone());
+            let mode = capture.or_else(|| relation.model.as_ref().map(|m| m.kind.clone())).unwrap_or_default();
+            let as_of = as_of(&name);
+            RelationStatus {
+                mode,
+                rows: relation.rows,
+                as_of,
+                age_seconds: as_of.map(|at| now.millis_since(at) / 1000),
+                last_change: relation.last_change,
+                files: files.len() as u64,
+                bytes: starlift_core::state::bytes(&files),
+                pending: is_pending(relation.last_change),
+                name,
+            }
+        };
+        relations.into_iter().map(row).collect::<Vec<_>>()
+    };
+    let read_at = |name: &str| {
+        let relation = lake.manifest().and_then(|m| m.relations.get(name));
+        relation.and_then(|r| r.capture.as_ref()).map(|c| c.read_at)
+    };
+    // A model is as fresh as the manifest that its star covers.
+    let covered_at = lake.chain.iter().find(|s| Some(s.manifest.seq) == covered_seq).map(|s| s.manifest.at);
+    let tables = of(&lake, &|change| change > covered_seq.unwrap_or(0), &read_at);
+    let models = of(&star, &|change| change > loaded_seq.unwrap_or(0), &|_| covered_at);
+
+    let mut pending = Vec::new();
+    let newest_change = lake.manifest().map_or(0, |m| m.newest_change);
+    if newest_change > covered_seq.unwrap_or(0) {
+        pending.push(format!("transform: ingest manifests {} to {newest_change}", covered_seq.unwrap_or(0) + 1));
+    }
+    if let Some(star_seq) = star_seq.filter(|seq| Some(*seq) != loaded_seq && notes.is_empty()) {
+        pending.push(format!("load: star manifests {} to {star_seq}", loaded_seq.unwrap_or(0) + 1));
+    }
+    Ok(Status {
+        pipeline: ctx.config.pipeline.clone(),
+        ingest_seq: lake.manifest().map(|m| m.seq),
+        star_seq,
+        covered_seq,
+        loaded_seq,
+        pending,
+        tables,
+        models,
+        notes,
+    })
+}
+
+async fn loaded(ctx: &Context, star: &Head) -> Result<Option<u64>> {
+    let Some(manifest) = star.manifest() else { return Ok(None) };
+    let connection = ctx.connect(Side::Warehouse).await?;
+    let head = ledger::head(connection.client(), &ctx.config.pipeline, &manifest.id).await?;
+    Ok(head.map(|h| h.seq))
+}

@@ -1,0 +1,148 @@
+//! Transform: the models, evaluated over the lake as of one ingest manifest and compared with their state before, become
+//! upserts and retractions in the star, committed by one manifest.
+//!
+//! Inputs are never read "now": every model of a run sees the lake as of the same manifest, which the star's manifest
+//! names as what it covers. A crash before the put leaves a claim and files that no manifest names; the next run
+//! evaluates again and comes to the same rows.
+
+mod evaluate;
+mod inputs;
+
+use std::collections::BTreeMap;
+
+use starlift_core::coverage::{self, ModelNow, TransformPlan};
+use starlift_core::manifest::{Manifest, Origin, Relation};
+use starlift_core::model::nearest;
+use starlift_core::{Error, Result, event, succession};
+use starlift_lake::{Commit, claim, commit, find_run};
+use starlift_models::EVALUATION_VERSION;
+
+use crate::config::Project;
+use crate::context::{Context, new_id, now};
+use crate::head::Head;
+use crate::report::{Outcome, StageReport};
+
+pub(crate) const STAGE: &str = "transform";
+
+/// Runs transform. `event` is what ingest returned; it is checked and steers nothing.
+///
+/// Errors: Data where rows are refused, a key yields two rows or a file is damaged; Config where a model cannot be used.
+/// Whatever fails before the commit leaves the star as it was.
+pub async fn transform(ctx: &Context, event: Option<&[u8]>) -> Result<StageReport> {
+    let started = now();
+    let event = event.map(|bytes| event::parse_keys(STAGE, bytes)).transpose()?.unwrap_or_default();
+    let (lake, star) = (ctx.lake()?, ctx.star()?);
+    let (lake_head, star_head) =
+        (Head::read(&lake, &ctx.config.pipeline).await?, Head::read(&star, &ctx.config.pipeline).await?);
+    if let Some(done) = find_run(&star_head.chain, &ctx.run_id) {
+        return Ok(StageReport::of_manifest(STAGE, &done.manifest, Outcome::Replayed, started, now()));
+    }
+    lake_head.check_event(&lake, &event).await?;
+    let Some(lake_manifest) = lake_head.manifest() else {
+        tracing::warn!(stage = STAGE, run_id = ctx.run_id, "the lake is empty: nothing to transform");
+        return Ok(StageReport::nothing(STAGE, &ctx.run_id, started, now()));
+    };
+    if ctx.project.graph.models().is_empty() {
+        return Err(Error::config("the project has no model")
+            .with_hint("add `models/<name>.sql`; docs/models.md shows how one looks"));
+    }
+    let plan = plan(ctx, lake_manifest, star_head.manifest())?;
+    if plan.settled {
+        tracing::warn!(stage = STAGE, run_id = ctx.run_id, "nothing new: the star covers the lake");
+        let mut report = StageReport::nothing(STAGE, &ctx.run_id, started, now());
+        report.warnings = waiting(&plan);
+        return Ok(report);
+    }
+
+    let at = claim(&star, started, star_head.manifest().map(|m| m.at)).await?;
+    let seq = succession::next_seq(star_head.manifest());
+    let run = evaluate::Run { ctx, lake: &lake, star: &star, lake_head: &lake_head, star_head: &star_head, at, seq };
+    let (relations, mut warnings) = run.evaluate(&plan).await?;
+    warnings.extend(waiting(&plan));
+
+    let draft = succession::Draft {
+        pipeline: ctx.config.pipeline.clone(),
+        new_id: new_id(),
+        run_id: ctx.run_id.clone(),
+        write_id: new_id(),
+        version: env!("CARGO_PKG_VERSION").to_string(),
+        at,
+        started,
+        finished: now(),
+        origin: Origin::Transform { lake_id: lake_manifest.id.clone(), after: plan.after, upto: plan.upto },
+        relations,
+    };
+    let previous = star_head.newest().map(|s| (&s.manifest, s.sha256.as_str()));
+    match commit(&star, succession::next(previous, star_head.live.clone(), draft)).await? {
+        Commit::Superseded(other) => Ok(crate::ingest::commit::superseded(STAGE, ctx, other.manifest.seq, started)),
+        Commit::Committed(stored) => {
+            let mut report = StageReport::of_manifest(STAGE, &stored.manifest, Outcome::Committed, started, now());
+            report.warnings = warnings;
+            log(&report);
+            Ok(report)
+        }
+    }
+}
+
+/// What a transform would do now.
+pub fn plan(ctx: &Context, lake: &Manifest, star: Option<&Manifest>) -> Result<TransformPlan> {
+    let project = &ctx.project;
+    check_inputs(project, lake)?;
+    let models: Vec<ModelNow> = project
+        .graph
+        .models()
+        .iter()
+        .map(|model| ModelNow {
+            name: model.name.clone(),
+            fingerprint: project.fingerprint(model, EVALUATION_VERSION, ctx.config.calendar),
+            inputs: project.inputs_of(model),
+        })
+        .collect();
+    coverage::plan(lake, star, &models)
+}
+
+/// Tables that no ingest has read yet are waited for; names that no table has are mistakes.
+fn check_inputs(project: &Project, lake: &Manifest) -> Result<()> {
+    let listed = lake.source().map(|s| s.tables.clone()).unwrap_or_default();
+    for table in project.tables() {
+        let known = |name: &String| lake.relations.contains_key(name) || listed.contains(name);
+        if !known(&table) {
+            let reader = project.graph.models().iter().find(|m| m.inputs.contains(&table)).map_or("", |m| m.name.as_str());
+            return Err(Error::config(format!("model `{reader}` reads `{table}`, which does not exist"))
+                .with_detail("no source table, seed or model has this name")
+                .with_hint(match nearest(&table, lake.relations.keys().map(String::as_str)) {
+                    Some(name) => format!("did you mean `{name}`?"),
+                    None => "`starlift models` shows what each model reads".into(),
+                })
+                .with_context("model", reader));
+        }
+    }
+    Ok(())
+}
+
+fn waiting(plan: &TransformPlan) -> Vec<String> {
+    let line = |(model, tables): (&String, &Vec<String>)| {
+        format!("model `{model}` waits for {}, which no ingest has read yet", tables.join(", "))
+    };
+    plan.waiting.iter().map(line).collect()
+}
+
+fn log(report: &StageReport) {
+    for relation in report.relations.iter().filter(|r| r.rows_written + r.rows_deleted > 0) {
+        tracing::info!(
+            stage = STAGE,
+            run_id = report.run_id,
+            table = relation.name,
+            rows = relation.rows_written,
+            deleted = relation.rows_deleted,
+            bytes = relation.bytes_written,
+            "model is in the star"
+        );
+    }
+    for warning in &report.warnings {
+        tracing::warn!(stage = STAGE, run_id = report.run_id, "{warning}");
+    }
+}
+
+/// Relations by name, as a manifest holds them.
+pub(crate) type Relations = BTreeMap<String, Relation>;
