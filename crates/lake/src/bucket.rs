@@ -15,7 +15,7 @@ use object_store::{
 use starlift_core::{Error, ErrorKind, Result};
 
 use crate::failure::{Doing, from_store, is_absent};
-use crate::store::Sized;
+use crate::store::Found;
 
 /// Bytes up to which an object is put at once, and the size of the parts of larger ones.
 pub(crate) const PART_BYTES: usize = 8 << 20;
@@ -77,7 +77,7 @@ impl Bucket {
         format!("{}/{key}", self.url.trim_end_matches('/'))
     }
 
-    pub(crate) async fn get(&self, key: &str, expected: Option<u64>) -> Result<Option<Sized>> {
+    pub(crate) async fn get(&self, key: &str, expected: Option<u64>) -> Result<Option<Found>> {
         let failed = |e: StoreError| from_store(&e, Doing::Read, &self.place(key));
         let found = match self.store.get(&self.path(key)?).await {
             Ok(found) => found,
@@ -85,9 +85,9 @@ impl Bucket {
             Err(e) => return Err(failed(e)),
         };
         if expected.is_some_and(|expected| expected != found.meta.size) {
-            return Ok(Some(Sized::Other(found.meta.size)));
+            return Ok(Some(Found::OtherSize(found.meta.size)));
         }
-        Ok(Some(Sized::Whole(found.bytes().await.map_err(failed)?)))
+        Ok(Some(Found::Whole(found.bytes().await.map_err(failed)?)))
     }
 
     pub(crate) async fn put(&self, key: &str, content: Bytes) -> Result<PutAnswer> {
@@ -109,9 +109,7 @@ impl Bucket {
         let below = self.path(prefix)?;
         let below = (!below.is_root()).then_some(below);
         let mut found = match after {
-            Some(after) => {
-                self.store.list_with_offset(below.as_ref(), &self.path(after)?)
-            }
+            Some(after) => self.store.list_with_offset(below.as_ref(), &self.path(after)?),
             None => self.store.list(below.as_ref()),
         };
         let mut keys: Vec<String> = Vec::new();
@@ -137,7 +135,8 @@ impl Bucket {
     /// Starts an upload in parts; it is visible only when it is completed.
     pub(crate) async fn open_parts(&self, key: &str) -> Result<Parts> {
         let place = self.place(key);
-        let upload = self.store.put_multipart(&self.path(key)?).await.map_err(|e| from_store(&e, Doing::Write, &place))?;
+        let upload =
+            self.store.put_multipart(&self.path(key)?).await.map_err(|e| from_store(&e, Doing::Write, &place))?;
         Ok(Parts { upload: WriteMultipart::new_with_chunk_size(upload, PART_BYTES), place })
     }
 

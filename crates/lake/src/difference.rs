@@ -117,14 +117,23 @@ impl Difference {
         let rows: Vec<usize> = (0..batch.num_rows()).filter(|row| holds_null(*row)).collect();
         let Some(first) = rows.first() else { return Ok(()) };
         Err(Error::data(format!("the key of `{}` holds a null", self.relation))
-            .with_detail(format!("{} of {} rows that came together, the first with {}", rows.len(), batch.num_rows(), self.named(batch, *first)))
+            .with_detail(format!(
+                "{} of {} rows that came together, the first with {}",
+                rows.len(),
+                batch.num_rows(),
+                self.named(batch, *first)
+            ))
             .with_hint("choose key columns that are never null, or leave such rows out")
             .with_context("relation", self.relation.clone()))
     }
 
     fn repeated(&self, batch: &RecordBatch, first: usize, count: usize) -> Error {
         Error::data(format!("a key of `{}` yields more than one row", self.relation))
-            .with_detail(format!("{} comes again; {count} such rows among {} that came together", self.named(batch, first), batch.num_rows()))
+            .with_detail(format!(
+                "{} comes again; {count} such rows among {} that came together",
+                self.named(batch, first),
+                batch.num_rows()
+            ))
             .with_hint("check that the key names the grain of the rows, and that no join multiplies them")
             .with_context("relation", self.relation.clone())
     }

@@ -106,7 +106,9 @@ impl Digests {
 }
 
 fn convert(converter: &RowConverter, columns: &[ArrayRef]) -> Result<Rows> {
-    converter.convert_columns(columns).map_err(|e| Error::internal("a batch is not of its table's types").with_source(e))
+    converter
+        .convert_columns(columns)
+        .map_err(|e| Error::internal("a batch is not of its table's types").with_source(e))
 }
 
 fn key_digest(bytes: &[u8]) -> KeyDigest {

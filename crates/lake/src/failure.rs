@@ -77,12 +77,7 @@ pub(crate) fn is_absent(error: &object_store::Error) -> bool {
     matches!(error, object_store::Error::NotFound { .. }) && !error.to_string().contains("NoSuchBucket")
 }
 
-fn meaning(
-    error: &object_store::Error,
-    text: &str,
-    answer: &Answer,
-    doing: Doing,
-) -> (ErrorKind, &'static str) {
+fn meaning(error: &object_store::Error, text: &str, answer: &Answer, doing: Doing) -> (ErrorKind, &'static str) {
     use object_store::Error as E;
     let code = answer.code.as_deref().unwrap_or("");
     let renew = (ErrorKind::Permission, "renew the AWS credentials, then run again");
@@ -143,10 +138,8 @@ impl Answer {
             let (value, _) = rest.split_once('<')?;
             Some(value.chars().take(300).collect::<String>())
         };
-        let status = text
-            .split_once("status code: ")
-            .and_then(|(_, rest)| rest.get(..3))
-            .and_then(|digits| digits.parse().ok());
+        let status =
+            text.split_once("status code: ").and_then(|(_, rest)| rest.get(..3)).and_then(|digits| digits.parse().ok());
         Answer { status, code: element("Code"), message: element("Message") }
     }
 

@@ -16,7 +16,7 @@ use starlift_core::{Error, Result};
 use tokio::io::AsyncWriteExt;
 
 use crate::failure::{Doing, from_io};
-use crate::store::{CreateOutcome, Sized};
+use crate::store::{CreateOutcome, Found};
 
 const STAGING_TRIES: u32 = 10_000;
 
@@ -36,7 +36,7 @@ impl Folder {
     }
 
     /// The object's bytes where it has `expected` of them, or its size; none where it does not exist.
-    pub(crate) async fn get(&self, key: &str, expected: Option<u64>) -> Result<Option<Sized>> {
+    pub(crate) async fn get(&self, key: &str, expected: Option<u64>) -> Result<Option<Found>> {
         let path = self.path(key);
         let folder = self.clone();
         blocking(move || {
@@ -223,7 +223,7 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }
 
-fn read_whole(path: &Path, expected: Option<u64>) -> io::Result<Option<Sized>> {
+fn read_whole(path: &Path, expected: Option<u64>) -> io::Result<Option<Found>> {
     let mut file = match File::open(path) {
         Ok(file) => file,
         Err(e) if e.kind() == IoKind::NotFound => return Ok(None),
@@ -231,11 +231,11 @@ fn read_whole(path: &Path, expected: Option<u64>) -> io::Result<Option<Sized>> {
     };
     let size = file.metadata()?.len();
     if expected.is_some_and(|expected| expected != size) {
-        return Ok(Some(Sized::Other(size)));
+        return Ok(Some(Found::OtherSize(size)));
     }
     let mut content = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
     io::Read::read_to_end(&mut file, &mut content)?;
-    Ok(Some(Sized::Whole(content.into())))
+    Ok(Some(Found::Whole(content.into())))
 }
 
 fn walk(folder: &Path, prefix: &str, found: &mut dyn FnMut(String)) -> Result<()> {

@@ -2,9 +2,9 @@
 //!
 //! In reading order:
 //! * [`store`]: create-only objects in a folder, a bucket or memory;
-//! * [`claim`]: the time in a run's keys belongs to that run alone;
+//! * [`mod@claim`]: the time in a run's keys belongs to that run alone;
 //! * [`writer`] and [`reader`]: Parquet files, with size and SHA-256 in the manifest and checked before parsing;
-//! * [`commit`] and [`manifests`]: one create-only put commits a run; chains of manifests are checked link by link;
+//! * [`mod@commit`] and [`manifests`]: one create-only put commits a run; chains of manifests are checked link by link;
 //! * [`state`]: a table or model as of a manifest, newest entry per key;
 //! * [`digest`], [`difference`] and [`multiset`]: which rows are new, differ or are gone.
 //!

@@ -27,8 +27,10 @@ impl Location {
             return bucket(rest);
         }
         if text.starts_with("file:") {
+            // `file:` and `file://` alone would both mean the root of the file system.
             let path = Url::parse(text).ok().and_then(|url| url.to_file_path().ok());
             return path
+                .filter(|path| path.parent().is_some())
                 .map(Location::Folder)
                 .ok_or_else(|| wrong(format!("`{text}` names no folder of this machine")));
         }
@@ -41,7 +43,8 @@ impl Location {
 }
 
 fn wrong(message: String) -> Error {
-    Error::config(message).with_hint("write a folder (`lake/ingest`), `file:///absolute/folder` or `s3://bucket/prefix`")
+    Error::config(message)
+        .with_hint("write a folder (`lake/ingest`), `file:///absolute/folder` or `s3://bucket/prefix`")
 }
 
 fn bucket(rest: &str) -> Result<Location> {
@@ -63,7 +66,8 @@ fn bucket(rest: &str) -> Result<Location> {
     }
     let prefix = prefix.trim_end_matches('/');
     if !prefix.is_empty() {
-        check_key(prefix).map_err(|e| wrong(format!("`s3://{rest}` has a prefix that no store keeps")).with_source(e))?;
+        check_key(prefix)
+            .map_err(|e| wrong(format!("`s3://{rest}` has a prefix that no store keeps")).with_source(e))?;
     }
     Ok(Location::S3 { bucket: bucket.to_string(), prefix: prefix.to_string() })
 }
@@ -114,6 +118,7 @@ mod tests {
             "s3://lake--use1-az4--x-s3/x",
             "file://host/x",
             "file:",
+            "file://",
         ] {
             let error = Location::parse(text).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Config, "{text}");

@@ -16,7 +16,7 @@ use starlift_core::manifest::DataFile;
 use starlift_core::{Error, Result};
 use tokio::sync::mpsc;
 
-use crate::store::{Sized, Store};
+use crate::store::{Found, Store};
 
 /// Rows of a batch at most.
 pub const BATCH_ROWS: usize = 8_192;
@@ -84,9 +84,9 @@ struct FetchedFile {
 
 async fn fetch(store: Store, file: DataFile) -> Result<FetchedFile> {
     match store.get_sized(&file.key, Some(file.bytes)).await? {
-        Some(Sized::Whole(bytes)) if bytes.len() as u64 == file.bytes => Ok(FetchedFile { file, bytes }),
-        Some(Sized::Whole(bytes)) => Err(wrong_size(&file, bytes.len() as u64)),
-        Some(Sized::Other(size)) => Err(wrong_size(&file, size)),
+        Some(Found::Whole(bytes)) if bytes.len() as u64 == file.bytes => Ok(FetchedFile { file, bytes }),
+        Some(Found::Whole(bytes)) => Err(wrong_size(&file, bytes.len() as u64)),
+        Some(Found::OtherSize(size)) => Err(wrong_size(&file, size)),
         None => Err(damaged(&file, "is missing", format!("there is no object `{}`", store.place(&file.key)))),
     }
 }
@@ -171,7 +171,11 @@ impl Decoding {
         let unreadable = |e: &dyn std::fmt::Display| damaged(&file, "cannot be read", e.to_string());
         let builder = ParquetRecordBatchReaderBuilder::try_new(bytes).map_err(|e| unreadable(&e))?;
         if builder.schema().fields() != schema.fields() {
-            return Err(damaged(&file, "has other columns than its manifest says", describe(&schema, builder.schema())));
+            return Err(damaged(
+                &file,
+                "has other columns than its manifest says",
+                describe(&schema, builder.schema()),
+            ));
         }
         let rows = builder.metadata().file_metadata().num_rows();
         if u64::try_from(rows) != Ok(file.rows) {

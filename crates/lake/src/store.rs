@@ -52,10 +52,10 @@ pub enum CreateOutcome {
 }
 
 /// An object that was asked for with its size.
-pub(crate) enum Sized {
+pub(crate) enum Found {
     Whole(Bytes),
     /// It has this many bytes instead, and was not read.
-    Other(u64),
+    OtherSize(u64),
 }
 
 impl Store {
@@ -98,13 +98,13 @@ impl Store {
     /// missing bucket or a symbolic link in a folder; Unavailable.
     pub async fn get(&self, key: &str) -> Result<Option<Bytes>> {
         match self.get_sized(key, None).await? {
-            Some(Sized::Whole(bytes)) => Ok(Some(bytes)),
-            Some(Sized::Other(_)) | None => Ok(None),
+            Some(Found::Whole(bytes)) => Ok(Some(bytes)),
+            Some(Found::OtherSize(_)) | None => Ok(None),
         }
     }
 
     /// The object where it has the expected size, which is checked before it is fetched.
-    pub(crate) async fn get_sized(&self, key: &str, expected: Option<u64>) -> Result<Option<Sized>> {
+    pub(crate) async fn get_sized(&self, key: &str, expected: Option<u64>) -> Result<Option<Found>> {
         check_key(key)?;
         match &self.backend {
             Backend::Folder(folder) => folder.get(key, expected).await,

@@ -93,9 +93,11 @@ impl Upload {
         };
         match outcome {
             CreateOutcome::Created => Ok(Published { bytes: self.bytes, sha256: hex(&self.hasher.finalize()) }),
-            CreateOutcome::Exists => Err(Error::unavailable(format!("the key `{}` is taken", self.store.place(&self.key)))
-                .with_detail("another program wrote an object there")
-                .with_hint("run again; the next run uses other keys")),
+            CreateOutcome::Exists => {
+                Err(Error::unavailable(format!("the key `{}` is taken", self.store.place(&self.key)))
+                    .with_detail("another program wrote an object there")
+                    .with_hint("run again; the next run uses other keys"))
+            }
         }
     }
 

@@ -44,7 +44,8 @@ impl Default for WriterOptions {
     }
 }
 
-/// Writes the rows (or, with [`FileMode::Deleted`], the keys) of one table or model in one run.
+/// Writes the rows (or, with [`FileMode::Deleted`], the keys) of one table or model in one run: one writer for each, because
+/// two would number their parts alike.
 pub struct FileWriter {
     store: Store,
     name: String,
@@ -142,7 +143,8 @@ impl FileWriter {
             return Err(Error::internal(format!("rows of `{}` do not have the types of its schema", self.name)));
         }
         // Arrow's message would name the first such column too, but without the table.
-        let nulls = batch.columns().iter().zip(self.schema.fields()).find(|(c, f)| c.null_count() > 0 && !f.is_nullable());
+        let nulls =
+            batch.columns().iter().zip(self.schema.fields()).find(|(c, f)| c.null_count() > 0 && !f.is_nullable());
         if let Some((_, field)) = nulls {
             return Err(Error::data(format!("column `{}` of `{}` holds a null", field.name(), self.name))
                 .with_detail("its schema says that it is never null"));
@@ -171,7 +173,7 @@ impl FileWriter {
         Ok(())
     }
 
-    async fn open_part(&self) -> Result<Part> {
+    async fn open_part(&mut self) -> Result<Part> {
         let number = u32::try_from(self.files.len() + 1)
             .map_err(|_| Error::internal(format!("`{}` has too many parts", self.name)))?;
         let key = match self.mode {
@@ -179,7 +181,8 @@ impl FileWriter {
             FileMode::Full | FileMode::Window => key::data(&self.name, self.at, number),
         };
         let upload = self.store.upload(&key).await?;
-        let writer = AsyncArrowWriter::try_new(upload, self.schema.clone(), Some(self.properties.clone())).map_err(failed)?;
+        let writer =
+            AsyncArrowWriter::try_new(upload, self.schema.clone(), Some(self.properties.clone())).map_err(failed)?;
         Ok(Part { key, rows: 0, writer })
     }
 

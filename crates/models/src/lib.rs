@@ -1,0 +1,52 @@
+//! Models on DataFusion: a session over streams, strict functions, evaluation with refused rows set aside.
+//!
+//! A [`Session`] holds the inputs of models as streams; it knows nothing of lakes and databases. [`Session::prepare`]
+//! plans a model and says what it yields; [`PreparedModel::evaluate`] yields its rows. Guarantees:
+//!
+//! - the same inputs give the same rows: functions that are not immutable (`now()`, `random()`) are refused;
+//! - a model reads what is registered and nothing else, and writes nothing;
+//! - a value that a strict function refuses costs its row only, and the row comes out with its key, the column and the
+//!   reason, where the call makes a column of the model; anywhere else it is an error;
+//! - whole numbers do not wrap, times do not lose microseconds, and casts that can lose are warned about;
+//! - an error of an input's stream comes out as it went in; no error holds a row value; a panic in the engine becomes
+//!   an Internal error;
+//! - memory follows the session's limit, not the size of the inputs.
+//!
+//! Nothing here is durable: a crash leaves at most spill files, which nothing reads again.
+
+mod arithmetic;
+mod calendar;
+mod casts;
+mod evaluation;
+mod failure;
+mod functions;
+mod input;
+mod lenient;
+mod model_test;
+mod output;
+mod prepared;
+mod purity;
+mod refusal;
+mod seed;
+mod session;
+
+pub use calendar::calendar;
+pub use evaluation::{EvaluatedBatch, Evaluation};
+pub use input::InputSource;
+pub use model_test::FailedTest;
+pub use prepared::{PreparedModel, REFUSED_COLUMN, REFUSED_REASON};
+pub use refusal::{Refusal, RefusalGroup, Refusals};
+pub use seed::read_seed;
+pub use session::{Session, SessionOptions};
+
+/// The version of the evaluation, which enters the fingerprint of every model: with another version the same SQL over
+/// the same inputs may yield other rows. It names the engine's version too, because a new engine may.
+pub const EVALUATION_VERSION: &str = "1, DataFusion 55.2.0";
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_evaluation_version_names_the_engine_that_is_built_in() {
+        assert!(super::EVALUATION_VERSION.ends_with(datafusion::DATAFUSION_VERSION));
+    }
+}

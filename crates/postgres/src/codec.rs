@@ -24,7 +24,7 @@ mod text;
 
 pub use self::decoder::{MAX_VALUE_BYTES, RowDecoder};
 pub use self::encoder::BatchEncoder;
-pub use self::refusal::{EXAMPLES_KEPT, Refusal, RefusedGroup, Refusals};
+pub use self::refusal::{EXAMPLES_KEPT, Refusal, Refusals, RefusedGroup};
 
 /// What every COPY BINARY stream starts with: signature, flags, and the length of an empty header extension.
 const HEADER: &[u8; 19] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";

@@ -94,7 +94,9 @@ pub async fn connect(options: &ConnectOptions) -> Result<Connection> {
     let config = driver_config(options, tls.is_some());
     let attempt = async {
         match &tls {
-            Some(tls) => config.connect(tls.clone()).await.map(|(client, session)| (client, tokio::spawn(drive(session)))),
+            Some(tls) => {
+                config.connect(tls.clone()).await.map(|(client, session)| (client, tokio::spawn(drive(session))))
+            }
             None => config.connect(NoTls).await.map(|(client, session)| (client, tokio::spawn(drive(session)))),
         }
     };

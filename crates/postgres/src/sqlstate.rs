@@ -122,6 +122,16 @@ pub fn sqlstate_of(error: &Error) -> Option<&str> {
     error.context().iter().find(|(name, _)| *name == "sqlstate").map(|(_, code)| code.as_str())
 }
 
+/// What may be tried after an error of ours, wherever it came from; for COMMIT see [`commit_retry`].
+pub fn retry_of(error: &Error) -> Retry {
+    match (sqlstate_of(error), error.kind()) {
+        (Some(code), ErrorKind::Unavailable) if class_of(code).kind != ErrorKind::Unavailable => Retry::OnceChanged,
+        (Some(code), _) => class_of(code).retry,
+        (None, ErrorKind::Unavailable) => Retry::Reconnect,
+        (None, _) => Retry::Never,
+    }
+}
+
 /// The constraint, table or column that the server named in an error.
 pub fn named_in(error: &Error, what: &str) -> Option<String> {
     error.context().iter().find(|(name, _)| *name == what).map(|(_, value)| value.clone())
@@ -130,7 +140,9 @@ pub fn named_in(error: &Error, what: &str) -> Option<String> {
 fn driver_error(error: tokio_postgres::Error, kind: ErrorKind, what: String) -> Error {
     let ours = Error::new(kind, what);
     if error.is_closed() {
-        return ours.with_detail("the server closed the connection").with_hint("run again; the work of this run is kept");
+        return ours
+            .with_detail("the server closed the connection")
+            .with_hint("run again; the work of this run is kept");
     }
     // Errors without an answer of the server come from sockets, TLS and the protocol: they hold no row value.
     ours.with_source(error)
@@ -139,9 +151,16 @@ fn driver_error(error: tokio_postgres::Error, kind: ErrorKind, what: String) -> 
 /// Errors that the driver makes when it is used in the wrong way: no network is to blame. It has no public kind.
 fn is_ours(error: &tokio_postgres::Error) -> bool {
     let text = error.to_string();
-    ["error serializing", "error deserializing", "invalid column", "expected ", "query returned", "invalid configuration"]
-        .iter()
-        .any(|start| text.starts_with(start))
+    [
+        "error serializing",
+        "error deserializing",
+        "invalid column",
+        "expected ",
+        "query returned",
+        "invalid configuration",
+    ]
+    .iter()
+    .any(|start| text.starts_with(start))
 }
 
 fn is_stale_plan(db: &tokio_postgres::error::DbError) -> bool {
@@ -195,6 +214,17 @@ fn hint_of(code: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_of_ours_remembers_what_may_be_tried() {
+        let with_code = |kind, code: &str| Error::new(kind, "it failed").with_context("sqlstate", code);
+        assert_eq!(retry_of(&with_code(ErrorKind::Unavailable, "40001")), Retry::Transaction);
+        assert_eq!(retry_of(&with_code(ErrorKind::Data, "23505")), Retry::Never);
+        // A stale plan has the code of what is not supported.
+        assert_eq!(retry_of(&with_code(ErrorKind::Unavailable, "0A000")), Retry::OnceChanged);
+        assert_eq!(retry_of(&Error::unavailable("the server closed the connection")), Retry::Reconnect);
+        assert_eq!(retry_of(&Error::config("a setting is wrong")), Retry::Never);
+    }
 
     #[test]
     fn codes_have_the_kind_and_retry_of_the_documentation() {

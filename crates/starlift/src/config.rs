@@ -49,6 +49,8 @@ pub struct Config {
     pub calendar: (i32, i32),
     /// Memory that the evaluation of models may use before it spills to disk, in MiB.
     pub transform_memory_mb: u64,
+    /// Where the evaluation of models puts aside what does not fit its memory.
+    pub spill_dir: PathBuf,
     /// Settings of the object store (`AWS_*`), from the environment.
     pub store_options: BTreeMap<String, String>,
     environment: Environment,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use starlift_core::{Micros, Result};
 use starlift_lake::Store;
-use starlift_postgres::Connection;
+use starlift_postgres::{ConnectOptions, Connection};
 
 use crate::config::{Config, Project, Side};
 
@@ -70,8 +70,15 @@ impl Context {
 
     /// A new connection to one of the databases, named after this run so that an administrator can find it.
     pub async fn connect(&self, side: Side) -> Result<Connection> {
-        let options = self.config.connection(side)?.with_application_name(&format!("starlift {}", self.run_id));
+        let options = self.connection(side)?;
         starlift_postgres::connect(&options).await.map_err(|e| e.with_context("database", side.name()))
+    }
+
+    /// How to connect to one of the databases, named after this run so that an administrator can find it.
+    pub fn connection(&self, side: Side) -> Result<ConnectOptions> {
+        let mut options = self.config.connection(side)?;
+        options.application_name = format!("starlift {}", self.run_id);
+        Ok(options)
     }
 }
 
@@ -82,7 +89,6 @@ pub fn now() -> Micros {
 }
 
 /// A new random id (UUID version 4).
-#[allow(clippy::disallowed_methods, reason = "the one place that draws random numbers")]
 pub fn new_id() -> String {
     uuid::Uuid::new_v4().to_string()
 }

@@ -1,6 +1,18 @@
 //! Doctor: whether everything is there that a run needs. Each check has a verdict and, where it fails, what mends it.
+//!
+//! It writes nothing but a probe object in lake and star, which it removes again.
+
+use std::collections::BTreeSet;
 
 use serde::Serialize;
+use starlift_core::Error;
+use starlift_core::capture::CaptureMode;
+use starlift_postgres::load::missing_support;
+
+use crate::config::Side;
+use crate::context::{Context, new_id};
+use crate::head::Head;
+use crate::ingest::look;
 
 /// How a check came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -25,4 +37,144 @@ pub struct Check {
     pub detail: String,
     /// The statement or command that mends it.
     pub mend: Option<String>,
+}
+
+/// Looks at everything that a run needs; a check that fails does not keep the others from being made.
+pub async fn doctor(ctx: &Context) -> Vec<Check> {
+    let mut checks = vec![ok(
+        "project",
+        format!("pipeline `{}` with {} models and {} seeds", ctx.config.pipeline, ctx.project.graph.models().len(), ctx.project.seeds.len()),
+    )];
+    checks.extend(source(ctx).await);
+    checks.extend(stores(ctx).await);
+    checks.extend(warehouse(ctx).await);
+    checks
+}
+
+async fn source(ctx: &Context) -> Vec<Check> {
+    let seen = match look(ctx).await {
+        Ok(seen) => seen,
+        Err(error) => return vec![failed("source: connection", &error)],
+    };
+    let mut checks = vec![
+        ok("source: connection", format!("{} ({})", seen.source.database, if seen.source.in_recovery { "standby" } else { "primary" })),
+        version("source: version", seen.source.server_version),
+    ];
+    let names: BTreeSet<String> = seen.selection.tables().into_iter().collect();
+    checks.push(match seen.selection.check() {
+        Ok(()) => ok("source: tables", format!("{} tables can be read", names.len())),
+        Err(error) => failed("source: tables", &error),
+    });
+    let keyless: Vec<String> = seen.tables().filter(|t| t.schema.key.is_empty()).map(|t| t.name.clone()).collect();
+    if !keyless.is_empty() {
+        checks.push(Check {
+            name: "source: keys".into(),
+            verdict: Verdict::Warn,
+            detail: format!("{} without a primary key: read in full by every run", keyless.join(", ")),
+            mend: Some("alter table … add primary key (…)".into()),
+        });
+    }
+    let bytes: u64 = seen.tables().filter(|t| ctx.config.capture(&t.name) != CaptureMode::None).map(|t| t.bytes).sum();
+    checks.push(ok("source: scan", format!("a run scans {} MiB; 288 runs a day scan {} MiB", bytes >> 20, (bytes * 288) >> 20)));
+    checks
+}
+
+async fn stores(ctx: &Context) -> Vec<Check> {
+    let mut checks = Vec::new();
+    for (name, store) in [("lake", ctx.lake()), ("star", ctx.star())] {
+        let store = match store {
+            Ok(store) => store,
+            Err(error) => {
+                checks.push(failed(&format!("{name}: place"), &error));
+                continue;
+            }
+        };
+        checks.push(match store.probe_writable(&new_id()).await {
+            Ok(None) => ok(&format!("{name}: writable"), format!("{} keeps its create-only promise", store.url())),
+            Ok(Some(left)) => Check {
+                name: format!("{name}: writable"),
+                verdict: Verdict::Warn,
+                detail: format!("{} is writable; the probe `{left}` could not be deleted and does no harm", store.url()),
+                mend: None,
+            },
+            Err(error) => failed(&format!("{name}: writable"), &error),
+        });
+        checks.push(match Head::read(&store, &ctx.config.pipeline).await {
+            Ok(head) => ok(
+                &format!("{name}: manifests"),
+                head.manifest().map_or("none yet".into(), |m| format!("the newest is {} of {}", m.seq, m.at)),
+            ),
+            Err(error) => failed(&format!("{name}: manifests"), &error),
+        });
+    }
+    checks
+}
+
+async fn warehouse(ctx: &Context) -> Vec<Check> {
+    let mut connection = match ctx.connect(Side::Warehouse).await {
+        Ok(connection) => connection,
+        Err(error) => return vec![failed("warehouse: connection", &error)],
+    };
+    let mut checks = vec![ok("warehouse: connection", format!("schema `{}`", ctx.config.warehouse.schema))];
+    match starlift_postgres::server_version(connection.client()).await {
+        Ok(number) => checks.push(version("warehouse: version", number)),
+        Err(error) => checks.push(failed("warehouse: version", &error)),
+    }
+    let models = match crate::warehouse::models(ctx).await {
+        Ok(models) if models.is_empty() => {
+            checks.push(Check {
+                name: "warehouse: tables".into(),
+                verdict: Verdict::Warn,
+                detail: "the columns of the models are not known before the first ingest".into(),
+                mend: Some("starlift warehouse create".into()),
+            });
+            return checks;
+        }
+        Ok(models) => models,
+        Err(error) => {
+            checks.push(failed("warehouse: tables", &error));
+            return checks;
+        }
+    };
+    let schema = &ctx.config.warehouse.schema;
+    checks.push(match missing_support(connection.client_mut(), &ctx.config.pipeline, schema, &models).await {
+        Err(error) => failed("warehouse: tables", &error),
+        Ok(missing) if missing.is_empty() => ok("warehouse: tables", format!("{} tables with their views and ledger", models.len())),
+        Ok(missing) => {
+            let grants: Vec<&str> = missing.iter().filter(|s| s.is_grant).map(|s| s.sql.as_str()).collect();
+            let objects: Vec<&str> = missing.iter().map(|s| s.object.as_str()).collect();
+            Check {
+                name: "warehouse: tables".into(),
+                verdict: if grants.is_empty() { Verdict::Warn } else { Verdict::Fail },
+                detail: format!("missing: {}", objects.join(", ")),
+                mend: Some(if grants.is_empty() { "starlift warehouse create".into() } else { grants.join("\n") }),
+            }
+        }
+    });
+    checks
+}
+
+fn version(name: &str, number: u32) -> Check {
+    let shown = format!("PostgreSQL {}.{}", number / 10_000, number % 10_000);
+    if number >= 130_000 {
+        return ok(name, shown);
+    }
+    Check {
+        name: name.into(),
+        verdict: Verdict::Fail,
+        detail: format!("{shown} is too old"),
+        mend: Some("use PostgreSQL 13 or newer".into()),
+    }
+}
+
+fn ok(name: &str, detail: String) -> Check {
+    Check { name: name.into(), verdict: Verdict::Ok, detail, mend: None }
+}
+
+fn failed(name: &str, error: &Error) -> Check {
+    let detail = match error.detail() {
+        Some(detail) => format!("{error}: {detail}"),
+        None => error.to_string(),
+    };
+    Check { name: name.into(), verdict: Verdict::Fail, detail, mend: error.hint().map(str::to_string) }
 }

@@ -42,6 +42,14 @@ impl Head {
         Ok(Head { live: state::live_files(&plain)?, chain })
     }
 
+    /// The manifest that an earlier call with the same run id committed, if there is one.
+    pub async fn find_run(&self, store: &Store, run_id: &str) -> Result<Option<Stored>> {
+        match self.newest() {
+            Some(newest) => starlift_lake::commit::find_run(store, newest, run_id).await,
+            None => Ok(None),
+        }
+    }
+
     /// The newest manifest with its hash.
     pub fn newest(&self) -> Option<&Stored> {
         self.chain.last()

@@ -8,6 +8,7 @@ use starlift_postgres::load::ledger;
 
 use crate::config::Side;
 use crate::context::Context;
+use crate::{ingest, load, transform};
 use crate::report::RelationReport;
 
 /// One committed run of one stage.
@@ -44,7 +45,7 @@ pub struct HistoryEntry {
 pub async fn history(ctx: &Context, limit: usize) -> Result<(Vec<HistoryEntry>, Vec<String>)> {
     let mut entries = Vec::new();
     let mut notes = Vec::new();
-    for (stage, store) in [(crate::ingest::STAGE, ctx.lake()?), (crate::transform::STAGE, ctx.star()?)] {
+    for (stage, store) in [(ingest::STAGE, ctx.lake()?), (transform::STAGE, ctx.star()?)] {
         let stored = manifests::history(&store, limit).await?;
         entries.extend(stored.iter().map(|s| of_manifest(stage, &s.manifest)));
     }
@@ -88,23 +89,31 @@ fn entry(
 
 async fn loads(ctx: &Context, limit: usize) -> Result<Vec<HistoryEntry>> {
     let connection = ctx.connect(Side::Warehouse).await?;
+    let limit = u32::try_from(limit).unwrap_or(u32::MAX);
     let rows = ledger::entries(connection.client(), &ctx.config.pipeline, limit).await?;
     Ok(rows
         .into_iter()
         .map(|row| {
-            let relations = row
-                .models
-                .iter()
-                .map(|m| RelationReport {
-                    name: m.name.clone(),
-                    mode: "load".into(),
-                    rows_read: m.staged,
-                    rows_written: m.inserted + m.updated,
-                    rows_deleted: m.retracted,
-                    ..RelationReport::default()
-                })
-                .collect();
-            entry(crate::load::STAGE, row.seq, &row.run_id, row.started_at, row.loaded_at, relations)
+            let relations = relations(&row.rows);
+            entry(load::STAGE, row.seq, &row.run_id, row.started_at.unwrap_or(row.loaded_at), row.loaded_at, relations)
         })
         .collect())
+}
+
+/// The counts by model as the ledger keeps them.
+fn relations(rows: &serde_json::Value) -> Vec<RelationReport> {
+    let models = rows.get("models").and_then(|m| m.as_object());
+    models.into_iter().flatten().map(|(name, counts)| relation(name, counts)).collect()
+}
+
+fn relation(name: &str, counts: &serde_json::Value) -> RelationReport {
+    let count = |key: &str| counts.get(key).and_then(|v| v.as_u64()).unwrap_or(0);
+    RelationReport {
+        name: name.to_string(),
+        mode: load::STAGE.into(),
+        rows_read: count("staged"),
+        rows_written: count("inserted") + count("updated"),
+        rows_deleted: count("retracted"),
+        ..RelationReport::default()
+    }
 }

@@ -24,17 +24,47 @@ use std::collections::{BTreeMap, BTreeSet};
 use starlift_core::capture;
 use starlift_core::manifest::Relation;
 use starlift_core::{Result, event};
-use starlift_lake::{claim, find_run};
+use starlift_lake::claim;
 use starlift_postgres::extract::SourceSession;
 
 use crate::config::Side;
-use crate::context::{Context, now};
+use crate::context::{Context, new_id, now};
 use crate::head::Head;
 use crate::report::{Outcome, StageReport};
 
-pub use selection::Selection;
+pub(crate) use selection::Selection;
 
 pub(crate) const STAGE: &str = "ingest";
+
+/// The source as a look from outside finds it, without locks: for `plan` and `doctor`.
+pub(crate) struct Seen {
+    /// The source at the look's snapshot.
+    pub(crate) source: starlift_core::manifest::Source,
+    /// All tables that the pipeline captures; not yet checked for grants and types.
+    pub(crate) selection: Selection,
+}
+
+impl Seen {
+    /// The captured tables.
+    pub(crate) fn tables(&self) -> impl Iterator<Item = &starlift_postgres::catalog::SourceTable> {
+        self.selection.chosen()
+    }
+}
+
+/// Looks at the source without reading a table.
+pub(crate) async fn look(ctx: &Context) -> Result<Seen> {
+    let mut session = open(ctx).await?;
+    let selection = selection::select(ctx, &session, &[]).await?;
+    let snapshot = session.begin(&[]).await?;
+    session.end().await?;
+    Ok(Seen { source: snapshot.source, selection })
+}
+
+async fn open(ctx: &Context) -> Result<SourceSession> {
+    let connection = ctx.connect(Side::Source).await?;
+    let source = &ctx.config.source;
+    SourceSession::open(connection, &source.database.schema, source.statement_timeout_seconds).await
+}
 
 /// Runs ingest. `event` is the contract's JSON; none means all tables.
 ///
@@ -44,21 +74,20 @@ pub async fn ingest(ctx: &Context, event: Option<&[u8]>) -> Result<StageReport> 
     let listed = event.map(event::parse_ingest).transpose()?.unwrap_or_default();
     let lake = ctx.lake()?;
     let head = Head::read(&lake, &ctx.config.pipeline).await?;
-    if let Some(done) = find_run(&head.chain, &ctx.run_id) {
+    if let Some(done) = head.find_run(&lake, &ctx.run_id).await? {
         return Ok(StageReport::of_manifest(STAGE, &done.manifest, Outcome::Replayed, started, now()));
     }
 
-    let connection = ctx.connect(Side::Source).await?;
-    let schema = &ctx.config.source.database.schema;
-    let mut session = SourceSession::open(connection, schema, ctx.config.source.statement_timeout_seconds).await?;
-    let selection = selection::select(ctx, &mut session, &listed).await?;
+    let mut session = open(ctx).await?;
+    let selection = selection::select(ctx, &session, &listed).await?;
+    selection.check()?;
     let snapshot = session.begin(&selection.lockable()).await?;
     // Read again under the locks: what DDL did between the first look and the locks counts, and none can come after.
-    let selection = selection.again(ctx, &mut session).await?;
+    let selection = selection.again(ctx, &session).await?;
     let source = starlift_core::manifest::Source { tables: selection.captured(), ..snapshot.source };
     let newest = head.manifest();
     capture::check_lag(newest, &source)?;
-    let at = claim(&lake, snapshot.now, newest.map(|m| m.at)).await?;
+    let at = claim(&lake, snapshot.now, newest.map(|m| m.at), &new_id()).await?;
 
     let mut relations: BTreeMap<String, Relation> = newest.map(|m| m.relations.clone()).unwrap_or_default();
     relations.values_mut().for_each(|r| r.run = None);
@@ -69,7 +98,7 @@ pub async fn ingest(ctx: &Context, event: Option<&[u8]>) -> Result<StageReport> 
     for name in selection.tables() {
         ctx.progress.started(STAGE, &name);
         let task = table::Task { ctx, lake: &lake, head: &head, source: &source, at, seq, selection: &selection };
-        let relation = task.read(&mut session, &name).await.map_err(|e| e.with_context("table", name.clone()))?;
+        let relation = task.read(&session, &name).await.map_err(|e| e.with_context("table", name.clone()))?;
         relations.insert(name.clone(), relation);
         ctx.progress.finished(STAGE, &name);
     }

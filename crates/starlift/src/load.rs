@@ -4,16 +4,17 @@
 //! whole manifest in the warehouse or nothing of it; a connection that breaks during COMMIT is answered by reading the
 //! ledger again, never by sending the rows again blindly.
 
-mod order;
-mod star;
+pub(crate) mod order;
+pub(crate) mod star;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use starlift_core::load_plan::{self, LedgerHead, LoadPlan};
 use starlift_core::manifest::Manifest;
 use starlift_core::{Error, Result, event};
 use starlift_lake::{Store, Stored, manifests};
-use starlift_postgres::load::{self as warehouse, LoadOutcome, LoadRun};
+use starlift_postgres::load::{self as warehouse, LoadLimits, LoadOutcome, LoadRun};
 
 use crate::config::Side;
 use crate::context::{Context, now};
@@ -75,7 +76,7 @@ pub async fn load(ctx: &Context, request: &LoadRequest) -> Result<StageReport> {
 }
 
 /// What a load would do now; the ledger's head comes from the warehouse.
-pub async fn plan(star: &Store, newest: Option<&Stored>, head: Option<&LedgerHead>, adopt: bool) -> Result<LoadPlan> {
+pub(crate) async fn plan(star: &Store, newest: Option<&Stored>, head: Option<&LedgerHead>, adopt: bool) -> Result<LoadPlan> {
     let newest_seq = newest.map(|s| s.manifest.seq);
     let sha256_at_head = match head {
         Some(head) if Some(head.seq) == newest_seq => newest.map(|s| s.sha256.clone()),
@@ -116,11 +117,17 @@ async fn load_next(ctx: &Context, star: &Store, head: &Head, newest: &Stored, ad
         run_id: ctx.run_id.clone(),
         schema: ctx.config.warehouse.schema.clone(),
         adopt,
-        calendar: order::calendar(manifest),
-        models: star::model_loads(ctx, star, manifest, &models, live)?,
+        head: ledger,
+        limits: LoadLimits::default(),
     };
-    let later = star::Later { star, from: manifest.seq + 1, upto: newest.manifest.seq };
-    let outcome = warehouse::load(&mut connection, run, &later).await?;
+    let loads = star::model_loads(ctx, star, manifest, &models, live)?;
+    let keys: BTreeMap<String, Vec<String>> =
+        loads.iter().map(|m| (m.model.name.clone(), m.model.schema.key.clone())).collect();
+    let (from, upto) = (manifest.seq + 1, newest.manifest.seq);
+    let later = |model: &str| {
+        star::later_keys(star.clone(), keys.get(model).cloned().unwrap_or_default(), model.to_string(), from, upto)
+    };
+    let outcome = warehouse::load(connection.client_mut(), &run, loads, &later).await?;
     for name in &models {
         ctx.progress.finished(STAGE, name);
     }
@@ -131,21 +138,22 @@ async fn load_next(ctx: &Context, star: &Store, head: &Head, newest: &Stored, ad
             Loaded { seq: manifest.seq, mode: if adopt { "adopt" } else { "follow" }, relations }
         }
         // Another loader was there first, or the ledger moved while we waited for its lock: look again.
-        LoadOutcome::AlreadyLoaded | LoadOutcome::Moved => Loaded { seq: manifest.seq, mode: "already", relations: vec![] },
-        LoadOutcome::Unknown => return Err(unknown(manifest)),
+        LoadOutcome::AlreadyLoaded | LoadOutcome::Moved { .. } => Loaded { seq: manifest.seq, mode: "already", relations: vec![] },
+        LoadOutcome::Unknown(error) => return Err(unknown(manifest, error)),
     };
     Ok(Some(loaded))
 }
 
-fn unknown(manifest: &Manifest) -> Error {
+fn unknown(manifest: &Manifest, source: Error) -> Error {
     Error::unavailable("the connection to the warehouse broke during COMMIT")
         .with_detail(format!("the ledger will tell whether star manifest {} is in", manifest.seq))
         .with_hint("run `starlift load` again: it reads the ledger first")
+        .with_source(source)
 }
 
 fn relation_report(model: &warehouse::ModelReport, adopt: bool, millis: u64) -> RelationReport {
     RelationReport {
-        name: model.name.clone(),
+        name: model.model.clone(),
         mode: if adopt { "adopt" } else { "follow" }.into(),
         rows_read: model.staged,
         rows_written: model.inserted + model.updated,

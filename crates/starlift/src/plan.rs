@@ -1,9 +1,18 @@
 //! Plan: what a run would do now, found without writing anything anywhere.
 
 use serde::Serialize;
+use starlift_core::Result;
+use starlift_core::capture::{self, Read};
+use starlift_core::load_plan::LoadPlan;
+use starlift_postgres::load::ledger;
+
+use crate::config::Side;
+use crate::context::Context;
+use crate::head::Head;
+use crate::ingest::look;
 
 /// What a run would do.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Plan {
     /// What ingest would read.
     pub ingest: Vec<PlannedTable>,
@@ -26,8 +35,8 @@ pub struct PlannedTable {
     pub mode: String,
     /// Why it would be read in full.
     pub reason: Option<String>,
-    /// Rows that the source's statistics estimate.
-    pub estimated_rows: u64,
+    /// Rows that the source's statistics estimate; none where it was never analysed.
+    pub estimated_rows: Option<u64>,
     /// Bytes that PostgreSQL would scan.
     pub scan_bytes: u64,
 }
@@ -37,10 +46,91 @@ pub struct PlannedTable {
 pub struct PlannedModel {
     /// The model.
     pub name: String,
-    /// Whether it would be evaluated in this transform.
+    /// Whether it would be evaluated, given the lake as it is now.
     pub evaluate: bool,
     /// Why; or what it waits for.
     pub reason: Option<String>,
-    /// The tables of this run's ingest that would have it evaluated if they changed.
+    /// The inputs whose changes in the coming ingest would have it evaluated.
     pub follows: Vec<String>,
+}
+
+/// Finds out what a run would do now.
+///
+/// Errors: Config and Data as transform has them; what the databases cannot tell becomes a note.
+pub async fn plan(ctx: &Context) -> Result<Plan> {
+    let mut plan = Plan::default();
+    let lake = Head::read(&ctx.lake()?, &ctx.config.pipeline).await?;
+    let star_store = ctx.star()?;
+    let star = Head::read(&star_store, &ctx.config.pipeline).await?;
+    match look(ctx).await {
+        Ok(seen) => {
+            for table in seen.tables() {
+                plan.ingest.push(planned_table(ctx, &lake, &seen.source, table));
+            }
+            if let Err(error) = seen.selection.check() {
+                plan.notes.push(format!("ingest would stop: {error}"));
+            }
+        }
+        Err(error) => plan.notes.push(format!("the source was not asked: {error}")),
+    }
+
+    let planned = lake.manifest().map(|m| crate::transform::plan(ctx, m, star.manifest())).transpose()?;
+    for model in ctx.project.graph.models() {
+        let reason = match &planned {
+            None => Some("first read".to_string()),
+            Some(p) => p.evaluate.iter().find(|(name, _)| *name == model.name).map(|(_, why)| why.text()),
+        };
+        let waits = planned.as_ref().and_then(|p| p.waiting.get(&model.name));
+        plan.transform.push(PlannedModel {
+            name: model.name.clone(),
+            evaluate: reason.is_some() && waits.is_none(),
+            reason: waits.map(|tables| format!("waits for {}", tables.join(", "))).or(reason),
+            follows: ctx.project.inputs_of(model),
+        });
+    }
+    plan.load = match load(ctx, &star_store, &star).await {
+        Ok(text) => text,
+        Err(error) => {
+            plan.notes.push(format!("the warehouse was not asked: {error}"));
+            "unknown".into()
+        }
+    };
+    Ok(plan)
+}
+
+fn planned_table(
+    ctx: &Context,
+    lake: &Head,
+    source: &starlift_core::manifest::Source,
+    table: &starlift_postgres::catalog::SourceTable,
+) -> PlannedTable {
+    let mode = ctx.config.capture(&table.name);
+    let before = lake.manifest().and_then(|m| m.relations.get(&table.name));
+    let has_key = !table.schema.key.is_empty();
+    let read = capture::decide_read(mode, has_key, &table.schema.fingerprint(), before, lake.manifest(), source);
+    let (word, reason) = match read {
+        Read::Window(_) => ("window", None),
+        Read::Full { reason, .. } => ("full", Some(reason.text().to_string())),
+    };
+    PlannedTable {
+        name: table.name.clone(),
+        capture: mode.name().into(),
+        mode: word.into(),
+        reason,
+        estimated_rows: table.estimated_rows,
+        scan_bytes: table.bytes,
+    }
+}
+
+async fn load(ctx: &Context, store: &starlift_lake::Store, star: &Head) -> Result<String> {
+    let Some(newest) = star.newest() else { return Ok("nothing: the star is empty".into()) };
+    let connection = ctx.connect(Side::Warehouse).await?;
+    let head = ledger::head(connection.client(), &ctx.config.pipeline, &newest.manifest.id).await?;
+    Ok(match crate::load::plan(store, Some(newest), head.as_ref(), false).await {
+        Ok(LoadPlan::Nothing) => "nothing: the warehouse holds the star".into(),
+        Ok(LoadPlan::Adopt { seq }) => format!("adopt the warehouse with the star as of manifest {seq}"),
+        Ok(LoadPlan::Follow { first, last }) if first == last => format!("load star manifest {first}"),
+        Ok(LoadPlan::Follow { first, last }) => format!("load star manifests {first} to {last}, one transaction each"),
+        Err(error) => format!("stop: {error}"),
+    })
 }

@@ -88,6 +88,11 @@ pub fn critical(stage: &str, run_id: &str, error: &Error) {
     );
 }
 
+/// Logs that something other than a stage failed.
+pub fn failed(error: &Error) {
+    tracing::error!(kind = error.kind().name(), detail = error.detail(), hint = error.hint(), "{error}");
+}
+
 /// Text with control characters and direction marks escaped, fit for one line of a log.
 pub fn one_line(text: &str) -> String {
     escaped(text, |_| false)

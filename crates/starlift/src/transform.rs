@@ -6,7 +6,8 @@
 //! evaluates again and comes to the same rows.
 
 mod evaluate;
-mod inputs;
+pub(crate) mod inputs;
+mod rows;
 
 use std::collections::BTreeMap;
 
@@ -14,7 +15,7 @@ use starlift_core::coverage::{self, ModelNow, TransformPlan};
 use starlift_core::manifest::{Manifest, Origin, Relation};
 use starlift_core::model::nearest;
 use starlift_core::{Error, Result, event, succession};
-use starlift_lake::{Commit, claim, commit, find_run};
+use starlift_lake::{Commit, claim, commit};
 use starlift_models::EVALUATION_VERSION;
 
 use crate::config::Project;
@@ -34,7 +35,7 @@ pub async fn transform(ctx: &Context, event: Option<&[u8]>) -> Result<StageRepor
     let (lake, star) = (ctx.lake()?, ctx.star()?);
     let (lake_head, star_head) =
         (Head::read(&lake, &ctx.config.pipeline).await?, Head::read(&star, &ctx.config.pipeline).await?);
-    if let Some(done) = find_run(&star_head.chain, &ctx.run_id) {
+    if let Some(done) = star_head.find_run(&star, &ctx.run_id).await? {
         return Ok(StageReport::of_manifest(STAGE, &done.manifest, Outcome::Replayed, started, now()));
     }
     lake_head.check_event(&lake, &event).await?;
@@ -54,7 +55,7 @@ pub async fn transform(ctx: &Context, event: Option<&[u8]>) -> Result<StageRepor
         return Ok(report);
     }
 
-    let at = claim(&star, started, star_head.manifest().map(|m| m.at)).await?;
+    let at = claim(&star, started, star_head.manifest().map(|m| m.at), &new_id()).await?;
     let seq = succession::next_seq(star_head.manifest());
     let run = evaluate::Run { ctx, lake: &lake, star: &star, lake_head: &lake_head, star_head: &star_head, at, seq };
     let (relations, mut warnings) = run.evaluate(&plan).await?;

@@ -29,8 +29,15 @@ mod tests {
 
     #[test]
     fn every_bit_survives() {
-        let patterns =
-            [0, 1, 0x8000_0000_0000_0000, 0x7ff0_0000_0000_0000, 0x7ff8_0000_0000_0001, 0xfff8_0000_0000_0000, u64::MAX];
+        let patterns = [
+            0,
+            1,
+            0x8000_0000_0000_0000,
+            0x7ff0_0000_0000_0000,
+            0x7ff8_0000_0000_0001,
+            0xfff8_0000_0000_0000,
+            u64::MAX,
+        ];
         for bits in patterns {
             let mut out = BytesMut::new();
             encode_float8(f64::from_bits(bits), &mut out);

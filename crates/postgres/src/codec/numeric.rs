@@ -159,14 +159,14 @@ fn trimmed(digits: u128, scale: u8) -> (u128, u8) {
     let mut scale = scale;
     // Division of 128 bits is slow, and few numbers need them.
     if let Ok(mut small) = u64::try_from(digits) {
-        while scale > 0 && small % 10 == 0 {
+        while scale > 0 && small.is_multiple_of(10) {
             small /= 10;
             scale -= 1;
         }
         return (u128::from(small), scale);
     }
     let mut digits = digits;
-    while scale > 0 && digits % 10 == 0 {
+    while scale > 0 && digits.is_multiple_of(10) {
         digits /= 10;
         scale -= 1;
     }
@@ -193,11 +193,8 @@ macro_rules! split {
             let weight = count as i16 - 1;
             let mut left = scale;
             while left > 0 {
-                let (group, width) = if left >= 4 {
-                    (rest / TEN.pow(left - 4), 4)
-                } else {
-                    (rest * TEN.pow(4 - left), left)
-                };
+                let (group, width) =
+                    if left >= 4 { (rest / TEN.pow(left - 4), 4) } else { (rest * TEN.pow(4 - left), left) };
                 groups[count] = group as u16;
                 rest %= TEN.pow(left - width);
                 left -= width;

@@ -78,7 +78,8 @@ impl Refusals {
             let keys: Vec<&str> = group.examples.iter().map(|e| e.key.as_str()).filter(|k| !k.is_empty()).collect();
             let separator = if detail.is_empty() { "" } else { "; " };
             // Writing to a String cannot fail.
-            let _ = write!(detail, "{separator}`{}` in {} of {rows_read} rows: {}", group.column, group.rows, group.reason);
+            let _ =
+                write!(detail, "{separator}`{}` in {} of {rows_read} rows: {}", group.column, group.rows, group.reason);
             if !keys.is_empty() {
                 let more = if group.rows > keys.len() as u64 { ", …" } else { "" };
                 let _ = write!(detail, " ({}{more})", keys.join("; "));
@@ -119,7 +120,9 @@ fn hint(column: &str, reason: &'static str) -> String {
              enough decimals, or give the column a precision in the source"
         ),
         NULL_IN_NOT_NULL => format!("mend these rows in the source, then validate that `{column}` is not null"),
-        NOT_UTF8 => format!("mend these rows in the source, or convert the database to UTF8; `{column}` holds other bytes"),
+        NOT_UTF8 => {
+            format!("mend these rows in the source, or convert the database to UTF8; `{column}` holds other bytes")
+        }
         TOO_LARGE => "raise the limit of one value, or mend these rows in the source".to_string(),
         _ => format!(
             "set `columns.{column} = {{ as = \"text\" }}` for this table in starlift.toml, or mend these rows in the source"

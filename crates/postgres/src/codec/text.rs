@@ -3,7 +3,7 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::refusal::{NOT_UTF8, NO_UUID, ZERO_BYTE};
+use super::refusal::{NO_UUID, NOT_UTF8, ZERO_BYTE};
 use super::{Reject, exactly};
 
 const JSONB_VERSION: u8 = 1;
@@ -83,7 +83,8 @@ pub(super) fn encode_uuid(value: &str, out: &mut BytesMut) -> Result<(), Reject>
 mod tests {
     use super::*;
 
-    const UUID: [u8; 16] = [0xa0, 0xee, 0xbc, 0x99, 0x9c, 0x0b, 0x4e, 0xf8, 0xbb, 0x6d, 0x6b, 0xb9, 0xbd, 0x38, 0x0a, 0x11];
+    const UUID: [u8; 16] =
+        [0xa0, 0xee, 0xbc, 0x99, 0x9c, 0x0b, 0x4e, 0xf8, 0xbb, 0x6d, 0x6b, 0xb9, 0xbd, 0x38, 0x0a, 0x11];
     const CANONICAL: &str = "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11";
 
     #[test]
@@ -99,7 +100,13 @@ mod tests {
     #[test]
     fn what_is_no_uuid_is_refused() {
         assert_eq!(decode_uuid(&UUID[..15], &mut [0; 36]), Err(Reject::Malformed));
-        for bad in ["", "a0eebc999c0b4ef8bb6d6bb9bd380a11", &CANONICAL.replace('-', "0"), &CANONICAL.replace('c', "-"), &"é".repeat(18)] {
+        for bad in [
+            "",
+            "a0eebc999c0b4ef8bb6d6bb9bd380a11",
+            &CANONICAL.replace('-', "0"),
+            &CANONICAL.replace('c', "-"),
+            &"é".repeat(18),
+        ] {
             assert_eq!(encode_uuid(bad, &mut BytesMut::new()), Err(Reject::Refused(NO_UUID)), "{bad}");
         }
     }

@@ -72,7 +72,8 @@ mod tests {
     #[test]
     fn the_contracts_object_is_read_with_either_kind_of_port() {
         for port in ["5433", "\"5433\""] {
-            let json = format!(r#"{{"user": "u", "password": "hunter2", "host": "h", "database": "d", "port": {port}}}"#);
+            let json =
+                format!(r#"{{"user": "u", "password": "hunter2", "host": "h", "database": "d", "port": {port}}}"#);
             let options = ConnectOptions::from_credentials("`c.json`", json.as_bytes()).unwrap();
             assert_eq!((options.host.as_str(), options.port), ("h", 5433));
             assert_eq!(options.password, Some(Secret::new("hunter2")));

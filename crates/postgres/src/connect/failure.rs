@@ -58,9 +58,11 @@ fn tls(error: tokio_postgres::Error, what: String) -> Error {
             format!("the server's certificate is not valid for this host: {reason}"),
             "name the authority that signed it with `sslrootcert=FILE`, and use the host name that it was made for",
         ),
-        Some(other) => {
-            (ErrorKind::Config, format!("TLS failed: {other}"), "the server must offer TLS 1.2 or 1.3 with a valid certificate")
-        }
+        Some(other) => (
+            ErrorKind::Config,
+            format!("TLS failed: {other}"),
+            "the server must offer TLS 1.2 or 1.3 with a valid certificate",
+        ),
         None if cause_of::<io::Error>(&error).is_some() => {
             (ErrorKind::Unavailable, "the connection broke while TLS was set up".into(), "run again in a moment")
         }

@@ -89,7 +89,9 @@ impl ConnectOptions {
             (false, Some(SslMode::Disable)) => {
                 Err(Error::config(format!("`sslmode=disable` is refused for host `{}`", self.host))
                     .with_detail("the password and every row would cross the network in the clear")
-                    .with_hint("remove `sslmode`, or use `sslmode=verify-full`, with `sslrootcert=FILE` for a private CA"))
+                    .with_hint(
+                        "remove `sslmode`, or use `sslmode=verify-full`, with `sslrootcert=FILE` for a private CA",
+                    ))
             }
         }
     }
@@ -125,7 +127,9 @@ mod tests {
 
     #[test]
     fn nothing_leaves_the_machine_without_verified_tls() {
-        for host in ["db.example.com", "10.0.0.1", "localhost.example.com", "127.0.0.1.example.com", "192.168.0.1", "::2"] {
+        for host in
+            ["db.example.com", "10.0.0.1", "localhost.example.com", "127.0.0.1.example.com", "192.168.0.1", "::2"]
+        {
             let mut options = ConnectOptions::new(host, "d", "u");
             for mode in [None, Some(SslMode::Prefer), Some(SslMode::Verify)] {
                 options.ssl_mode = mode;

@@ -66,12 +66,19 @@ struct Parts {
 impl Parts {
     fn address(&mut self, text: &str) -> Result<()> {
         if text.contains(',') {
-            return Err(bad("it names several hosts").with_hint("name one host; a name that follows the primary is best"));
+            return Err(
+                bad("it names several hosts").with_hint("name one host; a name that follows the primary is best")
+            );
         }
         let (host, port) = match text.strip_prefix('[') {
             Some(rest) => {
                 let (host, tail) = rest.split_once(']').ok_or_else(|| bad("an address has no closing bracket"))?;
-                (host, tail.strip_prefix(':').or(Some(tail).filter(|t| t.is_empty())).ok_or_else(|| bad("its port cannot be read"))?)
+                (
+                    host,
+                    tail.strip_prefix(':')
+                        .or(Some(tail).filter(|t| t.is_empty()))
+                        .ok_or_else(|| bad("its port cannot be read"))?,
+                )
             }
             None => text.split_once(':').unwrap_or((text, "")),
         };

@@ -100,8 +100,8 @@ pub(crate) async fn refuse(
     let mut details = Vec::new();
     for (check, rows) in checks.iter().zip(&left).filter(|(_, rows)| **rows > 0) {
         let keys = keys_where(client, pair, stage, &check.condition).await?;
-        let rows = if *rows == 1 { "1 row".to_string() } else { format!("{rows} rows, such as") };
-        details.push(format!("the value of {} {} in {rows} {}", check.column, check.reason, keys.join(", ")));
+        let rows = if *rows == 1 { "1 row:".to_string() } else { format!("{rows} rows, such as") };
+        details.push(format!("the value of {} {} ({rows} {})", check.column, check.reason, keys.join(", ")));
     }
     let any = any_of(checks);
     let rows: i64 = value(client, &format!("select count(*) from {} s where {any}", stage.table), "cannot count").await?;

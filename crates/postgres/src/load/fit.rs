@@ -245,6 +245,7 @@ mod tests {
             (ColumnType::Text, TargetType::Json),
             (ColumnType::Json, TargetType::Jsonb),
             (ColumnType::Int4, TargetType::Other),
+            (ColumnType::Text, TargetType::Unfit),
             (ColumnType::Array(Box::new(ColumnType::Text)), TargetType::Text { max_chars: None, padded: false }),
         ] {
             assert_eq!(misfits(&from, &to, "v"), None, "{from:?} into {to:?}");

@@ -36,7 +36,10 @@ pub struct LedgerEntry {
 
 /// Whether the warehouse has a ledger.
 pub async fn exists(client: &Client) -> Result<bool> {
-    value(client, "select to_regclass('starlift.ledger') is not null", READ).await
+    // Not to_regclass, which is an error where the schema may not be used.
+    let sql = "select exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace \
+               where n.nspname = 'starlift' and c.relname = 'ledger')";
+    value(client, sql, READ).await
 }
 
 /// The newest ledger row of a pipeline and star; none where there is none, or no ledger.
@@ -111,7 +114,7 @@ pub(crate) enum Turn {
 }
 
 /// Whose turn it is. `head` is the ledger's head now and `at_seq` the hash that it has for the run's seq.
-pub(crate) fn turn(run: &LoadRun<'_>, head: Option<&LedgerHead>, at_seq: Option<&str>) -> Turn {
+pub(crate) fn turn(run: &LoadRun, head: Option<&LedgerHead>, at_seq: Option<&str>) -> Turn {
     let follows = head.is_some_and(|head| head.seq.checked_add(1) == Some(run.seq));
     if head == run.head.as_ref() && (run.adopt || follows) {
         Turn::Go
@@ -136,7 +139,7 @@ pub(crate) async fn sha256_at(client: &Client, pipeline: &str, star_id: &str, se
 }
 
 /// Writes the run's row. An adopted star replaces what the ledger says of other stars, and of later seqs of this one.
-pub(crate) async fn record(client: &Client, run: &LoadRun<'_>, report: &LoadReport) -> Result<()> {
+pub(crate) async fn record(client: &Client, run: &LoadRun, report: &LoadReport) -> Result<()> {
     let seq = seq_to_sql(run.seq)?;
     if run.adopt {
         let delete = "delete from starlift.ledger where pipeline = $1 and (star_id <> $2 or seq >= $3)";
@@ -170,7 +173,7 @@ fn seq_from_sql(seq: i64) -> Result<u64> {
 mod tests {
     use super::*;
 
-    fn run(seq: u64, head: Option<u64>, adopt: bool) -> LoadRun<'static> {
+    fn run(seq: u64, head: Option<u64>, adopt: bool) -> LoadRun {
         LoadRun {
             pipeline: "p".into(),
             star_id: "s".into(),
@@ -181,7 +184,6 @@ mod tests {
             adopt,
             head: head.map(at),
             limits: Default::default(),
-            models: Vec::new(),
         }
     }
 

@@ -81,7 +81,8 @@ impl Default for LoadLimits {
 }
 
 /// One star manifest on its way into the warehouse.
-pub struct LoadRun<'a> {
+#[derive(Debug, Clone)]
+pub struct LoadRun {
     /// The pipeline's name.
     pub pipeline: String,
     /// The star's id.
@@ -101,9 +102,6 @@ pub struct LoadRun<'a> {
     pub head: Option<LedgerHead>,
     /// How long to wait.
     pub limits: LoadLimits,
-    /// Every model of the star, also those that this manifest does not change (with empty streams), each after the
-    /// models that it refers to.
-    pub models: Vec<ModelLoad<'a>>,
 }
 
 /// What became of a load.

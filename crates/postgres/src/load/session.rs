@@ -44,7 +44,8 @@ pub(crate) async fn lock_pipeline(client: &Client, pipeline: &str) -> Result<()>
     Ok(())
 }
 
-fn millis(wait: Duration) -> u64 {
+/// A wait as PostgreSQL takes it.
+pub(crate) fn millis(wait: Duration) -> u64 {
     // PostgreSQL holds these settings in an int.
     u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).min(i32::MAX as u64)
 }

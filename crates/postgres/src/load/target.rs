@@ -1,89 +1,87 @@
 //! The tables of the warehouse as their catalog describes them, and whether a model can be loaded into its table.
 //!
-//! Read in one query for all tables; the comparison with the models is pure.
+//! Pure: `target_catalog` reads them.
 
 use std::collections::BTreeMap;
 
 use starlift_core::model::ModelKind;
-use starlift_core::{Error, Result};
-use tokio_postgres::Client;
-use tokio_postgres::types::Type;
+use starlift_core::{ColumnType, Error, Result};
 
+use super::fit::misfits;
 use super::model::ModelTable;
-use super::target_type::{TargetType, TypeEntry};
+use super::target_type::TargetType;
 use crate::ident::{quote_ident, quote_qualified};
-use crate::sqlstate::classify;
 
 /// A table of the warehouse.
 #[derive(Debug, Clone)]
-pub struct TargetTable {
+pub(crate) struct TargetTable {
     /// Its schema.
-    pub schema: String,
+    pub(crate) schema: String,
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
     /// Its oid.
-    pub oid: u32,
+    pub(crate) oid: u32,
     /// Columns in their order.
-    pub columns: Vec<TargetColumn>,
+    pub(crate) columns: Vec<TargetColumn>,
     /// Columns of the primary key, in its order; empty without one.
-    pub primary_key: Vec<String>,
+    pub(crate) primary_key: Vec<String>,
     /// Its b-tree indexes over plain columns, valid and without a condition.
-    pub indexes: Vec<TargetIndex>,
+    pub(crate) indexes: Vec<TargetIndex>,
     /// Foreign keys of one column: column, then table of the same schema and its column.
-    pub foreign_keys: BTreeMap<String, (String, String)>,
+    pub(crate) foreign_keys: BTreeMap<String, (String, String)>,
     /// Rows, by the server's estimate or the size of the table; never below zero.
-    pub estimated_rows: u64,
+    pub(crate) estimated_rows: u64,
     /// Whether our role may alter it.
-    pub owned: bool,
+    pub(crate) owned: bool,
     /// Privileges of `select`, `insert`, `update` that our role lacks.
-    pub lacking: Vec<String>,
+    pub(crate) lacking: Vec<String>,
     /// The sequence behind the record id, where our role may not use it.
-    pub locked_sequence: Option<String>,
+    pub(crate) locked_sequence: Option<String>,
 }
 
 /// A column of a warehouse table.
 #[derive(Debug, Clone)]
-pub struct TargetColumn {
+pub(crate) struct TargetColumn {
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
     /// How the table declares it: `numeric(10,2)`, `email`.
-    pub declared: String,
+    pub(crate) declared: String,
     /// What it holds when domains are taken off.
-    pub holds: TargetType,
+    pub(crate) holds: TargetType,
     /// The SQL name of that type without a modifier, for casts.
-    pub cast: String,
+    pub(crate) cast: String,
     /// Whether it, or a domain of it, refuses null.
-    pub not_null: bool,
+    pub(crate) not_null: bool,
     /// Whether it has a value where none is given: a default, an identity.
-    pub fills_itself: bool,
+    pub(crate) fills_itself: bool,
     /// Whether PostgreSQL alone may write it: generated, or identity `always`.
-    pub generated: bool,
+    pub(crate) generated: bool,
     /// Whether it counts upwards by itself: an integer with a sequence or an identity.
-    pub counts: bool,
+    pub(crate) counts: bool,
 }
 
 /// An index that can serve equality and order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TargetIndex {
+pub(crate) struct TargetIndex {
     /// Its columns in order, included ones left out.
-    pub columns: Vec<String>,
+    pub(crate) columns: Vec<String>,
     /// Whether it is unique.
-    pub unique: bool,
+    pub(crate) unique: bool,
 }
 
 impl TargetTable {
     /// The quoted name with its schema.
-    pub fn sql_name(&self) -> String {
+    pub(crate) fn sql_name(&self) -> String {
         quote_qualified(&self.schema, &self.name)
     }
 
     /// The column of a name.
-    pub fn column(&self, name: &str) -> Option<&TargetColumn> {
+    pub(crate) fn column(&self, name: &str) -> Option<&TargetColumn> {
         self.columns.iter().find(|c| c.name == name)
     }
 
     /// The column of a fact that orders its versions: the primary key, where it is one column that counts by itself.
-    pub fn record_id(&self) -> Option<&TargetColumn> {
+    pub(crate) fn record_id(&self) -> Option<&TargetColumn> {
         match self.primary_key.as_slice() {
             [name] => self.column(name).filter(|c| c.counts),
             _ => None,
@@ -92,7 +90,7 @@ impl TargetTable {
 
     /// Whether an index makes the newest version of a key cheap to find: the key's columns in any order, then the
     /// record id.
-    pub fn has_version_index(&self, key: &[String], record_id: &str) -> bool {
+    pub(crate) fn has_version_index(&self, key: &[String], record_id: &str) -> bool {
         self.indexes.iter().any(|index| {
             index.columns.get(key.len()).is_some_and(|c| c == record_id)
                 && index.columns.iter().take(key.len()).all(|c| key.contains(c))
@@ -100,7 +98,7 @@ impl TargetTable {
     }
 
     /// Whether a unique index keeps two rows of one key out.
-    pub fn key_is_unique(&self, key: &[String]) -> bool {
+    pub(crate) fn key_is_unique(&self, key: &[String]) -> bool {
         self.indexes.iter().any(|index| index.unique && index.columns.iter().all(|c| key.contains(c)))
     }
 
@@ -110,7 +108,7 @@ impl TargetTable {
     /// Config, with the statement that mends it, for a column that is missing, of a type that does not go with the
     /// model's, written by PostgreSQL alone, or required and not yielded; for a fact without record id, or with a
     /// unique key, which would keep its versions out.
-    pub fn check(&self, model: &ModelTable) -> Result<()> {
+    pub(crate) fn check(&self, model: &ModelTable) -> Result<()> {
         let at = |error: Error| error.with_context("model", model.name.clone());
         let missing: Vec<_> = model.schema.columns.iter().filter(|c| self.column(&c.name).is_none()).collect();
         if let Some(first) = missing.first() {
@@ -135,6 +133,9 @@ impl TargetTable {
                 self.check_pair(&column.column_type, target).map_err(at)?;
             }
         }
+        if model.kind == ModelKind::Fact {
+            self.check_fact(model).map_err(at)?;
+        }
         for target in &self.columns {
             if target.not_null && !target.fills_itself && model.schema.column(&target.name).is_none() {
                 return Err(at(Error::config(format!(
@@ -145,10 +146,10 @@ impl TargetTable {
                 .with_hint("yield the column in the model, or give it a default in the warehouse")));
             }
         }
-        if model.kind == ModelKind::Fact { self.check_fact(model).map_err(at) } else { Ok(()) }
+        Ok(())
     }
 
-    fn check_pair(&self, from: &starlift_core::ColumnType, target: &TargetColumn) -> Result<()> {
+    fn check_pair(&self, from: &ColumnType, target: &TargetColumn) -> Result<()> {
         if target.generated {
             return Err(Error::config(format!(
                 "column `{}` of table `{}` is written by PostgreSQL alone",
@@ -157,7 +158,7 @@ impl TargetTable {
             .with_detail("it is a generated or an identity column")
             .with_hint("leave it out of the model, or make it an ordinary column in the warehouse"));
         }
-        if super::fit::misfits(from, &target.holds, "").is_none() {
+        if misfits(from, &target.holds, "").is_none() {
             return Err(Error::config(format!(
                 "column `{}` of table `{}` does not go with its model",
                 target.name, self.name
@@ -192,185 +193,3 @@ impl TargetTable {
         Ok(())
     }
 }
-
-/// Reads the warehouse's tables of the given names; those that do not exist are left out.
-///
-/// Run it in a transaction with [`super::session::settle`]d settings: names of types depend on the search path.
-///
-/// # Errors
-/// Config for a name that is no ordinary table, and what the server says.
-pub(crate) async fn read_tables(client: &Client, schema: &str, names: &[&str]) -> Result<BTreeMap<String, TargetTable>> {
-    let what = || format!("cannot read the tables of schema `{schema}` of the warehouse");
-    let rows = client
-        .query_typed(TABLES, &[(&schema, Type::TEXT), (&names, Type::TEXT_ARRAY)])
-        .await
-        .map_err(|e| classify(e, what()))?;
-    let mut tables = BTreeMap::new();
-    for row in rows {
-        let get = |e| classify(e, what());
-        let name: String = row.try_get("name").map_err(get)?;
-        let kind: String = row.try_get("kind").map_err(get)?;
-        if !matches!(kind.as_str(), "r" | "p") {
-            return Err(Error::config(format!("`{name}` in the warehouse is no table"))
-                .with_detail("starlift loads into ordinary and partitioned tables")
-                .with_hint("rename it or the model"));
-        }
-        let estimated: i64 = row.try_get("estimated_rows").map_err(get)?;
-        let table = TargetTable {
-            schema: schema.to_string(),
-            name: name.clone(),
-            oid: row.try_get("oid").map_err(get)?,
-            columns: Vec::new(),
-            primary_key: row.try_get("primary_key").map_err(get)?,
-            indexes: Vec::new(),
-            foreign_keys: BTreeMap::new(),
-            estimated_rows: u64::try_from(estimated).unwrap_or(0),
-            owned: row.try_get("owned").map_err(get)?,
-            lacking: row.try_get("lacking").map_err(get)?,
-            locked_sequence: row.try_get("locked_sequence").map_err(get)?,
-        };
-        tables.insert(name, table);
-    }
-    read_columns(client, &mut tables).await.map_err(|e| classify(e, what()))?;
-    read_indexes(client, &mut tables).await.map_err(|e| classify(e, what()))?;
-    read_foreign_keys(client, &mut tables).await.map_err(|e| classify(e, what()))?;
-    Ok(tables)
-}
-
-async fn read_columns(
-    client: &Client,
-    tables: &mut BTreeMap<String, TargetTable>,
-) -> Result<(), tokio_postgres::Error> {
-    let oids: Vec<u32> = tables.values().map(|t| t.oid).collect();
-    for row in client.query_typed(COLUMNS, &[(&oids, Type::OID_ARRAY)]).await? {
-        let table: String = row.try_get("table_name")?;
-        let char_of = |name: &str| row.try_get::<_, String>(name).map(|s| s.chars().next().unwrap_or(' '));
-        let cast: String = row.try_get("cast_name")?;
-        let entry =
-            TypeEntry { oid: row.try_get("base")?, kind: char_of("kind")?, category: char_of("category")?, name: &cast };
-        let element_name: Option<String> = row.try_get("element_name")?;
-        let element = match &element_name {
-            Some(name) => Some(TypeEntry {
-                oid: row.try_get("element")?,
-                kind: char_of("element_kind")?,
-                category: char_of("element_category")?,
-                name,
-            }),
-            None => None,
-        };
-        let column = TargetColumn {
-            name: row.try_get("name")?,
-            declared: row.try_get("declared")?,
-            holds: TargetType::from_catalog(entry, row.try_get("typmod")?, element),
-            not_null: row.try_get("not_null")?,
-            fills_itself: row.try_get("fills_itself")?,
-            generated: row.try_get("generated")?,
-            counts: row.try_get("counts")?,
-            cast,
-        };
-        if let Some(table) = tables.get_mut(&table) {
-            table.columns.push(column);
-        }
-    }
-    Ok(())
-}
-
-async fn read_indexes(
-    client: &Client,
-    tables: &mut BTreeMap<String, TargetTable>,
-) -> Result<(), tokio_postgres::Error> {
-    let oids: Vec<u32> = tables.values().map(|t| t.oid).collect();
-    for row in client.query_typed(INDEXES, &[(&oids, Type::OID_ARRAY)]).await? {
-        let table: String = row.try_get("table_name")?;
-        let index = TargetIndex { columns: row.try_get("columns")?, unique: row.try_get("is_unique")? };
-        if let Some(table) = tables.get_mut(&table) {
-            table.indexes.push(index);
-        }
-    }
-    Ok(())
-}
-
-async fn read_foreign_keys(
-    client: &Client,
-    tables: &mut BTreeMap<String, TargetTable>,
-) -> Result<(), tokio_postgres::Error> {
-    let oids: Vec<u32> = tables.values().map(|t| t.oid).collect();
-    for row in client.query_typed(FOREIGN_KEYS, &[(&oids, Type::OID_ARRAY)]).await? {
-        let table: String = row.try_get("table_name")?;
-        let column: String = row.try_get("column_name")?;
-        let target = (row.try_get("target_table")?, row.try_get("target_column")?);
-        if let Some(table) = tables.get_mut(&table) {
-            table.foreign_keys.insert(column, target);
-        }
-    }
-    Ok(())
-}
-
-// reltuples is -1 (14 and later) or 0 (13) before the first analyze; the size of the table then tells about 100 bytes
-// a row. The sequence of a serial column needs a grant of its own, that of an identity does not.
-const TABLES: &str = "\
-select c.relname::text as name, c.relkind::text as kind, c.oid,
-       greatest(c.reltuples::bigint, pg_relation_size(c.oid) / 100) as estimated_rows,
-       pg_has_role(c.relowner, 'USAGE') as owned,
-       array(select p from unnest(array['select', 'insert', 'update']) p
-             where not has_table_privilege(c.oid, p)) as lacking,
-       array(select a.attname::text from pg_index i, unnest(i.indkey::int2[]) with ordinality k(attnum, position)
-             join pg_attribute a on a.attrelid = c.oid and a.attnum = k.attnum
-             where i.indrelid = c.oid and i.indisprimary order by k.position) as primary_key,
-       (select quote_ident(n.nspname) || '.' || quote_ident(s.relname)
-        from pg_depend d join pg_class s on s.oid = d.objid and s.relkind = 'S'
-        join pg_namespace n on n.oid = s.relnamespace
-        where d.classid = 'pg_class'::regclass and d.refclassid = 'pg_class'::regclass and d.refobjid = c.oid
-          and d.deptype = 'a' and not has_sequence_privilege(s.oid, 'USAGE') limit 1) as locked_sequence
-from pg_class c
-where c.relnamespace = (select oid from pg_namespace where nspname = $1) and c.relname = any ($2)
-  and c.relkind in ('r', 'p', 'v', 'm', 'f')";
-
-// Domains are taken off one by one; the modifier is that of the innermost that has one.
-const COLUMNS: &str = "\
-with recursive layer as (
-    select a.attrelid, a.attnum, a.atttypid as type, a.atttypmod as typmod, a.attnotnull as not_null
-    from pg_attribute a where a.attrelid = any ($1) and a.attnum > 0 and not a.attisdropped
-    union all
-    select l.attrelid, l.attnum, t.typbasetype, case when t.typtypmod = -1 then l.typmod else t.typtypmod end,
-           l.not_null or t.typnotnull
-    from layer l join pg_type t on t.oid = l.type where t.typtype = 'd'
-)
-select c.relname::text as table_name, a.attname::text as name, format_type(a.atttypid, a.atttypmod) as declared,
-       l.type as base, l.typmod, format_type(l.type, -1) as cast_name,
-       t.typtype::text as kind, t.typcategory::text as category,
-       e.oid as element, e.typtype::text as element_kind, e.typcategory::text as element_category,
-       format_type(e.oid, -1) as element_name,
-       l.not_null, a.atthasdef or a.attidentity <> '' or outermost.typdefault is not null as fills_itself,
-       a.attgenerated <> '' or a.attidentity = 'a' as generated,
-       l.type in (20, 21, 23) and (a.attidentity <> '' or coalesce(pg_get_expr(d.adbin, d.adrelid), '') like 'nextval(%')
-           as counts
-from layer l
-join pg_type t on t.oid = l.type and t.typtype <> 'd'
-join pg_attribute a on a.attrelid = l.attrelid and a.attnum = l.attnum
-join pg_type outermost on outermost.oid = a.atttypid
-join pg_class c on c.oid = a.attrelid
-left join pg_type e on e.oid = t.typelem and t.typcategory = 'A'
-left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
-order by a.attrelid, a.attnum";
-
-const INDEXES: &str = "\
-select c.relname::text as table_name, i.indisunique as is_unique,
-       array(select a.attname::text from unnest(i.indkey::int2[]) with ordinality k(attnum, position)
-             join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
-             where k.position <= i.indnkeyatts order by k.position) as columns
-from pg_index i
-join pg_class c on c.oid = i.indrelid
-join pg_class x on x.oid = i.indexrelid
-join pg_am m on m.oid = x.relam and m.amname = 'btree'
-where i.indrelid = any ($1) and i.indisvalid and i.indpred is null and i.indexprs is null";
-
-const FOREIGN_KEYS: &str = "\
-select c.relname::text as table_name, a.attname::text as column_name, r.relname::text as target_table,
-       b.attname::text as target_column
-from pg_constraint f
-join pg_class c on c.oid = f.conrelid
-join pg_class r on r.oid = f.confrelid and r.relnamespace = c.relnamespace
-join pg_attribute a on a.attrelid = f.conrelid and a.attnum = f.conkey[1]
-join pg_attribute b on b.attrelid = f.confrelid and b.attnum = f.confkey[1]
-where f.contype = 'f' and cardinality(f.conkey) = 1 and f.conrelid = any ($1)";

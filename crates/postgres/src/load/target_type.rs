@@ -6,7 +6,7 @@ use tokio_postgres::types::Type;
 
 /// The base type of a warehouse column: domains are taken off, limits kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TargetType {
+pub(crate) enum TargetType {
     /// `boolean`
     Bool,
     /// `smallint`
@@ -48,8 +48,10 @@ pub enum TargetType {
     Jsonb,
     /// An array of any of these
     Array(Box<TargetType>),
-    /// Any other type: it takes texts only, and is compared as text
+    /// Any other type that takes a text or refuses it: it takes texts only, and is compared as text
     Other,
+    /// A type that changes what it is given without a word: `name` cuts, `money` and `interval(0)` round
+    Unfit,
 }
 
 /// What `pg_type` says about a base type.
@@ -93,7 +95,8 @@ impl TargetType {
             Type::UUID => TargetType::Uuid,
             Type::JSON => TargetType::Json,
             Type::JSONB => TargetType::Jsonb,
-            // `name` and `"char"` are strings too, and cut what is too long: they are no types for a warehouse.
+            Type::NAME | Type::CHAR | Type::MONEY | Type::TS_VECTOR | Type::TSQUERY => TargetType::Unfit,
+            Type::INTERVAL | Type::TIMETZ if limit.is_some() => TargetType::Unfit,
             _ => TargetType::Other,
         }
     }
@@ -123,7 +126,7 @@ impl TargetType {
 
     fn has_equality(&self) -> bool {
         match self {
-            TargetType::Json | TargetType::Other => false,
+            TargetType::Json | TargetType::Other | TargetType::Unfit => false,
             TargetType::Array(element) => element.has_equality(),
             _ => true,
         }
@@ -186,6 +189,11 @@ mod tests {
         assert_eq!(own('b', 'S'), TargetType::Text { max_chars: None, padded: false });
         assert_eq!(own('b', 'G'), TargetType::Other);
         assert_eq!(of(600, -1), TargetType::Other);
+        assert_eq!(of(1186, -1), TargetType::Other);
+        // interval(0), name, money.
+        for (oid, typmod) in [(1186, 2_147_418_112), (19, -1), (790, -1)] {
+            assert_eq!(of(oid, typmod), TargetType::Unfit, "{oid}");
+        }
     }
 
     #[test]

@@ -158,6 +158,7 @@ fn merge(file: File, project_dir: &Path, environment: Environment, overrides: Ov
         warehouse: database(overrides.warehouse_url, "WAREHOUSE", file.warehouse),
         calendar: (start_year, end_year),
         transform_memory_mb: memory.unsigned_abs().into(),
+        spill_dir: PathBuf::from(environment.get("TMPDIR").unwrap_or("/tmp")),
         store_options: environment.with_prefix("AWS_"),
         environment,
         project_dir: project_dir.to_path_buf(),

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use starlift_core::capture::CaptureMode;
 use starlift_core::model::{nearest, widen};
 use starlift_core::{Error, Result, event};
-use starlift_postgres::catalog::{Catalog, ColumnSetting, SourceTable};
+use starlift_postgres::catalog::{Catalog, SourceTable, TableKind, TableSettings};
 use starlift_postgres::extract::SourceSession;
 
 use crate::context::Context;
 
 /// The tables of one ingest with their schemas.
-pub struct Selection {
+pub(crate) struct Selection {
     names: BTreeSet<String>,
     catalog: Catalog,
     captured: BTreeSet<String>,
@@ -19,11 +19,10 @@ pub struct Selection {
 
 /// Finds the tables to read: the listed ones, widened by what belongs with them, or all.
 ///
-/// Errors: Config for a table that does not exist; Permission for one that the role may not read; Unsupported for a
-/// column that starlift does not carry.
-pub async fn select(ctx: &Context, session: &mut SourceSession, listed: &[String]) -> Result<Selection> {
+/// Errors: Config for a table that does not exist.
+pub(super) async fn select(ctx: &Context, session: &SourceSession, listed: &[String]) -> Result<Selection> {
     let catalog = catalog(ctx, session).await?;
-    let captured = captured(ctx, &catalog)?;
+    let captured = captured(ctx, &catalog);
     let unknown = |name: &str, what: &str| {
         let shown = event::printable(name);
         Error::config(format!("{what} names the table `{shown}`, which is not captured or does not exist")).with_hint(
@@ -36,7 +35,7 @@ pub async fn select(ctx: &Context, session: &mut SourceSession, listed: &[String
     if let Some(name) = listed.iter().find(|name| !captured.contains(*name)) {
         return Err(unknown(name, "the event"));
     }
-    if let Some(name) = ctx.config.source.tables.keys().find(|name| catalog.table(name).is_none()) {
+    if let Some(name) = ctx.config.source.tables.keys().find(|name| !catalog.tables.contains_key(*name)) {
         return Err(unknown(name, "starlift.toml"));
     }
     let known: BTreeSet<String> = captured.iter().chain(ctx.project.seeds.keys()).cloned().collect();
@@ -46,7 +45,7 @@ pub async fn select(ctx: &Context, session: &mut SourceSession, listed: &[String
         captured.clone()
     } else {
         let foreign_keys: BTreeMap<String, BTreeSet<String>> =
-            catalog.tables.iter().map(|t| (t.name.clone(), t.references.iter().cloned().collect())).collect();
+            catalog.tables.iter().map(|(name, t)| (name.clone(), t.references.clone())).collect();
         let wide = widen(&listed.iter().cloned().collect(), &ctx.project.graph, &foreign_keys);
         wide.intersection(&captured).cloned().collect()
     };
@@ -54,61 +53,70 @@ pub async fn select(ctx: &Context, session: &mut SourceSession, listed: &[String
         return Err(Error::config(format!("schema `{}` of the source has no table to read", ctx.config.source.database.schema))
             .with_hint("check `schema` under `[source]`, and that the role has USAGE on the schema"));
     }
-    catalog.check_readable(&names)?;
-    catalog.check_supported(&names)?;
     Ok(Selection { names, catalog, captured })
 }
 
-async fn catalog(ctx: &Context, session: &mut SourceSession) -> Result<Catalog> {
-    let settings: BTreeMap<String, BTreeMap<String, ColumnSetting>> =
-        ctx.config.source.tables.iter().map(|(name, table)| (name.clone(), table.columns.clone())).collect();
-    let views: Vec<String> = ctx
-        .config
-        .source
-        .tables
-        .iter()
-        .filter(|(_, table)| table.capture == Some(CaptureMode::Full))
-        .map(|(name, _)| name.clone())
-        .collect();
+async fn catalog(ctx: &Context, session: &SourceSession) -> Result<Catalog> {
+    let tables = &ctx.config.source.tables;
+    let settings: TableSettings = tables.iter().map(|(name, table)| (name.clone(), table.columns.clone())).collect();
+    let full = tables.iter().filter(|(_, table)| table.capture == Some(CaptureMode::Full));
+    let views: Vec<String> = full.map(|(name, _)| name.clone()).collect();
     session.catalog(&settings, &views).await
 }
 
-fn captured(ctx: &Context, catalog: &Catalog) -> Result<BTreeSet<String>> {
-    let wanted = |t: &&SourceTable| ctx.config.capture(&t.name) != CaptureMode::None && !t.schema.columns.is_empty();
-    Ok(catalog.tables.iter().filter(wanted).map(|t| t.name.clone()).collect())
+/// Every table that is not left alone by setting. A table without columns has nothing to carry.
+fn captured(ctx: &Context, catalog: &Catalog) -> BTreeSet<String> {
+    let has_columns = |t: &SourceTable| !t.schema.columns.is_empty() || catalog.unsupported.iter().any(|u| u.table == t.name);
+    let wanted = |t: &&SourceTable| ctx.config.capture(&t.name) != CaptureMode::None && has_columns(t);
+    catalog.tables.values().filter(wanted).map(|t| t.name.clone()).collect()
 }
 
 impl Selection {
     /// The tables to read, sorted.
-    pub fn tables(&self) -> Vec<String> {
+    pub(crate) fn tables(&self) -> Vec<String> {
         self.names.iter().cloned().collect()
     }
 
     /// The tables that can be locked: PostgreSQL locks what is below a view when it is read.
-    pub fn lockable(&self) -> Vec<String> {
-        let is_table = |name: &&String| self.catalog.table(name).is_some_and(|t| !t.is_view);
-        self.names.iter().filter(is_table).cloned().collect()
+    pub(crate) fn lockable(&self) -> Vec<String> {
+        self.chosen().filter(|t| t.kind != TableKind::View).map(|t| t.name.clone()).collect()
     }
 
     /// Every table that the pipeline captures, also those that this run does not read.
-    pub fn captured(&self) -> Vec<String> {
+    pub(crate) fn captured(&self) -> Vec<String> {
         self.captured.iter().cloned().collect()
     }
 
-    /// A table of the selection as the catalog has it.
-    pub fn table(&self, name: &str) -> Result<&SourceTable> {
-        self.catalog.table(name).ok_or_else(|| Error::unavailable(format!("table `{name}` went away while the run started")))
+    /// The tables to read, as the catalog has them.
+    pub(crate) fn chosen(&self) -> impl Iterator<Item = &SourceTable> {
+        self.catalog.tables.values().filter(|t| self.names.contains(&t.name))
     }
 
-    /// The catalog once more, now under the locks.
+    /// Whether every table can be read and carried.
     ///
-    /// Errors: Unavailable where a table of the selection is gone.
-    pub async fn again(self, ctx: &Context, session: &mut SourceSession) -> Result<Selection> {
+    /// Errors: Permission that lists what the role may not read, with the grants; Unsupported that lists the columns which
+    /// starlift does not carry.
+    pub(crate) fn check(&self) -> Result<()> {
+        let names = self.tables();
+        self.catalog.check_access(&names)?;
+        self.catalog.check_types(&names)
+    }
+
+    /// A table of the selection as the catalog has it.
+    pub(crate) fn table(&self, name: &str) -> Result<&SourceTable> {
+        self.catalog.tables.get(name).ok_or_else(|| Error::unavailable(format!("table `{name}` went away while the run started")))
+    }
+
+    /// The same tables as the catalog has them now, under the locks.
+    ///
+    /// Errors: Unavailable where one of them is gone; those of [`Selection::check`].
+    pub(super) async fn again(self, ctx: &Context, session: &SourceSession) -> Result<Selection> {
         let catalog = catalog(ctx, session).await?;
-        if let Some(gone) = self.names.iter().find(|name| catalog.table(name).is_none()) {
+        if let Some(gone) = self.names.iter().find(|name| !catalog.tables.contains_key(*name)) {
             return Err(Error::unavailable(format!("table `{gone}` went away while the run started")).with_hint("run again"));
         }
-        catalog.check_supported(&self.names)?;
-        Ok(Selection { captured: self::captured(ctx, &catalog)?, catalog, names: self.names })
+        let again = Selection { captured: captured(ctx, &catalog), catalog, names: self.names };
+        again.check()?;
+        Ok(again)
     }
 }

@@ -1,14 +1,15 @@
 //! One table of one ingest: read its window or all of it, write what is new or differs, prove the count.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use futures::TryStreamExt;
 use starlift_core::capture::{self, Read};
 use starlift_core::manifest::{CaptureState, DataFile, FileMode, Relation, RelationRun, Source};
 use starlift_core::xid::XidWindow;
 use starlift_core::{Error, Micros, Result, TableSchema};
-use starlift_lake::{Difference, Digests, FileWriter, KeyDigest, Multiset, State, Store};
+use starlift_lake::{Difference, Digests, FileWriter, KeyDigest, Multiset, State, Store, WriterOptions, tombstones};
 use starlift_postgres::catalog::SourceTable;
 use starlift_postgres::extract::SourceSession;
 
@@ -42,7 +43,7 @@ pub(super) struct Written {
 
 impl Task<'_> {
     /// Reads one table and returns its relation as of the manifest to come.
-    pub(super) async fn read(&self, session: &mut SourceSession, name: &str) -> Result<Relation> {
+    pub(super) async fn read(&self, session: &SourceSession, name: &str) -> Result<Relation> {
         let begun = now();
         let table = self.selection.table(name)?;
         let newest = self.head.manifest();
@@ -52,7 +53,7 @@ impl Task<'_> {
         let has_key = !table.schema.key.is_empty();
         let read = capture::decide_read(mode, has_key, &fingerprint, before, newest, self.source);
 
-        let state = State::new(self.lake, table.schema.clone(), self.head.live_of(name));
+        let state = self.state(table, before, &fingerprint)?;
         let rows_before = before.map_or(0, |r| r.rows);
         let (written, replaced) = match read {
             Read::Window(window) => (self.window(session, table, &state, rows_before, window).await?, false),
@@ -95,14 +96,14 @@ impl Task<'_> {
     /// The rows of the xid window, less those that equal the state; then the count, then the keys if they differ.
     async fn window(
         &self,
-        session: &mut SourceSession,
+        session: &SourceSession,
         table: &SourceTable,
         state: &State,
         rows_before: u64,
         window: XidWindow,
     ) -> Result<Written> {
         let mut written = Written::default();
-        let mut writer = self.writer(table, FileMode::Window);
+        let mut writer = self.writer(table, table.schema.to_arrow(), FileMode::Window)?;
         let new_keys = {
             let mut rows = session.copy_rows(table, Some(window.to_sql())).await?;
             let mut buffered: Vec<RecordBatch> = Vec::new();
@@ -117,7 +118,7 @@ impl Task<'_> {
                     None => buffered.push(batch),
                 }
                 if difference.is_none() && count > BUFFERED_ROWS {
-                    let whole = Difference::new(&table.name, &table.schema, state.index().await?)?;
+                    let whole = Difference::new(&table.name, table.schema.clone(), state.index().await?)?;
                     difference = Some(flush(whole, &mut buffered, &mut writer).await?);
                 }
             }
@@ -126,10 +127,10 @@ impl Task<'_> {
                 Some(difference) => difference,
                 None => {
                     let known = state.find(&keys_of(&table.schema, &buffered)?).await?;
-                    flush(Difference::new(&table.name, &table.schema, known)?, &mut buffered, &mut writer).await?
+                    flush(Difference::new(&table.name, table.schema.clone(), known)?, &mut buffered, &mut writer).await?
                 }
             };
-            difference.new_keys()
+            difference.new_keys().clone()
         };
         written.rows = session.count(table).await?;
         if written.rows == rows_before + new_keys.len() as u64 {
@@ -147,9 +148,9 @@ impl Task<'_> {
     }
 
     /// Every row, as the new base of the table's state.
-    async fn replace(&self, session: &mut SourceSession, table: &SourceTable) -> Result<Written> {
+    async fn replace(&self, session: &SourceSession, table: &SourceTable) -> Result<Written> {
         let mut written = Written::default();
-        let mut writer = self.writer(table, FileMode::Full);
+        let mut writer = self.writer(table, table.schema.to_arrow(), FileMode::Full)?;
         let mut rows = session.copy_rows(table, None).await?;
         while let Some(batch) = rows.try_next().await? {
             self.advance(table, &batch);
@@ -164,10 +165,10 @@ impl Task<'_> {
     }
 
     /// Every row, compared with the state: only what differs is written.
-    async fn compare(&self, session: &mut SourceSession, table: &SourceTable, state: &State) -> Result<Written> {
+    async fn compare(&self, session: &SourceSession, table: &SourceTable, state: &State) -> Result<Written> {
         let mut written = Written::default();
-        let mut writer = self.writer(table, FileMode::Window);
-        let mut difference = Difference::new(&table.name, &table.schema, state.index().await?)?;
+        let mut writer = self.writer(table, table.schema.to_arrow(), FileMode::Window)?;
+        let mut difference = Difference::new(&table.name, table.schema.clone(), state.index().await?)?;
         let mut rows = session.copy_rows(table, None).await?;
         while let Some(batch) = rows.try_next().await? {
             self.advance(table, &batch);
@@ -176,21 +177,22 @@ impl Task<'_> {
         }
         written.bytes_read = rows.finish(&table.name)?;
         written.files = writer.finish().await?;
-        written.deleted = self.tombstones(table, state, &difference.unseen()).await?;
+        written.deleted = self.tombstones(table, state, difference.unseen()).await?;
         written.rows = session.count(table).await?;
         self.prove(table, written.rows_read, written.rows)?;
         Ok(written)
     }
 
     /// A table without a key: written again as a whole, and only where its rows as a multiset differ from the state.
-    async fn keyless(&self, session: &mut SourceSession, table: &SourceTable, state: &State) -> Result<(Written, bool)> {
-        let mut now = Multiset::new(&table.schema)?;
+    async fn keyless(&self, session: &SourceSession, table: &SourceTable, state: &State) -> Result<(Written, bool)> {
+        let digests = Digests::new(&table.schema)?;
+        let mut now = Multiset::default();
         let mut written = Written::default();
         let mut rows = session.copy_rows(table, None).await?;
         while let Some(batch) = rows.try_next().await? {
             self.advance(table, &batch);
             written.rows_read += batch.num_rows() as u64;
-            now.push(&batch)?;
+            now.add(&digests, &batch)?;
         }
         written.bytes_read = rows.finish(&table.name)?;
         if now == state.multiset().await? {
@@ -204,13 +206,13 @@ impl Task<'_> {
         &self,
         table: &SourceTable,
         state: &State,
-        gone: &HashSet<KeyDigest>,
+        gone: HashSet<KeyDigest>,
     ) -> Result<Vec<DataFile>> {
         if gone.is_empty() {
             return Ok(Vec::new());
         }
-        let mut writer = FileWriter::deleted(self.lake, &table.name, self.at, table.schema.key_to_arrow());
-        let mut keys = state.keys_among(gone).await?;
+        let mut writer = self.writer(table, table.schema.key_to_arrow(), FileMode::Deleted)?;
+        let mut keys = tombstones(state, gone);
         while let Some(batch) = keys.try_next().await? {
             writer.write(&batch).await?;
         }
@@ -222,8 +224,15 @@ impl Task<'_> {
         self.ctx.progress.advanced(STAGE, &table.name, batch.num_rows() as u64, bytes);
     }
 
-    fn writer(&self, table: &SourceTable, mode: FileMode) -> FileWriter {
-        FileWriter::data(self.lake, &table.name, self.at, table.schema.to_arrow(), mode)
+    fn writer(&self, table: &SourceTable, schema: SchemaRef, mode: FileMode) -> Result<FileWriter> {
+        FileWriter::new(self.lake, &table.name, self.at, schema, mode, WriterOptions::default())
+    }
+
+    /// The state to compare with: nothing where the stored rows have other columns and are replaced as a whole.
+    fn state(&self, table: &SourceTable, before: Option<&Relation>, fingerprint: &str) -> Result<State> {
+        let same = before.is_some_and(|b| b.fingerprint == fingerprint);
+        let files = if same { self.head.live_of(&table.name) } else { Vec::new() };
+        State::new(self.lake, table.schema.clone(), files)
     }
 
     /// The count that the snapshot gave is the number of rows that the lake holds after this run: promise 1.
@@ -248,13 +257,10 @@ async fn flush(mut difference: Difference, buffered: &mut Vec<RecordBatch>, writ
 }
 
 fn keys_of(schema: &TableSchema, batches: &[RecordBatch]) -> Result<HashSet<KeyDigest>> {
-    let mut digests = Digests::new(schema)?;
+    let digests = Digests::new(schema)?;
     let mut keys = HashSet::new();
     for batch in batches {
         keys.extend(digests.keys(batch)?);
     }
     Ok(keys)
 }
-
-/// Key digests with the digests of their rows.
-pub(super) type Index = HashMap<KeyDigest, starlift_lake::RowDigest>;

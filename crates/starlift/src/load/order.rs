@@ -15,12 +15,6 @@ pub(crate) fn kind(name: &str, relation: &Relation) -> Result<ModelKind> {
         .ok_or_else(|| Error::data(format!("the star's manifest says nothing of the kind of `{name}`")))
 }
 
-/// The calendar's name, if there is one.
-pub(crate) fn calendar(manifest: &Manifest) -> Option<String> {
-    let is_calendar = |r: &Relation| r.model.as_ref().is_some_and(|m| m.kind == ModelKind::Calendar.name());
-    manifest.relations.iter().find(|(_, r)| is_calendar(r)).map(|(name, _)| name.clone())
-}
-
 /// Names of all models in the order of the load.
 pub(crate) fn load_order(manifest: &Manifest) -> Result<Vec<String>> {
     let mut rest: BTreeSet<&String> = manifest.relations.keys().collect();

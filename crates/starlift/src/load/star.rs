@@ -1,20 +1,31 @@
-//! What load reads from the star: the rows of one manifest, or its whole state; and what later manifests replace.
+//! What load reads from the star: the rows of one manifest, or its whole state; and the keys of later manifests.
 
 use std::collections::BTreeMap;
 
-use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use futures::stream::{self, StreamExt, TryStreamExt};
 use starlift_core::manifest::{FileMode, LiveFile, Manifest};
 use starlift_core::state::LiveFiles;
 use starlift_core::{Error, Result, TableSchema};
-use starlift_lake::{Digests, State, Store, manifests, read};
-use starlift_postgres::load::{LookAhead, ModelLoad};
-
-use arrow::array::RecordBatch;
+use starlift_lake::reader::read;
+use starlift_lake::{State, Store, manifests};
+use starlift_postgres::load::{BatchStream, ModelLoad, ModelTable};
 
 use super::order;
 use crate::context::Context;
 
-type Batches = BoxStream<'static, Result<RecordBatch>>;
+/// A model of a manifest as the warehouse sees it.
+pub(crate) fn model_table(manifest: &Manifest, name: &str) -> Result<ModelTable> {
+    let relation = manifest
+        .relations
+        .get(name)
+        .ok_or_else(|| Error::internal(format!("model `{name}` is not in the star's manifest")))?;
+    Ok(ModelTable {
+        name: name.to_string(),
+        kind: order::kind(name, relation)?,
+        schema: relation.schema.clone(),
+        references: relation.model.as_ref().map(|m| m.references.clone()).unwrap_or_default(),
+    })
+}
 
 /// The rows and retractions of each model: those of the manifest, or with `live` the whole state.
 pub(super) fn model_loads(
@@ -26,47 +37,37 @@ pub(super) fn model_loads(
 ) -> Result<Vec<ModelLoad<'static>>> {
     let mut loads = Vec::with_capacity(names.len());
     for name in names {
-        let relation = &manifest.relations[name];
-        let schema = relation.schema.clone();
+        let model = model_table(manifest, name)?;
         let (upserts, retractions) = match live {
             Some(live) => {
-                let state = State::new(star, schema.clone(), live.get(name).cloned().unwrap_or_default());
-                (whole(state), stream::empty().boxed())
+                let state = State::new(star, model.schema.clone(), live.get(name).cloned().unwrap_or_default())?;
+                (state.scan(None), stream::empty().boxed())
             }
             None => {
-                let (deleted, data): (Vec<_>, Vec<_>) =
-                    manifest.files_of(name).into_iter().partition(|f| f.file.mode == FileMode::Deleted);
-                (files(star, data, schema.to_arrow()), files(star, deleted, schema.key_to_arrow()))
+                let (deleted, data): (Vec<_>, Vec<_>) = manifest.files_of(name).into_iter().partition(is_deleted);
+                (rows(star, data, &model.schema), rows(star, deleted, &model.schema))
             }
         };
-        loads.push(ModelLoad {
-            name: name.clone(),
-            kind: order::kind(name, relation)?,
-            references: relation.model.as_ref().map(|m| m.references.clone()).unwrap_or_default(),
-            upserts: watched(ctx, name, upserts),
-            retractions,
-            schema,
-        });
+        loads.push(ModelLoad { upserts: watched(ctx, name, upserts), retractions, model });
     }
     Ok(loads)
 }
 
-fn whole(state: State) -> Batches {
-    stream::once(async move { state.scan().await }).try_flatten().boxed()
+fn is_deleted(file: &LiveFile) -> bool {
+    file.file.mode == FileMode::Deleted
 }
 
-fn files(star: &Store, files: Vec<LiveFile>, schema: arrow::datatypes::SchemaRef) -> Batches {
-    let star = star.clone();
-    stream::iter(files)
-        .then(move |file| {
-            let (star, schema) = (star.clone(), schema.clone());
-            async move { read(&star, &file.file, schema).await }
-        })
-        .try_flatten()
-        .boxed()
+/// The rows of files; of a file of retractions its keys.
+fn rows(star: &Store, files: LiveFiles, schema: &TableSchema) -> BatchStream<'static> {
+    let (star, data, keys) = (star.clone(), schema.to_arrow(), schema.key_to_arrow());
+    let of_file = move |file: LiveFile| {
+        let schema = if is_deleted(&file) { keys.clone() } else { data.clone() };
+        read(&star, &file.file, schema, None)
+    };
+    stream::iter(files).flat_map(of_file).boxed()
 }
 
-fn watched(ctx: &Context, name: &str, batches: Batches) -> Batches {
+fn watched(ctx: &Context, name: &str, batches: BatchStream<'static>) -> BatchStream<'static> {
     let (progress, name) = (ctx.progress.clone(), name.to_string());
     batches
         .inspect_ok(move |batch| {
@@ -75,32 +76,33 @@ fn watched(ctx: &Context, name: &str, batches: Batches) -> Batches {
         .boxed()
 }
 
-/// The star manifests after the one that is being loaded.
-pub(super) struct Later<'a> {
-    pub(super) star: &'a Store,
-    pub(super) from: u64,
-    pub(super) upto: u64,
-}
-
-impl LookAhead for Later<'_> {
-    /// Which of these keys a later manifest replaces or retracts.
-    async fn replaced(&self, model: &str, schema: &TableSchema, keys: &RecordBatch) -> Result<Vec<bool>> {
-        let mut digests = Digests::of_key(schema)?;
-        let wanted = digests.keys(keys)?;
-        let mut replaced = vec![false; wanted.len()];
-        for seq in self.from..=self.upto {
-            let stored = manifests::read(self.star, seq).await?;
-            let Some(relation) = stored.manifest.relations.get(model) else { continue };
-            if relation.schema.key_to_arrow() != schema.key_to_arrow() {
+/// The keys of a model that the manifests `from..=upto` have an entry of, row or retraction.
+pub(super) fn later_keys(star: Store, key: Vec<String>, model: String, from: u64, upto: u64) -> BatchStream<'static> {
+    let keys_of = move |seq: u64| {
+        let (star, model, key) = (star.clone(), model.clone(), key.clone());
+        async move {
+            let stored = manifests::read(&star, seq).await?;
+            let Some(relation) = stored.manifest.relations.get(&model) else {
+                return Ok(stream::empty().boxed());
+            };
+            if relation.schema.key != key {
                 return Err(Error::config(format!("the key of model `{model}` changed in star manifest {seq}"))
                     .with_hint("run `starlift load --adopt` to bring the newest star state in"));
             }
-            let later = State::new(self.star, relation.schema.clone(), stored.manifest.files_of(model));
-            let found = later.touched(&wanted.iter().copied().collect()).await?;
-            for (flag, key) in replaced.iter_mut().zip(&wanted) {
-                *flag |= found.contains(key);
-            }
+            Ok(keys(&star, stored.manifest.files_of(&model), &relation.schema))
         }
-        Ok(replaced)
-    }
+    };
+    stream::iter(from..=upto).then(keys_of).try_flatten().boxed()
+}
+
+fn keys(star: &Store, files: LiveFiles, schema: &TableSchema) -> BatchStream<'static> {
+    let (star, schema) = (star.clone(), schema.clone());
+    let of_file = move |file: LiveFile| {
+        if is_deleted(&file) {
+            read(&star, &file.file, schema.key_to_arrow(), None)
+        } else {
+            read(&star, &file.file, schema.to_arrow(), Some(schema.key_positions()))
+        }
+    };
+    stream::iter(files).flat_map(of_file).boxed()
 }

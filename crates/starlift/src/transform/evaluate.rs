@@ -2,16 +2,19 @@
 
 use std::collections::BTreeMap;
 
+use arrow::datatypes::SchemaRef;
 use futures::TryStreamExt;
 use starlift_core::coverage::{Evaluate, TransformPlan};
 use starlift_core::manifest::{FileMode, ModelState, Relation, RelationRun};
 use starlift_core::model::{Model, ModelKind};
 use starlift_core::state::LiveFiles;
 use starlift_core::{Error, Micros, Result, TableSchema};
-use starlift_lake::{Difference, FileWriter, State, Store};
-use starlift_models::{EVALUATION_VERSION, Rows, Session, SessionOptions};
+use starlift_lake::{Difference, FileWriter, State, Store, WriterOptions, tombstones};
+use starlift_models::{EVALUATION_VERSION, Session};
 
-use super::{Relations, STAGE, inputs};
+use super::inputs::Inputs;
+use super::rows::Rows;
+use super::{Relations, STAGE};
 use crate::context::{Context, now};
 use crate::head::Head;
 
@@ -37,10 +40,7 @@ impl Run<'_> {
             .map(|(name, relation)| (name.clone(), (relation.schema.clone(), self.star_head.live_of(name))))
             .collect();
 
-        let mut session = Session::new(SessionOptions {
-            memory_limit_bytes: self.ctx.config.transform_memory_mb << 20,
-            ..SessionOptions::default()
-        })?;
+        let mut inputs = Inputs::new(&self.ctx.config, &self.ctx.project, (self.lake, self.lake_head), self.star)?;
         let mut warnings = Vec::new();
         for (name, reason) in &plan.evaluate {
             let model = self
@@ -50,9 +50,9 @@ impl Run<'_> {
                 .get(name)
                 .ok_or_else(|| Error::internal(format!("model `{name}` is planned and not there")))?;
             self.ctx.progress.started(STAGE, name);
-            inputs::register(&mut session, &self.ctx.project, model, (self.lake, self.lake_head), (self.star, &states))?;
+            inputs.register(model, &states)?;
             let (relation, new) = self
-                .model(&session, model, relations.get(name), reason)
+                .model(inputs.session(), model, relations.get(name), reason)
                 .await
                 .map_err(|e| e.with_context("model", name.clone()))?;
             warnings.extend(new);
@@ -78,16 +78,10 @@ impl Run<'_> {
         reason: &Evaluate,
     ) -> Result<(Relation, Vec<String>)> {
         let begun = now();
-        let mut evaluation = match model.header.kind {
-            ModelKind::Calendar => starlift_models::calendar(self.ctx.config.calendar.0, self.ctx.config.calendar.1)?,
-            ModelKind::Dimension | ModelKind::Fact => session.evaluate(model).await?,
-        };
-        let schema = evaluation.schema().clone();
-        let written = self.compare(model, &mut evaluation, &schema, before).await?;
-        let refused = evaluation.refusals();
-        if refused.count() > 0 {
-            return Err(refused.to_error(&model.name));
-        }
+        let mut rows = Rows::of(session, model, self.ctx.config.calendar).await?;
+        let schema = rows.schema().clone();
+        let written = self.compare(model, &mut rows, &schema, before).await?;
+        rows.check_refusals(&model.name)?;
         let changed = written.replaced || !written.run.files.is_empty() || !written.run.deleted.is_empty();
         let relation = Relation {
             fingerprint: self.ctx.project.fingerprint(model, EVALUATION_VERSION, self.ctx.config.calendar),
@@ -108,7 +102,7 @@ impl Run<'_> {
             }),
             schema,
         };
-        Ok((relation, evaluation.warnings()))
+        Ok((relation, rows.warnings()))
     }
 
     /// Writes the rows that are new or differ, and the keys that vanished.
@@ -125,14 +119,14 @@ impl Run<'_> {
         let old_schema = before.map(|r| &r.schema);
         let replaced = old_schema != Some(schema);
         let same_key = old_schema.is_some_and(|old| old.key_to_arrow() == schema.key_to_arrow());
-        let state = State::new(self.star, old_schema.unwrap_or(schema).clone(), self.star_head.live_of(&model.name));
+        let state = State::new(self.star, old_schema.unwrap_or(schema).clone(), self.star_head.live_of(&model.name))?;
         let known = if same_key { state.index().await? } else { Default::default() };
-        let mut difference = Difference::new(&model.name, schema, known)?;
+        let mut difference = Difference::new(&model.name, schema.clone(), known)?;
 
         let mode = if replaced { FileMode::Full } else { FileMode::Window };
-        let mut writer = FileWriter::data(self.star, &model.name, self.at, schema.to_arrow(), mode);
+        let mut writer = self.writer(&model.name, schema.to_arrow(), mode)?;
         let (mut count, mut bytes) = (0, 0);
-        while let Some(batch) = rows.try_next().await? {
+        while let Some(batch) = rows.next().await? {
             let size = batch.get_array_memory_size() as u64;
             self.ctx.progress.advanced(STAGE, &model.name, batch.num_rows() as u64, size);
             count += batch.num_rows() as u64;
@@ -145,8 +139,8 @@ impl Run<'_> {
         let mut deleted = Vec::new();
         // A date that leaves the calendar's settings may still be one that facts refer to.
         if !unseen.is_empty() && model.header.kind != ModelKind::Calendar {
-            let mut writer = FileWriter::deleted(self.star, &model.name, self.at, schema.key_to_arrow());
-            let mut keys = state.keys_among(&unseen).await?;
+            let mut writer = self.writer(&model.name, schema.key_to_arrow(), FileMode::Deleted)?;
+            let mut keys = tombstones(&state, unseen);
             while let Some(batch) = keys.try_next().await? {
                 writer.write(&batch).await?;
             }
@@ -154,6 +148,10 @@ impl Run<'_> {
         }
         let run = RelationRun { rows_read: count, bytes_read: bytes, files, deleted, ..RelationRun::default() };
         Ok(Written { rows: count, replaced, run })
+    }
+
+    fn writer(&self, name: &str, schema: SchemaRef, mode: FileMode) -> Result<FileWriter> {
+        FileWriter::new(self.star, name, self.at, schema, mode, WriterOptions::default())
     }
 }
 

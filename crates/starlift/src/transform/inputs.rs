@@ -1,53 +1,73 @@
 //! What models read: tables as of the covered ingest manifest, models as this run leaves them, seeds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use futures::stream::{self, StreamExt, TryStreamExt};
 use starlift_core::model::Model;
 use starlift_core::state::LiveFiles;
 use starlift_core::{Error, Result, TableSchema};
 use starlift_lake::{State, Store};
-use starlift_models::Session;
+use starlift_models::{InputSource, Session, SessionOptions};
 
-use crate::config::Project;
+use crate::config::{Config, Project};
 use crate::head::Head;
 
-/// Registers every input of a model with the session.
-///
-/// `evaluated` holds the models that this run has been through, with their schema and live files.
-pub(super) fn register(
-    session: &mut Session,
-    project: &Project,
-    model: &Model,
-    (lake, lake_head): (&Store, &Head),
-    (star, evaluated): (&Store, &BTreeMap<String, (TableSchema, LiveFiles)>),
-) -> Result<()> {
-    for name in &model.inputs {
-        if session.has_input(name) {
-            continue;
-        }
-        if let Some(csv) = project.seeds.get(name) {
-            session.register_seed(name, csv)?;
-        } else if project.graph.get(name).is_some() {
-            let (schema, files) = evaluated.get(name).ok_or_else(|| Error::internal(format!("model `{name}` has no state")))?;
-            session.register_input(name, schema, rows(State::new(star, schema.clone(), files.clone())))?;
-        } else {
-            let relation = lake_head
-                .manifest()
-                .and_then(|m| m.relations.get(name))
-                .ok_or_else(|| Error::internal(format!("table `{name}` is not in the lake")))?;
-            let state = State::new(lake, relation.schema.clone(), lake_head.live_of(name));
-            session.register_input(name, &relation.schema, rows(state))?;
-        }
-    }
-    Ok(())
+/// Models that a run has been through, with their schema and live files.
+pub(crate) type Evaluated = BTreeMap<String, (TableSchema, LiveFiles)>;
+
+/// A session and what is registered in it.
+pub(crate) struct Inputs<'a> {
+    session: Session,
+    registered: BTreeSet<String>,
+    project: &'a Project,
+    lake: (&'a Store, &'a Head),
+    star: &'a Store,
 }
 
-/// A source of rows that may be scanned several times, each time from the start.
-fn rows(state: State) -> starlift_models::Source {
-    Arc::new(move || {
-        let state = state.clone();
-        stream::once(async move { state.scan().await }).try_flatten().boxed()
-    })
+impl<'a> Inputs<'a> {
+    /// A session without inputs, over a lake as of its head.
+    pub(crate) fn new(config: &Config, project: &'a Project, lake: (&'a Store, &'a Head), star: &'a Store) -> Result<Inputs<'a>> {
+        let session = Session::new(SessionOptions {
+            memory_limit_bytes: usize::try_from(config.transform_memory_mb << 20).unwrap_or(usize::MAX),
+            spill_dir: Some(config.spill_dir.clone()),
+            ..SessionOptions::default()
+        })?;
+        Ok(Inputs { session, registered: BTreeSet::new(), project, lake, star })
+    }
+
+    /// The session.
+    pub(crate) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Registers every input of a model.
+    pub(crate) fn register(&mut self, model: &Model, evaluated: &Evaluated) -> Result<()> {
+        for name in &model.inputs {
+            if self.registered.contains(name) {
+                continue;
+            }
+            if let Some(csv) = self.project.seeds.get(name) {
+                self.session.register_seed(name, csv)?;
+            } else if self.project.graph.get(name).is_some() {
+                let state = evaluated.get(name).ok_or_else(|| Error::internal(format!("model `{name}` has no state")))?;
+                self.rows(name, self.star, &state.0, state.1.clone())?;
+            } else {
+                let (lake, head) = self.lake;
+                let relation = head
+                    .manifest()
+                    .and_then(|m| m.relations.get(name))
+                    .ok_or_else(|| Error::internal(format!("table `{name}` is not in the lake")))?;
+                self.rows(name, lake, &relation.schema, head.live_of(name))?;
+            }
+            self.registered.insert(name.clone());
+        }
+        Ok(())
+    }
+
+    fn rows(&self, name: &str, store: &Store, schema: &TableSchema, files: LiveFiles) -> Result<()> {
+        let state = State::new(store, schema.clone(), files)?;
+        // Scanned anew for each use: a model may read an input more than once.
+        let source: InputSource = Arc::new(move || state.scan(None));
+        self.session.register_input(name, schema, source)
+    }
 }

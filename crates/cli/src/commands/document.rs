@@ -1,0 +1,77 @@
+//! Machine forms of what the stages return where the stages' own types do not say everything.
+
+use serde::Serialize;
+use starlift::{RunReport, StageReport};
+use starlift_core::Error;
+
+/// A run, with what stopped it.
+#[derive(Serialize)]
+pub(super) struct RunDocument<'a> {
+    run_id: &'a str,
+    stages: &'a [StageReport],
+    error: Option<ErrorDocument<'a>>,
+}
+
+impl<'a> RunDocument<'a> {
+    /// The document of a run.
+    pub(super) fn of(report: &'a RunReport) -> RunDocument<'a> {
+        RunDocument { run_id: &report.run_id, stages: &report.stages, error: report.error.as_ref().map(ErrorDocument::of) }
+    }
+}
+
+/// A stage that failed.
+#[derive(Serialize)]
+pub(super) struct FailedStage<'a> {
+    stage: &'static str,
+    run_id: &'a str,
+    error: ErrorDocument<'a>,
+}
+
+impl<'a> FailedStage<'a> {
+    /// The document of a stage that failed.
+    pub(super) fn of(stage: &'static str, run_id: &'a str, error: &'a Error) -> FailedStage<'a> {
+        FailedStage { stage, run_id, error: ErrorDocument::of(error) }
+    }
+}
+
+/// An error.
+#[derive(Serialize)]
+struct ErrorDocument<'a> {
+    kind: &'static str,
+    exit_code: u8,
+    retry: bool,
+    message: &'a str,
+    detail: Option<String>,
+    hint: Option<&'a str>,
+    context: std::collections::BTreeMap<&'static str, &'a str>,
+}
+
+impl<'a> ErrorDocument<'a> {
+    fn of(error: &'a Error) -> ErrorDocument<'a> {
+        let policy = error.kind().policy();
+        ErrorDocument {
+            kind: error.kind().name(),
+            exit_code: policy.exit_code,
+            retry: policy.retry,
+            message: error.message(),
+            detail: error.detail(),
+            hint: error.hint(),
+            context: error.context().iter().map(|(name, value)| (*name, value.as_str())).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_keeps_its_kind_place_and_hint() {
+        let error = Error::unavailable("the source is away").with_hint("try again").with_context("table", "payment");
+        let value = serde_json::to_value(FailedStage::of("ingest", "r1", &error)).unwrap();
+        assert_eq!(value["error"]["kind"], "Unavailable");
+        assert_eq!(value["error"]["exit_code"], 75);
+        assert_eq!(value["error"]["context"]["table"], "payment");
+        assert_eq!(value["stage"], "ingest");
+    }
+}

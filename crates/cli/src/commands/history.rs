@@ -1,0 +1,106 @@
+//! `history`: the runs that committed.
+
+use serde::Serialize;
+use starlift::history::HistoryEntry;
+use starlift::telemetry::one_line;
+
+use crate::args::History;
+use crate::failure::{Ended, Exit};
+use crate::shell::Shell;
+use crate::style::Style;
+use crate::table::{Align, Table};
+use crate::{count, duration, size, stdout};
+
+#[derive(Serialize)]
+struct Document<'a> {
+    runs: &'a [HistoryEntry],
+    notes: &'a [String],
+}
+
+/// Lists the newest runs of each stage.
+pub(crate) async fn run(shell: &Shell, args: &History) -> Ended {
+    let context = shell.context(args.places.overrides(), None)?;
+    shell.bars.wait_for("looking");
+    let (runs, notes) = starlift::history::history(&context, args.limit as usize).await?;
+    shell.bars.clear();
+    if args.print.json {
+        stdout::json(&Document { runs: &runs, notes: &notes })?;
+    } else {
+        stdout::print(&text(shell.out, &runs, &notes))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn text(style: Style, runs: &[HistoryEntry], notes: &[String]) -> String {
+    let mut table = Table::new([
+        ("started (UTC)", Align::Left),
+        ("stage", Align::Left),
+        ("manifest", Align::Right),
+        ("changed", Align::Right),
+        ("read", Align::Right),
+        ("written", Align::Right),
+        ("deleted", Align::Right),
+        ("files", Align::Right),
+        ("size", Align::Right),
+        ("time", Align::Right),
+        ("run", Align::Left),
+    ]);
+    for run in runs {
+        let changed = run.relations.iter().filter(|r| r.rows_written + r.rows_deleted > 0).count();
+        table.row([
+            run.started.to_datetime().format("%Y-%m-%d %H:%M:%S").to_string(),
+            run.stage.to_string(),
+            count::of(run.seq),
+            count::or_dash(changed as u64),
+            count::or_dash(run.rows_read),
+            count::or_dash(run.rows_written),
+            count::or_dash(run.rows_deleted),
+            count::or_dash(run.files),
+            size::or_dash(run.bytes_written),
+            duration::of_millis(run.millis),
+            run.run_id.clone(),
+        ]);
+    }
+    let mut text = table.render(style, "");
+    if runs.is_empty() {
+        text.push_str("nothing has run yet; `starlift run` starts it\n");
+    }
+    for note in notes {
+        text.push_str(&format!("{} {}\n", style.alert(), one_line(note)));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use starlift_core::Micros;
+
+    #[test]
+    fn a_run_is_one_line() {
+        let run = HistoryEntry {
+            stage: "ingest",
+            seq: 12,
+            run_id: "r1".into(),
+            started: Micros(1_732_102_500_000_001),
+            millis: 850,
+            rows_read: 1_200,
+            bytes_read: 1,
+            rows_written: 1_000,
+            rows_deleted: 0,
+            files: 1,
+            bytes_written: 2_048,
+            relations: vec![],
+        };
+        assert_eq!(
+            text(Style::PLAIN, &[run], &[]),
+            "started (UTC)        stage   manifest  changed   read  written  deleted  files     size    time  run\n\
+             2024-11-20 11:35:00  ingest        12        -  1,200    1,000        -      1  2.0 KiB  850 ms  r1\n"
+        );
+    }
+
+    #[test]
+    fn an_empty_history_says_how_to_begin() {
+        assert!(text(Style::PLAIN, &[], &[]).contains("`starlift run`"));
+    }
+}

@@ -1,0 +1,155 @@
+//! The card at the end of a run: each stage, and each table or model that it did something with.
+
+use starlift::{Outcome, RelationReport, RunReport, StageReport};
+use starlift::telemetry::one_line;
+
+use crate::style::Style;
+use crate::table::{Align, Table};
+use crate::{count, duration, size};
+
+/// The card of a run, ready to print.
+pub(super) fn card(style: Style, pipeline: &str, report: &RunReport) -> String {
+    let mut text = format!("{} {}\n", style.bold(&one_line(pipeline)), style.dim(&format!("run {}", one_line(&report.run_id))));
+    for stage in &report.stages {
+        text.push_str(&format!("\n{}", section(style, stage)));
+    }
+    text.push_str(&format!("\n{}\n", last_line(style, report)));
+    text
+}
+
+fn section(style: Style, stage: &StageReport) -> String {
+    let mut text = format!(
+        "{} {}{}\n",
+        style.bold(&format!("{:<9}", stage.stage)),
+        outcome(style, stage),
+        style.dim(&format!(", {}", duration::of_millis(stage.millis)))
+    );
+    let (changed, quiet): (Vec<_>, Vec<_>) =
+        stage.relations.iter().partition(|r| r.rows_written + r.rows_deleted + r.files > 0);
+    let mut table = Table::new([
+        (if stage.stage == "ingest" { "table" } else { "model" }, Align::Left),
+        ("how", Align::Left),
+        ("read", Align::Right),
+        ("written", Align::Right),
+        (if stage.stage == "ingest" { "deleted" } else { "retracted" }, Align::Right),
+        ("files", Align::Right),
+        ("size", Align::Right),
+        ("time", Align::Right),
+        ("why", Align::Left),
+    ]);
+    for relation in changed {
+        table.row(cells(stage, relation));
+    }
+    text.push_str(&table.render(style, "  "));
+    if !quiet.is_empty() {
+        let names: Vec<String> = quiet.iter().map(|r| one_line(&r.name)).collect();
+        text.push_str(&format!("  {}\n", style.dim(&format!("nothing new: {}", names.join(", ")))));
+    }
+    for warning in &stage.warnings {
+        text.push_str(&format!("  {} {}\n", style.alert(), one_line(warning)));
+    }
+    text
+}
+
+fn cells(stage: &StageReport, relation: &RelationReport) -> [String; 9] {
+    // Load writes rows and no files, so these columns stay empty and are left out.
+    let of_files = |shown: String| if stage.stage == "load" { String::new() } else { shown };
+    [
+        relation.name.clone(),
+        relation.mode.clone(),
+        count::or_dash(relation.rows_read),
+        count::or_dash(relation.rows_written),
+        count::or_dash(relation.rows_deleted),
+        of_files(count::or_dash(relation.files)),
+        of_files(size::or_dash(relation.bytes_written)),
+        if relation.millis == 0 { String::new() } else { duration::of_millis(relation.millis) },
+        relation.reason.clone().unwrap_or_default(),
+    ]
+}
+
+fn outcome(style: Style, stage: &StageReport) -> String {
+    let manifest = stage.seq.map(|seq| format!(" manifest {seq}")).unwrap_or_default();
+    match stage.outcome {
+        Outcome::Committed if stage.stage == "load" => style.good(&format!("loaded star{manifest}")),
+        Outcome::Committed => style.good(&format!("committed{manifest}")),
+        Outcome::Nothing => "nothing new".to_string(),
+        Outcome::Superseded => style.warning("superseded: another run committed first"),
+        Outcome::Replayed => format!("done before, as{manifest}"),
+    }
+}
+
+fn last_line(style: Style, report: &RunReport) -> String {
+    let millis = report.stages.iter().map(|s| s.millis).sum();
+    let sum = |stage: &str| {
+        let relations = report.stages.iter().filter(|s| s.stage == stage).flat_map(|s| &s.relations);
+        relations.fold((0, 0), |(written, deleted), r| (written + r.rows_written, deleted + r.rows_deleted))
+    };
+    if report.error.is_some() {
+        return style.bad("stopped before the end");
+    }
+    let (written, deleted) = sum("ingest");
+    let (loaded, retracted) = sum("load");
+    format!(
+        "{} {} and {} from the source, {} and {} into the warehouse, in {}",
+        style.tick(),
+        count::with(written, "row"),
+        count::with(deleted, "delete"),
+        count::with(loaded, "row"),
+        count::with(retracted, "retraction"),
+        duration::of_millis(millis)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use starlift_core::{Error, Micros};
+
+    fn relation(name: &str, rows: u64) -> RelationReport {
+        RelationReport {
+            name: name.into(),
+            mode: "window".into(),
+            rows_read: rows + 2,
+            rows_written: rows,
+            files: u64::from(rows > 0),
+            bytes_written: rows * 100,
+            rows: 40,
+            millis: 12,
+            ..RelationReport::default()
+        }
+    }
+
+    fn report() -> RunReport {
+        let ingest = StageReport {
+            outcome: Outcome::Committed,
+            seq: Some(12),
+            relations: vec![relation("address", 0), relation("payment", 1_200)],
+            ..StageReport::nothing("ingest", "r1", Micros(0), Micros(85_000))
+        };
+        let load = StageReport::nothing("load", "r1", Micros(0), Micros(3_000));
+        RunReport { run_id: "r1".into(), stages: vec![ingest, load], error: None }
+    }
+
+    #[test]
+    fn the_card_shows_what_changed_and_names_what_did_not() {
+        assert_eq!(
+            card(Style::PLAIN, "totesys", &report()),
+            "totesys run r1\n\
+             \n\
+             ingest    committed manifest 12, 85 ms\n\
+             \x20 table    how      read  written  deleted  files     size   time\n\
+             \x20 payment  window  1,202    1,200        -      1  117 KiB  12 ms\n\
+             \x20 nothing new: address\n\
+             \n\
+             load      nothing new, 3 ms\n\
+             \n\
+             + 1,200 rows and 0 deletes from the source, 0 rows and 0 retractions into the warehouse, in 88 ms\n"
+        );
+    }
+
+    #[test]
+    fn a_run_that_was_stopped_does_not_end_in_a_tick() {
+        let report = RunReport { error: Some(Error::unavailable("the source is away")), ..report() };
+        assert!(card(Style::PLAIN, "totesys", &report).ends_with("\nstopped before the end\n"));
+    }
+}

@@ -1,0 +1,6 @@
+//! The command `starlift`, run as a person or a machine would run it.
+
+mod cli;
+mod demo;
+mod signals;
+mod support;

@@ -1,0 +1,87 @@
+use std::collections::BTreeSet;
+
+use futures::future::join_all;
+use starlift_core::{ErrorKind, Micros, key};
+use starlift_lake::commit::find_run;
+use starlift_lake::{Commit, claim, commit, manifests};
+
+use crate::fixture::{AT, both_stores, chain_of, commit_ok, first};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_24_runs_that_commit_at_once_exactly_one_does() {
+    let (_folder, stores) = both_stores();
+    for (name, store) in stores {
+        let runs = (0..24).map(|n| {
+            let (store, manifest) = (store.clone(), first(&format!("w{n}")));
+            tokio::spawn(async move { commit(&store, manifest).await.unwrap() })
+        });
+        let outcomes: Vec<Commit> = join_all(runs).await.into_iter().map(|o| o.unwrap()).collect();
+        let winners: Vec<_> = outcomes.iter().filter(|o| matches!(o, Commit::Committed(_))).collect();
+        assert_eq!(winners.len(), 1, "{name}");
+        let stored = manifests::newest(&store).await.unwrap().unwrap();
+        for outcome in &outcomes {
+            let (Commit::Committed(seen) | Commit::Superseded(seen)) = outcome;
+            assert_eq!(*seen, stored, "{name}: everybody sees the winner's");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_commit_that_comes_again_is_still_its_own() {
+    let (_folder, stores) = both_stores();
+    for (_, store) in stores {
+        let stored = commit_ok(&store, first("w")).await;
+        assert_eq!(commit_ok(&store, first("w")).await, stored);
+    }
+}
+
+#[tokio::test]
+async fn a_manifest_that_does_not_name_the_one_before_is_never_stored() {
+    let store = starlift_lake::Store::in_memory();
+    let mut orphan = first("w");
+    orphan.seq = 2;
+    assert_eq!(commit(&store, orphan).await.unwrap_err().kind(), ErrorKind::Internal);
+    assert_eq!(manifests::newest(&store).await.unwrap(), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn runs_that_claim_at_once_get_times_of_their_own() {
+    let (_folder, stores) = both_stores();
+    for (name, store) in stores {
+        let runs = (0..24).map(|n| {
+            let store = store.clone();
+            tokio::spawn(async move { claim(&store, AT, Some(Micros(5)), &format!("w{n}")).await.unwrap() })
+        });
+        let times: BTreeSet<Micros> = join_all(runs).await.into_iter().map(|t| t.unwrap()).collect();
+        assert_eq!(times, (0..24).map(|n| Micros(AT.0 + n)).collect(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_claim_is_later_than_the_manifest_before_even_when_the_clock_is_not() {
+    let store = starlift_lake::Store::in_memory();
+    assert_eq!(claim(&store, Micros(10), Some(AT), "a").await.unwrap(), AT.next());
+    assert_eq!(claim(&store, Micros(10), Some(AT), "b").await.unwrap(), AT.next().next());
+    assert!(store.get(&key::claim(AT.next())).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_time_that_no_key_holds_is_refused() {
+    let store = starlift_lake::Store::in_memory();
+    for at in [Micros(-1), Micros(i64::MAX), Micros(253_402_300_800_000_000)] {
+        assert_eq!(claim(&store, at, None, "a").await.unwrap_err().kind(), ErrorKind::Config, "{at}");
+    }
+    assert_eq!(claim(&store, Micros(253_402_300_799_999_999), None, "a").await.unwrap().0, 253_402_300_799_999_999);
+}
+
+#[tokio::test]
+async fn a_repeated_run_id_finds_the_newest_manifest_of_its_run() {
+    let store = starlift_lake::Store::in_memory();
+    let chain = chain_of(&store, 20, &[]).await;
+    let newest = chain.last().unwrap();
+    let found = find_run(&store, newest, "run of w19").await.unwrap().unwrap();
+    assert_eq!(found.seq(), 19);
+    assert_eq!(find_run(&store, newest, "run of w5").await.unwrap().unwrap().seq(), 5);
+    assert_eq!(find_run(&store, newest, "run of w4").await.unwrap(), None, "deeper than 16");
+    assert_eq!(find_run(&store, newest, "other").await.unwrap(), None);
+}

@@ -1,0 +1,174 @@
+//! The rows of one evaluation, with refused rows set aside.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray, new_empty_array};
+use arrow::compute::{filter, not};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use datafusion::execution::SendableRecordBatchStream;
+use futures::{FutureExt, StreamExt};
+use starlift_core::{Result, TableSchema};
+
+use crate::failure;
+use crate::model_test::{FailedTest, TestResults};
+use crate::output::normalise;
+use crate::prepared::{Attempt, Prepared};
+use crate::refusal::Refusals;
+
+/// The reason of a row without a key: nothing could ever replace or retract it.
+const NO_KEY: &str = "it is part of the key and null";
+
+/// Some rows that a model yields. Either part may be empty, not both.
+#[derive(Debug, Clone)]
+pub struct EvaluatedBatch {
+    /// Good rows, with the columns of [`PreparedModel::schema`](crate::PreparedModel::schema).
+    pub rows: RecordBatch,
+    /// Refused rows, with the columns of [`PreparedModel::refused_schema`](crate::PreparedModel::refused_schema).
+    pub refused: RecordBatch,
+}
+
+/// A running evaluation. Dropping it stops it.
+pub struct Evaluation {
+    prepared: Arc<Prepared>,
+    stream: SendableRecordBatchStream,
+    attempt: Attempt,
+    yielded: bool,
+    refusals: Refusals,
+    tests: TestResults,
+}
+
+impl Evaluation {
+    pub(crate) async fn start(prepared: Arc<Prepared>) -> Result<Evaluation> {
+        let stream = prepared.open(Attempt::HashJoins).await?;
+        Ok(Evaluation {
+            prepared,
+            stream,
+            attempt: Attempt::HashJoins,
+            yielded: false,
+            refusals: Refusals::default(),
+            tests: TestResults::default(),
+        })
+    }
+
+    /// The next rows; none at the end. Rows come in no particular order.
+    ///
+    /// Errors: what an input's stream gave, unchanged; Data where an expression fails on a row; Config where the memory
+    /// limit does not suffice; Internal for a panic. After an error there is nothing more.
+    pub async fn next_batch(&mut self) -> Result<Option<EvaluatedBatch>> {
+        loop {
+            let next = AssertUnwindSafe(self.stream.next()).catch_unwind().await;
+            let batch = match next {
+                Err(_) => return Err(failure::panicked(&self.prepared.model)),
+                Ok(None) => return Ok(None),
+                // The table that a hash join keeps in memory cannot be put aside on disk; what a sort keeps can.
+                Ok(Some(Err(error)))
+                    if self.attempt == Attempt::HashJoins && !self.yielded && failure::is_out_of_memory(&error) =>
+                {
+                    tracing::debug!(model = %self.prepared.model, "evaluating again with joins that can spill");
+                    self.attempt = Attempt::SortedJoins;
+                    self.stream = self.prepared.open(self.attempt).await?;
+                    continue;
+                }
+                Ok(Some(Err(error))) => {
+                    return Err(failure::execution(&self.prepared.model, &self.prepared.warnings, &error));
+                }
+                Ok(Some(Ok(batch))) => batch,
+            };
+            self.yielded = true;
+            if batch.num_rows() > 0 {
+                return self.split(&batch).map(Some);
+            }
+        }
+    }
+
+    /// The refused rows so far; all of them once [`Evaluation::next_batch`] gave none.
+    pub fn refusals(&self) -> &Refusals {
+        &self.refusals
+    }
+
+    /// The tests of the header that good rows failed so far.
+    pub fn failed_tests(&self) -> &[FailedTest] {
+        self.tests.failed()
+    }
+
+    /// Parts good rows from refused ones.
+    fn split(&mut self, batch: &RecordBatch) -> Result<EvaluatedBatch> {
+        let prepared = &self.prepared;
+        let columns = normalise(&prepared.model, &prepared.arrow, batch)?;
+        let keys = KeyTexts::new(&prepared.schema, &columns);
+        let key_positions = prepared.schema.key_positions();
+        // The first refused value of each row: its column and the reason.
+        let mut causes: Vec<Option<(&str, &str)>> = vec![None; batch.num_rows()];
+        for (position, (column, array)) in prepared.schema.columns.iter().zip(&columns).enumerate() {
+            let reasons = match prepared.reasons.get(&position) {
+                Some(hidden) => Some(reasons(prepared, batch, *hidden)?),
+                None => None,
+            };
+            let in_key = key_positions.contains(&position);
+            if reasons.is_none() && !in_key {
+                continue;
+            }
+            for (row, cause) in causes.iter_mut().enumerate() {
+                let given = reasons.filter(|reasons| reasons.is_valid(row)).map(|reasons| reasons.value(row));
+                let Some(reason) = given.or_else(|| (in_key && array.is_null(row)).then_some(NO_KEY)) else { continue };
+                self.refusals.count_value(&column.name, reason, || keys.of(row));
+                cause.get_or_insert((&column.name, reason));
+            }
+        }
+        let refused = BooleanArray::from_iter(causes.iter().map(|cause| Some(cause.is_some())));
+        self.refusals.count_rows(refused.true_count() as u64);
+        let (rows, mut set_aside) = if refused.true_count() == 0 {
+            (columns.clone(), prepared.arrow.fields().iter().map(|field| new_empty_array(field.data_type())).collect())
+        } else {
+            let good = not(&refused).map_err(|error| prepared.bug(error))?;
+            (pick(prepared, &columns, &good)?, pick(prepared, &columns, &refused)?)
+        };
+        let good_keys = KeyTexts::new(&prepared.schema, &rows);
+        self.tests.check(&prepared.tests, &rows, |row| good_keys.of(row));
+        drop(good_keys);
+        let named = causes.iter().flatten();
+        set_aside.push(Arc::new(StringArray::from_iter_values(named.clone().map(|(column, _)| column))));
+        set_aside.push(Arc::new(StringArray::from_iter_values(named.map(|(_, reason)| reason))));
+        Ok(EvaluatedBatch {
+            rows: RecordBatch::try_new(prepared.arrow.clone(), rows).map_err(|error| prepared.bug(error))?,
+            refused: RecordBatch::try_new(prepared.refused_arrow.clone(), set_aside)
+                .map_err(|error| prepared.bug(error))?,
+        })
+    }
+}
+
+/// A hidden column of reasons.
+fn reasons<'a>(prepared: &Prepared, batch: &'a RecordBatch, hidden: usize) -> Result<&'a StringArray> {
+    let column = batch.columns().get(hidden).and_then(|column| column.as_string_opt::<i32>());
+    column.ok_or_else(|| prepared.bug("a column of reasons is missing"))
+}
+
+/// The marked rows of each column.
+fn pick(prepared: &Prepared, columns: &[ArrayRef], rows: &BooleanArray) -> Result<Vec<ArrayRef>> {
+    columns.iter().map(|column| filter(column, rows).map_err(|error| prepared.bug(error))).collect()
+}
+
+/// The keys of rows as people read them.
+struct KeyTexts<'a> {
+    columns: Vec<(&'a str, Option<ArrayFormatter<'a>>)>,
+}
+
+impl<'a> KeyTexts<'a> {
+    fn new(schema: &'a TableSchema, columns: &'a [ArrayRef]) -> KeyTexts<'a> {
+        const FORM: FormatOptions<'static> = FormatOptions::new().with_null("null").with_display_error(true);
+        let text = |position: usize| {
+            let name = schema.columns.get(position).map_or("", |column| column.name.as_str());
+            (name, columns.get(position).and_then(|array| ArrayFormatter::try_new(array.as_ref(), &FORM).ok()))
+        };
+        KeyTexts { columns: schema.key_positions().into_iter().map(text).collect() }
+    }
+
+    fn of(&self, row: usize) -> String {
+        let value = |text: &Option<ArrayFormatter<'_>>| {
+            text.as_ref().and_then(|text| text.value(row).try_to_string().ok()).unwrap_or_else(|| "?".into())
+        };
+        let columns: Vec<String> = self.columns.iter().map(|(name, text)| format!("{name}={}", value(text))).collect();
+        columns.join(", ")
+    }
+}

@@ -1,0 +1,112 @@
+//! Values arrive as they are, and what could change them is warned about or refused.
+
+use starlift_core::{ColumnType, ErrorKind};
+
+use crate::support::{collect, evaluate, failure, model, session};
+
+#[tokio::test]
+async fn decimals_stay_exact_in_literals_and_arithmetic() {
+    let session = session(&[(
+        "v",
+        "id int4, price numeric(38,10), units int4",
+        &["1|0.1|3", "2|12345678901234567890.0000000001|1"],
+    )]);
+    let evaluated =
+        evaluate(&session, &model("id", "select id, price, price * units as total, price + 0.2 as more from v"))
+            .await
+            .unwrap();
+    assert_eq!(
+        evaluated.rows,
+        [
+            "1|0.1000000000|0.3000000000|0.3000000000",
+            "2|12345678901234567890.0000000001|12345678901234567890.0000000001|12345678901234567890.2000000001"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn whole_numbers_that_overflow_are_an_error_and_do_not_wrap() {
+    let session = session(&[("v", "id int4, a int4, b int8", &["1|2147483647|9223372036854775807"])]);
+    for expression in ["a + a", "a * 2 * b", "b + 1", "-1 - b - 1", "-(-1 - b)", "case when a > 0 then b * 3 end"] {
+        let sql = format!("select id, {expression} as x from v");
+        let outcome = evaluate(&session, &model("id", &sql)).await;
+        match outcome {
+            Ok(evaluated) => assert_eq!(evaluated.rows, ["1|4294967294"], "{expression}"),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Data, "{error:?}");
+                assert_eq!(error.detail().as_deref(), Some("arithmetic on whole numbers or decimals overflows"));
+                assert!(!format!("{error:?}").contains("9223372036854775807"));
+            }
+        }
+    }
+    let error = failure(&session, &model("id", "select id, b + 1 as x from v")).await;
+    assert_eq!(error.kind(), ErrorKind::Data);
+    let unchanged =
+        evaluate(&session, &model("id", "select id, b - 1 as x, a - 1 as y, sum(a) over () as z from v")).await;
+    assert_eq!(unchanged.unwrap().rows, ["1|9223372036854775806|2147483646|2147483647"]);
+}
+
+#[tokio::test]
+async fn a_uuid_and_a_jsonb_keep_their_types_through_a_projection() {
+    let session = session(&[("v", "id uuid, doc jsonb null, n int4", &["a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11|~|1"])]);
+    let prepared =
+        session.prepare(&model("id", "select w.doc as body, w.id from v w where n = 1 order by id")).await.unwrap();
+    let types: Vec<&ColumnType> = prepared.schema().columns.iter().map(|column| &column.column_type).collect();
+    assert_eq!(types, [&ColumnType::Jsonb, &ColumnType::Uuid]);
+    assert_eq!(collect(&prepared).await.unwrap().rows, ["~|a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"]);
+}
+
+#[tokio::test]
+async fn output_types_are_those_that_starlift_carries() {
+    let session = session(&[("v", "id int4, at timestamp, tags text[] null", &[])]);
+    let sql = "select id, at::time as t, at::timestamp as ts, count(*) as n, max(arrow_cast(id, 'Int8')) as small, \
+               tags, 1.50 as d, 'x' as s, date '2024-01-01' as day from v group by id, at, tags";
+    let prepared = session.prepare(&model("id", sql)).await.unwrap();
+    let types: Vec<String> = prepared.schema().columns.iter().map(|column| column.column_type.to_string()).collect();
+    assert_eq!(types, ["int4", "time", "timestamp", "int8", "int2", "text[]", "numeric(3,2)", "text", "date"]);
+    assert_eq!(collect(&prepared).await.unwrap().rows, [] as [&str; 0]);
+}
+
+#[tokio::test]
+async fn a_part_of_a_microsecond_is_refused_and_not_cut() {
+    let session = session(&[("v", "id int4", &["1"])]);
+    let error =
+        failure(&session, &model("id", "select id, timestamp '2024-01-02 03:04:05.123456789' as t from v")).await;
+    assert_eq!(error.kind(), ErrorKind::Data);
+    assert_eq!(error.message(), "column `t` of model `m` cannot be stored without loss");
+    let whole = evaluate(&session, &model("id", "select id, timestamp '2024-01-02 03:04:05.123456' as t from v")).await;
+    assert_eq!(whole.unwrap().rows, ["1|2024-01-02T03:04:05.123456"]);
+}
+
+#[tokio::test]
+async fn a_type_that_starlift_does_not_carry_is_unsupported_by_name() {
+    let session = session(&[("v", "id int4, at timestamp", &[])]);
+    for (expression, column_type) in
+        [("interval '1 day'", "Interval"), ("null", "Null"), ("named_struct('a', id)", "Struct")]
+    {
+        let error = failure(&session, &model("id", &format!("select id, {expression} as odd from v"))).await;
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error:?}");
+        assert_eq!(error.message(), "column `odd` of model `m` has a type that starlift does not carry");
+        assert!(error.detail().unwrap().contains(column_type), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn casts_that_can_lose_are_warned_about_by_column_and_others_are_not() {
+    let session = session(&[("v", "id int4, day text, price numeric(38,10), f float8, at timestamp, n int8", &[])]);
+    let sql = "select id, day::date as due, price::decimal(10,2) as short, f::int as i, try_cast(n as int) as narrow, \
+               at::date as d, at::time as t, id::bigint as wide, n::text as s from v where day > date '2024-01-01'";
+    let prepared = session.prepare(&model("id", sql)).await.unwrap();
+    let places: Vec<&str> = prepared.warnings().iter().map(|line| line.split("`: ").nth(1).unwrap_or(line)).collect();
+    assert_eq!(prepared.warnings().len(), 5, "{:#?}", prepared.warnings());
+    for (column, advice) in [
+        ("due", "parse_date(text)"),
+        ("short", "to_decimal(x, precision, scale)"),
+        ("i", "to_int(x)"),
+        ("narrow", "to_int(x)"),
+    ] {
+        let line = prepared.warnings().iter().find(|line| line.contains(&format!("column `{column}`")));
+        assert!(line.is_some_and(|line| line.contains(advice)), "{column}: {:#?}", prepared.warnings());
+    }
+    assert!(prepared.warnings().iter().any(|line| line.contains("a filter")), "{places:?}");
+}

@@ -1,0 +1,8 @@
+//! What a user of the crate sees: models in, rows, refusals and errors out.
+
+mod bounds;
+mod errors;
+mod exactness;
+mod refusals;
+mod support;
+mod totesys;

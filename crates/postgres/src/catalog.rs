@@ -1,0 +1,174 @@
+//! What a source schema holds: tables, columns, keys, partitions, privileges.
+//!
+//! Guarantees: names come from `pg_catalog` and are matched exactly; nothing is guessed from a type that is not known
+//! (it is reported as [`UnsupportedColumn`]); the same catalog gives the same [`TableSchema`] in every session that has
+//! pinned `search_path`, as `SourceSession` does, because `format_type` depends on it.
+
+mod access;
+mod query;
+mod resolve;
+mod settings;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use starlift_core::model::nearest;
+use starlift_core::{Error, ErrorKind, Result, TableSchema};
+use tokio_postgres::Client;
+
+pub use self::settings::{ColumnSetting, TableSettings};
+
+/// What a table is (`pg_class.relkind`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TableKind {
+    /// An ordinary table, whose children by plain inheritance are read with it.
+    Table,
+    /// A partitioned table; its partitions are read through it.
+    Partitioned,
+    /// A view, a materialised view or a foreign table: without `xmin`, read in full.
+    View,
+}
+
+/// One table of the source.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SourceTable {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub kind: TableKind,
+    /// Columns, key, oid and the oids of its partitions or children.
+    pub schema: TableSchema,
+    /// The planner's estimate of its rows; none where it was never analysed.
+    pub estimated_rows: Option<u64>,
+    /// Bytes on disk, partitions included, indexes not.
+    pub bytes: u64,
+    /// Whether our role may `select` from all of it.
+    pub may_select: bool,
+    /// Whether row-level security hides rows from our role.
+    pub row_security: bool,
+    /// Other tables of the schema that its foreign keys lead to.
+    pub references: BTreeSet<String>,
+}
+
+/// A column of a type that starlift does not carry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnsupportedColumn {
+    /// Its table.
+    pub table: String,
+    /// Its name.
+    pub column: String,
+    /// Its type as PostgreSQL writes it.
+    pub declared: String,
+}
+
+/// The tables of one schema.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Catalog {
+    /// The schema.
+    pub schema: String,
+    /// The role that we are.
+    pub role: String,
+    /// Whether our role has `usage` on the schema.
+    pub may_use_schema: bool,
+    /// Its tables by name.
+    pub tables: BTreeMap<String, SourceTable>,
+    /// Columns that are missing from the tables above because of their type, by table and position.
+    pub unsupported: Vec<UnsupportedColumn>,
+}
+
+/// Reads the ordinary and partitioned tables of a schema, partitions left out, and the views (also materialised views
+/// and foreign tables) that `views` names; names of tables may be among them. `settings` are by table, then by column.
+///
+/// # Errors
+/// Config where the schema, a view or a setting's table or column does not exist, or a setting does not fit its column.
+pub async fn read_tables(client: &Client, schema: &str, settings: &TableSettings, views: &[String]) -> Result<Catalog> {
+    let found = query::read(client, schema, views).await?;
+    if let Some(missing) = views.iter().find(|view| !found.tables.iter().any(|t| t.name == **view)) {
+        return Err(unknown("view", schema, missing, found.tables.iter().map(|t| t.name.as_str())));
+    }
+    let mut catalog = Catalog {
+        schema: schema.to_string(),
+        role: found.role,
+        may_use_schema: found.may_use_schema,
+        tables: BTreeMap::new(),
+        unsupported: Vec::new(),
+    };
+    for table in found.tables {
+        let none = BTreeMap::new();
+        let wishes = settings.get(&table.name).unwrap_or(&none);
+        let resolved = resolve::columns(&table.name, &table.columns, &found.types, wishes)?;
+        let columns = resolved.columns;
+        let key = if table.has_inheritors {
+            // A key holds in each child by itself, but not over all of them together.
+            Vec::new()
+        } else {
+            let carried = |key: &&Vec<String>| key.iter().all(|name| columns.iter().any(|c| c.name == *name));
+            table.keys.iter().find(carried).cloned().unwrap_or_default()
+        };
+        catalog.unsupported.extend(resolved.unsupported);
+        let schema = TableSchema { columns, key, oid: Some(table.oid), partitions: table.partitions };
+        catalog.tables.insert(
+            table.name.clone(),
+            SourceTable {
+                name: table.name,
+                kind: table.kind,
+                schema,
+                estimated_rows: table.estimated_rows,
+                bytes: table.bytes,
+                may_select: table.may_select,
+                row_security: table.row_security,
+                references: table.references,
+            },
+        );
+    }
+    let unknown_table =
+        |(name, columns): &(&String, &BTreeMap<_, _>)| !columns.is_empty() && !catalog.tables.contains_key(*name);
+    if let Some((missing, _)) = settings.iter().find(unknown_table) {
+        return Err(unknown("table", schema, missing, catalog.tables.keys().map(String::as_str)));
+    }
+    Ok(catalog)
+}
+
+impl Catalog {
+    /// The table of a name.
+    ///
+    /// # Errors
+    /// Config with the nearest name.
+    pub fn table(&self, name: &str) -> Result<&SourceTable> {
+        self.tables
+            .get(name)
+            .ok_or_else(|| unknown("table", &self.schema, name, self.tables.keys().map(String::as_str)))
+    }
+
+    /// An Unsupported error that names the columns of these tables which cannot be carried; nothing where all can.
+    pub fn check_types(&self, tables: &[String]) -> Result<()> {
+        let columns: Vec<&UnsupportedColumn> = self.unsupported.iter().filter(|u| tables.contains(&u.table)).collect();
+        let Some(first) = columns.first() else { return Ok(()) };
+        let list: Vec<String> =
+            columns.iter().map(|u| format!("`{}.{}` is `{}`", u.table, u.column, u.declared)).collect();
+        let message = match columns.as_slice() {
+            [one] => format!(
+                "column `{}` of table `{}.{}` has a type that is not carried",
+                one.column, self.schema, one.table
+            ),
+            _ => format!("{} columns have a type that is not carried", columns.len()),
+        };
+        Err(Error::new(ErrorKind::Unsupported, message)
+            .with_detail(list.join(", "))
+            .with_hint(format!(
+                "set `columns.{} = {{ as = \"text\" }}` for table `{}` in starlift.toml to read it as text{}",
+                first.column,
+                first.table,
+                if columns.len() > 1 { ", and so for the others" } else { "" }
+            ))
+            .with_context("table", first.table.clone())
+            .with_context("column", first.column.clone()))
+    }
+}
+
+fn unknown<'a>(what: &str, schema: &str, name: &str, known: impl Iterator<Item = &'a str>) -> Error {
+    let error = Error::config(format!("there is no {what} `{name}` in schema `{schema}`"));
+    match nearest(name, known) {
+        Some(near) => error.with_hint(format!("did you mean `{near}`?")),
+        None => error.with_hint("`starlift doctor` lists what is there"),
+    }
+}

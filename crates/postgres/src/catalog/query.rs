@@ -1,0 +1,200 @@
+//! The queries behind a catalog (PostgreSQL manual, chapter "System Catalogs").
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use starlift_core::{Error, Result};
+use tokio_postgres::types::{FromSql, ToSql};
+use tokio_postgres::{Client, Row};
+
+use super::TableKind;
+use super::resolve::{Attribute, PgType, Types};
+use crate::sqlstate::classify;
+
+/// What the queries found, before types are resolved.
+pub(super) struct Found {
+    pub(super) role: String,
+    pub(super) may_use_schema: bool,
+    /// By name.
+    pub(super) tables: Vec<FoundTable>,
+    pub(super) types: Types,
+}
+
+pub(super) struct FoundTable {
+    pub(super) oid: u32,
+    pub(super) name: String,
+    pub(super) kind: TableKind,
+    pub(super) columns: Vec<Attribute>,
+    /// Keys over columns that are not null, the best first: the primary key, else the unique index with the fewest
+    /// columns, else the one whose columns come first.
+    pub(super) keys: Vec<Vec<String>>,
+    pub(super) partitions: Vec<u32>,
+    pub(super) has_inheritors: bool,
+    pub(super) estimated_rows: Option<u64>,
+    pub(super) bytes: u64,
+    pub(super) may_select: bool,
+    pub(super) row_security: bool,
+    pub(super) references: BTreeSet<String>,
+}
+
+const SCHEMA: &str = "
+select n.oid, current_user::text as role, has_schema_privilege(n.oid, 'usage') as may_use
+from pg_catalog.pg_namespace n where n.nspname = $1";
+
+/// Children of every level come with their root: partitions, and what plainly inherits.
+const TABLES: &str = "
+with recursive root as (
+  select c.oid, c.relname, c.relkind, c.reltuples
+  from pg_catalog.pg_class c
+  where c.relnamespace = $1
+    and ((c.relkind in ('r', 'p') and not c.relispartition) or (c.relkind in ('v', 'm', 'f') and c.relname::text = any($2)))
+), tree as (
+  select oid as root, oid as child from root
+  union
+  select t.root, i.inhrelid from tree t join pg_catalog.pg_inherits i on i.inhparent = t.child
+), sums as (
+  select t.root,
+         sum(pg_catalog.pg_table_size(t.child))::bigint as bytes,
+         sum(greatest(c.reltuples, 0)::float8) filter (where c.relkind <> 'p') as estimated_rows,
+         bool_or(c.reltuples >= 0 and c.relpages > 0) as analysed,
+         array_agg(t.child order by t.child) filter (where t.child <> t.root) as children
+  from tree t join pg_catalog.pg_class c on c.oid = t.child
+  group by t.root
+)
+select r.oid, r.relname::text as name, r.relkind::text as kind, s.bytes, s.estimated_rows, s.analysed,
+       coalesce(s.children, '{}') as children,
+       has_table_privilege(r.oid, 'select') as may_select,
+       row_security_active(r.oid) as row_security,
+       array(select distinct f.relname::text
+             from pg_catalog.pg_constraint k join pg_catalog.pg_class f on f.oid = k.confrelid
+             where k.conrelid = r.oid and k.contype = 'f' and f.relnamespace = $1 and not f.relispartition
+               and f.oid <> r.oid order by 1) as referenced
+from root r join sums s on s.root = r.oid
+order by 2";
+
+const COLUMNS: &str = "
+select a.attrelid, a.attname::text as name, a.atttypid, a.atttypmod, a.attnotnull,
+       format_type(a.atttypid, a.atttypmod) as declared
+from pg_catalog.pg_attribute a
+where a.attrelid = any($1) and a.attnum > 0 and not a.attisdropped
+order by a.attrelid, a.attnum";
+
+/// All types that the columns lead to: base types of domains, elements of arrays.
+const TYPES: &str = "
+with recursive wanted as (
+  select distinct a.atttypid as oid from pg_catalog.pg_attribute a
+  where a.attrelid = any($1) and a.attnum > 0 and not a.attisdropped
+  union
+  select next.oid from wanted w join pg_catalog.pg_type t on t.oid = w.oid
+  cross join lateral (values (t.typbasetype), (t.typelem)) as next (oid)
+  where next.oid <> 0
+)
+select t.oid, t.typname::text as name, t.typnamespace = 'pg_catalog'::regnamespace as built_in, t.typtype::text as class,
+       t.typbasetype, t.typtypmod,
+       case when exists (select from pg_catalog.pg_type e where e.oid = t.typelem and e.typarray = t.oid)
+            then t.typelem else 0::oid end as element,
+       array(select e.enumlabel::text from pg_catalog.pg_enum e where e.enumtypid = t.oid order by e.enumsortorder) as labels
+from pg_catalog.pg_type t join wanted w on w.oid = t.oid";
+
+/// A unique index identifies rows where it is valid, covers all rows, and its columns are plain and not null.
+const KEYS: &str = "
+select i.indrelid,
+       array(select a.attname::text from unnest(i.indkey::int2[]) with ordinality k (attnum, position)
+             join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
+             where k.position <= i.indnkeyatts order by k.position) as names
+from pg_catalog.pg_index i
+where i.indrelid = any($1) and i.indisunique and i.indisvalid and i.indpred is null and i.indexprs is null
+  and not exists (select from unnest(i.indkey::int2[]) with ordinality k (attnum, position)
+                  left join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
+                  where k.position <= i.indnkeyatts and a.attnotnull is not true)
+order by i.indrelid, not i.indisprimary, i.indnkeyatts, i.indkey::int2[]";
+
+pub(super) async fn read(client: &Client, schema: &str, views: &[String]) -> Result<Found> {
+    let what = || format!("cannot read the catalog of schema `{schema}`");
+    let failed = |error| classify(error, what());
+    let Some(row) = client.query_opt(SCHEMA, &[&schema]).await.map_err(failed)? else {
+        return Err(Error::config(format!("there is no schema `{schema}`"))
+            .with_hint("set `schema` under `[source]` in starlift.toml; `\\dn` in psql lists them"));
+    };
+    let (schema_oid, role, may_use_schema): (u32, String, bool) = (get(&row, 0)?, get(&row, 1)?, get(&row, 2)?);
+
+    let mut tables = Vec::new();
+    for row in client.query(TABLES, &[&schema_oid, &views]).await.map_err(failed)? {
+        tables.push(table(&row)?);
+    }
+    let oids: Vec<u32> = tables.iter().map(|t| t.oid).collect();
+    // Sent together, they cost one round trip.
+    let parameters: [&(dyn ToSql + Sync); 1] = [&oids];
+    let (columns, types, keys) = futures::try_join!(
+        client.query(COLUMNS, &parameters),
+        client.query(TYPES, &parameters),
+        client.query(KEYS, &parameters),
+    )
+    .map_err(failed)?;
+
+    let mut by_oid: BTreeMap<u32, &mut FoundTable> = tables.iter_mut().map(|t| (t.oid, t)).collect();
+    for row in columns {
+        if let Some(table) = by_oid.get_mut(&get(&row, 0)?) {
+            table.columns.push(Attribute {
+                name: get(&row, 1)?,
+                type_oid: get(&row, 2)?,
+                typmod: get(&row, 3)?,
+                not_null: get(&row, 4)?,
+                declared: get(&row, 5)?,
+            });
+        }
+    }
+    for row in keys {
+        if let Some(table) = by_oid.get_mut(&get(&row, 0)?) {
+            table.keys.push(get(&row, 1)?);
+        }
+    }
+    let mut known = Types::new();
+    for row in types {
+        let class: String = get(&row, 3)?;
+        known.insert(
+            get(&row, 0)?,
+            PgType {
+                name: get(&row, 1)?,
+                built_in: get(&row, 2)?,
+                class: class.chars().next().unwrap_or(' '),
+                base: get(&row, 4)?,
+                base_typmod: get(&row, 5)?,
+                element: get(&row, 6)?,
+                labels: get(&row, 7)?,
+            },
+        );
+    }
+    Ok(Found { role, may_use_schema, tables, types: known })
+}
+
+fn table(row: &Row) -> Result<FoundTable> {
+    let kind: String = get(row, 2)?;
+    let kind = match kind.as_str() {
+        "r" => TableKind::Table,
+        "p" => TableKind::Partitioned,
+        _ => TableKind::View,
+    };
+    let bytes: Option<i64> = get(row, 3)?;
+    let estimated_rows: Option<f64> = get(row, 4)?;
+    let analysed: bool = get(row, 5)?;
+    let partitions: Vec<u32> = get(row, 6)?;
+    let references: Vec<String> = get(row, 9)?;
+    Ok(FoundTable {
+        oid: get(row, 0)?,
+        name: get(row, 1)?,
+        kind,
+        columns: Vec::new(),
+        keys: Vec::new(),
+        has_inheritors: kind == TableKind::Table && !partitions.is_empty(),
+        partitions,
+        estimated_rows: estimated_rows.filter(|_| analysed).map(|rows| rows as u64),
+        bytes: bytes.and_then(|b| u64::try_from(b).ok()).unwrap_or(0),
+        may_select: get(row, 7)?,
+        row_security: get(row, 8)?,
+        references: references.into_iter().collect(),
+    })
+}
+
+fn get<'a, T: FromSql<'a>>(row: &'a Row, column: usize) -> Result<T> {
+    row.try_get(column).map_err(|error| classify(error, "the catalog has an unexpected form"))
+}

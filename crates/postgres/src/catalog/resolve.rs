@@ -1,0 +1,290 @@
+//! From PostgreSQL's types to ours: through domains to their base types, through arrays to their elements.
+
+use std::collections::{BTreeMap, HashMap};
+
+use starlift_core::model::nearest;
+use starlift_core::types::{DEFAULT_SCALE, MAX_PRECISION};
+use starlift_core::{Column, ColumnType, Error, Result};
+
+use super::UnsupportedColumn;
+use super::settings::ColumnSetting;
+
+/// A column as `pg_attribute` has it.
+#[derive(Debug, Clone)]
+pub(super) struct Attribute {
+    pub(super) name: String,
+    pub(super) type_oid: u32,
+    pub(super) typmod: i32,
+    pub(super) not_null: bool,
+    pub(super) declared: String,
+}
+
+/// A type as `pg_type` has it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct PgType {
+    pub(super) name: String,
+    /// Whether it is one of `pg_catalog`, so that its name says what it is.
+    pub(super) built_in: bool,
+    /// `typtype`: `d` for a domain, `e` for an enum.
+    pub(super) class: char,
+    pub(super) base: u32,
+    pub(super) base_typmod: i32,
+    /// The element's type, for a true array; 0 else.
+    pub(super) element: u32,
+    pub(super) labels: Vec<String>,
+}
+
+pub(super) type Types = HashMap<u32, PgType>;
+
+pub(super) struct Resolved {
+    pub(super) columns: Vec<Column>,
+    pub(super) unsupported: Vec<UnsupportedColumn>,
+}
+
+/// The most domains over one another that are followed; PostgreSQL allows no circle.
+const MAX_DOMAINS: usize = 64;
+
+/// The columns of a table, with the settings that the project has for them.
+///
+/// # Errors
+/// Config for a setting whose column does not exist, or that does not fit its column.
+pub(super) fn columns(
+    table: &str,
+    attributes: &[Attribute],
+    types: &Types,
+    settings: &BTreeMap<String, ColumnSetting>,
+) -> Result<Resolved> {
+    if let Some(wrong) = settings.keys().find(|name| !attributes.iter().any(|a| a.name == **name)) {
+        let error = Error::config(format!("table `{table}` has no column `{wrong}`"))
+            .with_detail("starlift.toml has a setting for it")
+            .with_context("table", table);
+        return Err(match nearest(wrong, attributes.iter().map(|a| a.name.as_str())) {
+            Some(near) => error.with_hint(format!("did you mean `{near}`?")),
+            None => error.with_hint("remove the setting, or give it the name of a column"),
+        });
+    }
+    let mut resolved = Resolved { columns: Vec::new(), unsupported: Vec::new() };
+    for attribute in attributes {
+        let setting = settings.get(&attribute.name).copied();
+        match resolve(table, attribute, types, setting)? {
+            Some((column_type, labels)) => resolved.columns.push(Column {
+                name: attribute.name.clone(),
+                column_type,
+                nullable: !attribute.not_null,
+                declared: Some(attribute.declared.clone()),
+                labels,
+            }),
+            None => resolved.unsupported.push(UnsupportedColumn {
+                table: table.to_string(),
+                column: attribute.name.clone(),
+                declared: attribute.declared.clone(),
+            }),
+        }
+    }
+    Ok(resolved)
+}
+
+fn resolve(
+    table: &str,
+    attribute: &Attribute,
+    types: &Types,
+    setting: Option<ColumnSetting>,
+) -> Result<Option<(ColumnType, Vec<String>)>> {
+    if setting == Some(ColumnSetting::AsText) {
+        return Ok(Some((ColumnType::Text, Vec::new())));
+    }
+    let Some((base, typmod)) = base_of(attribute.type_oid, attribute.typmod, types) else { return Ok(None) };
+    let (scalar, typmod, is_array) = match base.element {
+        0 => (base, typmod, false),
+        // A modifier of an array is that of its elements.
+        element => match base_of(element, typmod, types) {
+            Some((scalar, typmod)) => (scalar, typmod, true),
+            None => return Ok(None),
+        },
+    };
+    let scalar_type = match setting {
+        None => scalar_type(scalar, typmod),
+        Some(setting) => Some(with_setting(table, attribute, scalar, setting)?),
+    };
+    let wrap = |scalar: ColumnType| if is_array { ColumnType::Array(Box::new(scalar)) } else { scalar };
+    Ok(scalar_type.map(|scalar_type| (wrap(scalar_type), scalar.labels.clone())))
+}
+
+/// The type under all domains, with the modifier that counts.
+fn base_of(oid: u32, typmod: i32, types: &Types) -> Option<(&PgType, i32)> {
+    let (mut oid, mut typmod) = (oid, typmod);
+    for _ in 0..MAX_DOMAINS {
+        let found = types.get(&oid)?;
+        if found.class != 'd' {
+            return Some((found, typmod));
+        }
+        oid = found.base;
+        if found.base_typmod >= 0 {
+            typmod = found.base_typmod;
+        }
+    }
+    None
+}
+
+fn scalar_type(found: &PgType, typmod: i32) -> Option<ColumnType> {
+    // An array within an array, through a domain.
+    if found.element != 0 {
+        return None;
+    }
+    if found.class == 'e' || found.name == "citext" {
+        return Some(ColumnType::Text);
+    }
+    if !found.built_in {
+        return None;
+    }
+    Some(match found.name.as_str() {
+        "bool" => ColumnType::Bool,
+        "int2" => ColumnType::Int2,
+        "int4" => ColumnType::Int4,
+        "int8" => ColumnType::Int8,
+        "float4" => ColumnType::Float4,
+        "float8" => ColumnType::Float8,
+        "numeric" => return numeric(typmod),
+        "text" | "varchar" | "bpchar" | "name" | "char" => ColumnType::Text,
+        "bytea" => ColumnType::Bytea,
+        "date" => ColumnType::Date,
+        "time" => ColumnType::Time,
+        "timestamp" => ColumnType::Timestamp,
+        "timestamptz" => ColumnType::TimestampTz,
+        "uuid" => ColumnType::Uuid,
+        "json" => ColumnType::Json,
+        "jsonb" => ColumnType::Jsonb,
+        _ => return None,
+    })
+}
+
+/// The decimal of a numeric's modifier (`make_numeric_typmod` in the server's `numeric.c`): precision in the upper half,
+/// scale in the lower 11 bits, signed since PostgreSQL 15.
+fn numeric(typmod: i32) -> Option<ColumnType> {
+    if typmod < 4 {
+        return Some(ColumnType::Numeric { precision: MAX_PRECISION, scale: DEFAULT_SCALE });
+    }
+    let packed = typmod - 4;
+    let precision = (packed >> 16) & 0xffff;
+    let scale = ((packed & 0x7ff) ^ 1024) - 1024;
+    // numeric(3,-2) holds up to 99900, five digits; numeric(2,4) holds up to 0.0099, four digits after the point.
+    let (precision, scale) = if scale < 0 { (precision - scale, 0) } else { (precision.max(scale), scale) };
+    let precision = u8::try_from(precision).ok().filter(|p| (1..=MAX_PRECISION).contains(p))?;
+    Some(ColumnType::Numeric { precision, scale: u8::try_from(scale).ok()? })
+}
+
+fn with_setting(table: &str, attribute: &Attribute, scalar: &PgType, setting: ColumnSetting) -> Result<ColumnType> {
+    let name = &attribute.name;
+    let bad = |detail: String, hint: String| {
+        Error::config(format!("the setting for column `{name}` of table `{table}` cannot be used"))
+            .with_detail(detail)
+            .with_hint(hint)
+            .with_context("table", table)
+            .with_context("column", name.clone())
+    };
+    if !(scalar.built_in && scalar.name == "numeric") {
+        return Err(bad(
+            format!("`numeric` is for numeric columns, and this one is `{}`", attribute.declared),
+            format!("remove the setting, or set `columns.{name} = {{ as = \"text\" }}`"),
+        ));
+    }
+    match setting {
+        ColumnSetting::Decimal { precision, scale }
+            if (1..=MAX_PRECISION).contains(&precision) && scale <= precision =>
+        {
+            Ok(ColumnType::Numeric { precision, scale })
+        }
+        ColumnSetting::Decimal { precision, scale } => Err(bad(
+            format!("decimal({precision},{scale}) is no decimal of at most {MAX_PRECISION} digits"),
+            format!("set `columns.{name} = {{ numeric = \"decimal(38,10)\" }}`"),
+        )),
+        ColumnSetting::NumericText | ColumnSetting::AsText => Ok(ColumnType::Text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The modifier that PostgreSQL makes of numeric(precision, scale).
+    fn modifier(precision: i32, scale: i32) -> i32 {
+        ((precision << 16) | (scale & 0x7ff)) + 4
+    }
+
+    #[test]
+    fn a_numerics_modifier_gives_digits_that_hold_every_value() {
+        let decimal = |precision, scale| Some(ColumnType::Numeric { precision, scale });
+        for (typmod, expected) in [
+            (-1, decimal(38, 10)),
+            (modifier(10, 2), decimal(10, 2)),
+            (modifier(38, 38), decimal(38, 38)),
+            (modifier(3, -2), decimal(5, 0)),
+            (modifier(2, 4), decimal(4, 4)),
+            (modifier(39, 0), None),
+            (modifier(30, -9), None),
+            (modifier(5, 39), None),
+            (modifier(1000, 1000), None),
+        ] {
+            assert_eq!(numeric(typmod), expected, "{typmod}");
+        }
+    }
+
+    fn types() -> Types {
+        let built_in =
+            |name: &str| PgType { name: name.into(), built_in: true, class: 'b', base_typmod: -1, ..PgType::default() };
+        let domain = |base, base_typmod| PgType { class: 'd', base, base_typmod, ..PgType::default() };
+        [
+            (1, built_in("numeric")),
+            (2, domain(1, modifier(10, 2))),
+            (3, domain(2, -1)),
+            (4, PgType { element: 3, ..built_in("_price") }),
+            (5, built_in("money")),
+            (6, PgType { class: 'e', labels: vec!["sad".into()], ..PgType::default() }),
+            (7, PgType { name: "numeric".into(), class: 'b', ..PgType::default() }),
+            (8, domain(4, -1)),
+            (9, PgType { element: 8, ..built_in("_array") }),
+            (10, domain(10, -1)),
+        ]
+        .into()
+    }
+
+    fn attribute(type_oid: u32) -> Attribute {
+        Attribute { name: "c".into(), type_oid, typmod: -1, not_null: false, declared: "declared".into() }
+    }
+
+    fn resolved(type_oid: u32, setting: Option<ColumnSetting>) -> Option<ColumnType> {
+        resolve("t", &attribute(type_oid), &types(), setting).unwrap().map(|(column_type, _)| column_type)
+    }
+
+    #[test]
+    fn domains_and_arrays_lead_to_their_base_types() {
+        let price = ColumnType::Numeric { precision: 10, scale: 2 };
+        assert_eq!(resolved(3, None), Some(price.clone()));
+        assert_eq!(resolved(4, None), Some(ColumnType::Array(Box::new(price.clone()))));
+        assert_eq!(resolved(8, None), Some(ColumnType::Array(Box::new(price))));
+        assert_eq!(resolve("t", &attribute(6), &types(), None).unwrap(), Some((ColumnType::Text, vec!["sad".into()])));
+    }
+
+    #[test]
+    fn what_is_not_known_is_not_guessed() {
+        for type_oid in [5, 7, 9, 10, 99] {
+            assert_eq!(resolved(type_oid, None), None, "{type_oid}");
+            assert_eq!(resolved(type_oid, Some(ColumnSetting::AsText)), Some(ColumnType::Text));
+        }
+    }
+
+    #[test]
+    fn settings_must_fit_their_column() {
+        let decimal = ColumnSetting::Decimal { precision: 38, scale: 4 };
+        assert_eq!(resolved(1, Some(decimal)), Some(ColumnType::Numeric { precision: 38, scale: 4 }));
+        assert_eq!(resolved(4, Some(ColumnSetting::NumericText)), Some(ColumnType::Array(Box::new(ColumnType::Text))));
+        for (type_oid, setting) in
+            [(5, decimal), (5, ColumnSetting::NumericText), (1, ColumnSetting::Decimal { precision: 39, scale: 0 })]
+        {
+            assert!(resolve("t", &attribute(type_oid), &types(), Some(setting)).is_err());
+        }
+        let wrong = BTreeMap::from([("d".to_string(), decimal)]);
+        let error = columns("t", &[attribute(1)], &types(), &wrong).map(|_| ()).unwrap_err();
+        assert_eq!(error.hint(), Some("did you mean `c`?"));
+    }
+}

@@ -1,0 +1,363 @@
+//! A COPY BINARY stream, in chunks of any size, to Arrow batches.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::compute::filter;
+use arrow::datatypes::{Schema, SchemaRef};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use bytes::{Buf, BytesMut};
+use starlift_core::event::printable;
+use starlift_core::{Column, ColumnType, Error, Result};
+
+use super::builder::ColumnBuilder;
+use super::refusal::{NULL_IN_NOT_NULL, Refusal, Refusals, TOO_LARGE};
+use super::{HEADER, NULL, Reject};
+
+/// The largest value that is taken unless [`RowDecoder::with_max_value_bytes`] says otherwise: 64 MiB.
+pub const MAX_VALUE_BYTES: usize = 64 << 20;
+
+/// Flag bit of the header: rows carry oids, which no server of today sends; the bits above it are critical as well.
+const CRITICAL_FLAGS: u32 = 0xffff_0000;
+
+/// Decodes the rows of one table.
+///
+/// Feed chunks with [`push`](Self::push), take batches whenever [`rows_buffered`](Self::rows_buffered) or
+/// [`bytes_buffered`](Self::bytes_buffered) is enough, and call [`finish`](Self::finish) at the end of the stream. A row
+/// with a value that its column cannot hold is in no batch, but in [`refusals`](Self::refusals).
+pub struct RowDecoder {
+    columns: Vec<Column>,
+    key: Vec<usize>,
+    schema: SchemaRef,
+    builders: Vec<ColumnBuilder>,
+    max_value_bytes: usize,
+    state: State,
+    /// The beginning of a row whose end has not come yet.
+    pending: BytesMut,
+    /// Where the values of the row at hand are.
+    fields: Vec<Field>,
+    rows: usize,
+    bytes: usize,
+    /// Positions in the batch of rows that are to be left out.
+    left_out: Vec<usize>,
+    rows_read: u64,
+    refusals: Refusals,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Header,
+    Rows,
+    Done,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Field {
+    start: usize,
+    /// None for a null.
+    length: Option<usize>,
+}
+
+impl std::fmt::Debug for RowDecoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RowDecoder")
+            .field("state", &self.state)
+            .field("rows_read", &self.rows_read)
+            .finish_non_exhaustive()
+    }
+}
+
+impl RowDecoder {
+    /// A decoder for these columns in their order; `key` names the columns that identify a row in refusals.
+    pub fn new(columns: &[Column], key: &[String]) -> Result<RowDecoder> {
+        let fields: Vec<_> = columns.iter().map(|c| c.column_type.to_field(&c.name, c.nullable)).collect();
+        Ok(RowDecoder {
+            columns: columns.to_vec(),
+            key: key.iter().filter_map(|name| columns.iter().position(|c| c.name == *name)).collect(),
+            schema: Arc::new(Schema::new(fields)),
+            builders: builders(columns, 0)?,
+            max_value_bytes: MAX_VALUE_BYTES,
+            state: State::Header,
+            pending: BytesMut::new(),
+            fields: Vec::with_capacity(columns.len()),
+            rows: 0,
+            bytes: 0,
+            left_out: Vec::new(),
+            rows_read: 0,
+            refusals: Refusals::default(),
+        })
+    }
+
+    /// Sets the largest value that is taken; a larger one is refused.
+    pub fn with_max_value_bytes(mut self, bytes: usize) -> RowDecoder {
+        self.max_value_bytes = bytes;
+        self
+    }
+
+    /// The Arrow schema of the batches.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Takes the next bytes of the stream.
+    ///
+    /// # Errors
+    /// Data where the stream is damaged; the decoder is of no use afterwards.
+    pub fn push(&mut self, chunk: &[u8]) -> Result<()> {
+        if self.pending.is_empty() {
+            let used = self.consume(chunk)?;
+            self.pending.extend_from_slice(chunk.get(used..).unwrap_or_default());
+            return Ok(());
+        }
+        let mut pending = std::mem::take(&mut self.pending);
+        pending.extend_from_slice(chunk);
+        let used = self.consume(&pending)?;
+        pending.advance(used);
+        self.pending = pending;
+        Ok(())
+    }
+
+    /// Rows that [`take_batch`](Self::take_batch) would give.
+    pub fn rows_buffered(&self) -> usize {
+        self.rows - self.left_out.len()
+    }
+
+    /// Bytes of the stream since the last batch.
+    pub fn bytes_buffered(&self) -> usize {
+        self.bytes
+    }
+
+    /// Rows of the stream so far, refused ones included.
+    pub fn rows_read(&self) -> u64 {
+        self.rows_read
+    }
+
+    /// What was refused so far.
+    pub fn refusals(&self) -> &Refusals {
+        &self.refusals
+    }
+
+    /// Takes the refusals out.
+    pub fn take_refusals(&mut self) -> Refusals {
+        std::mem::take(&mut self.refusals)
+    }
+
+    /// The rows since the last batch; none where there are none.
+    pub fn take_batch(&mut self) -> Result<Option<RecordBatch>> {
+        let rows = std::mem::take(&mut self.rows);
+        let left_out = std::mem::take(&mut self.left_out);
+        self.bytes = 0;
+        if rows == 0 {
+            return Ok(None);
+        }
+        let fresh = builders(&self.columns, rows)?;
+        let mut full = std::mem::replace(&mut self.builders, fresh);
+        let broken = |e| Error::internal("decoded rows are no Arrow batch").with_source(e);
+        let mut arrays: Vec<ArrayRef> =
+            full.iter_mut().map(ColumnBuilder::finish).collect::<Result<_, _>>().map_err(broken)?;
+        let kept = rows - left_out.len();
+        if kept == 0 {
+            return Ok(None);
+        }
+        if !left_out.is_empty() {
+            let mut mask = vec![true; rows];
+            for position in left_out {
+                if let Some(keep) = mask.get_mut(position) {
+                    *keep = false;
+                }
+            }
+            let mask = BooleanArray::from(mask);
+            arrays = arrays.iter().map(|a| filter(a, &mask)).collect::<Result<_, _>>().map_err(broken)?;
+        }
+        // The number of rows is said aloud for tables without columns.
+        let options = RecordBatchOptions::new().with_row_count(Some(kept));
+        RecordBatch::try_new_with_options(self.schema.clone(), arrays, &options).map_err(broken).map(Some)
+    }
+
+    /// The last rows, after the stream's end.
+    ///
+    /// # Errors
+    /// Data where the stream ended before its trailer: rows may be missing, so that nothing of it may be used.
+    pub fn finish(&mut self) -> Result<Option<RecordBatch>> {
+        if self.state != State::Done || !self.pending.is_empty() {
+            return Err(damaged("it ended before its trailer".into()));
+        }
+        self.take_batch()
+    }
+
+    /// Takes whole rows from the front and returns how many bytes they were.
+    fn consume(&mut self, data: &[u8]) -> Result<usize> {
+        let mut used = 0;
+        loop {
+            let rest = data.get(used..).unwrap_or_default();
+            let taken = match self.state {
+                State::Header => self.header(rest)?,
+                State::Rows => self.row(rest)?,
+                State::Done if rest.is_empty() => None,
+                State::Done => return Err(damaged("there are bytes after its trailer".into())),
+            };
+            match taken {
+                Some(bytes) => used += bytes,
+                None => return Ok(used),
+            }
+        }
+    }
+
+    fn header(&mut self, data: &[u8]) -> Result<Option<usize>> {
+        let (signature, _) = HEADER.split_at(11);
+        if !signature.starts_with(data.get(..11).unwrap_or(data)) {
+            return Err(damaged("it does not start with the signature of COPY BINARY".into()));
+        }
+        let Some((fixed, rest)) = data.split_first_chunk::<19>() else { return Ok(None) };
+        let [.., f0, f1, f2, f3, e0, e1, e2, e3] = *fixed;
+        if u32::from_be_bytes([f0, f1, f2, f3]) & CRITICAL_FLAGS != 0 {
+            return Err(damaged("it has flags that are not known".into()));
+        }
+        let extension = i32::from_be_bytes([e0, e1, e2, e3]);
+        // No server sends one; a small one may be skipped, as the manual says.
+        let extension = usize::try_from(extension).ok().filter(|length| *length <= 65_536);
+        let extension = extension.ok_or_else(|| damaged("its header has an impossible length".into()))?;
+        if rest.len() < extension {
+            return Ok(None);
+        }
+        self.state = State::Rows;
+        Ok(Some(fixed.len() + extension))
+    }
+
+    fn row(&mut self, data: &[u8]) -> Result<Option<usize>> {
+        let Some((count, _)) = data.split_first_chunk::<2>() else { return Ok(None) };
+        let count = i16::from_be_bytes(*count);
+        if count == -1 {
+            self.state = State::Done;
+            return Ok(Some(2));
+        }
+        if usize::try_from(count) != Ok(self.columns.len()) {
+            let row = self.rows_read + 1;
+            return Err(damaged(format!(
+                "row {row} has {count} values, and {} columns were asked for",
+                self.columns.len()
+            )));
+        }
+        let Some(end) = self.find_fields(data)? else { return Ok(None) };
+        self.append_row(data)?;
+        self.rows += 1;
+        self.bytes += end;
+        self.rows_read += 1;
+        Ok(Some(end))
+    }
+
+    /// Finds where the values of a row are; none while it is incomplete. Returns where it ends.
+    fn find_fields(&mut self, data: &[u8]) -> Result<Option<usize>> {
+        self.fields.clear();
+        let mut position = 2;
+        for column in &self.columns {
+            let Some(length) = data.get(position..).and_then(|rest| rest.first_chunk::<4>()) else { return Ok(None) };
+            let length = i32::from_be_bytes(*length);
+            position += 4;
+            if length == NULL {
+                self.fields.push(Field { start: position, length: None });
+                continue;
+            }
+            let length = usize::try_from(length).map_err(|_| malformed(&column.name, self.rows_read + 1))?;
+            if data.len() - position < length {
+                return Ok(None);
+            }
+            self.fields.push(Field { start: position, length: Some(length) });
+            position += length;
+        }
+        Ok(Some(position))
+    }
+
+    fn append_row(&mut self, data: &[u8]) -> Result<()> {
+        let mut refused = false;
+        for (index, (builder, field)) in self.builders.iter_mut().zip(&self.fields).enumerate() {
+            let outcome = match field.length {
+                None => {
+                    builder.append_null();
+                    match self.columns.get(index) {
+                        Some(column) if !column.nullable => Err(NULL_IN_NOT_NULL),
+                        _ => Ok(()),
+                    }
+                }
+                Some(length) if length > self.max_value_bytes => {
+                    builder.append_null();
+                    Err(TOO_LARGE)
+                }
+                Some(length) => {
+                    let value = data.get(field.start..field.start + length).unwrap_or_default();
+                    match builder.append(value) {
+                        Ok(()) => Ok(()),
+                        Err(Reject::Refused(reason)) => {
+                            builder.append_null();
+                            Err(reason)
+                        }
+                        Err(reject) => {
+                            let name = self.columns.get(index).map_or("", |c| c.name.as_str());
+                            return Err(match reject {
+                                Reject::BatchFull => Error::internal("a batch has more than 2 GiB in one column")
+                                    .with_context("column", name),
+                                _ => malformed(name, self.rows_read + 1),
+                            });
+                        }
+                    }
+                }
+            };
+            if let Err(reason) = outcome {
+                refused = true;
+                let name = self.columns.get(index).map_or("", |c| c.name.as_str());
+                let row_in_stream = self.rows_read + 1;
+                let (columns, key, fields) = (&self.columns, &self.key, &self.fields);
+                self.refusals
+                    .add(name, reason, || Refusal { row_in_stream, key: key_text(columns, key, fields, data) });
+            }
+        }
+        if refused {
+            self.refusals.count_row();
+            self.left_out.push(self.rows);
+        }
+        Ok(())
+    }
+}
+
+fn builders(columns: &[Column], rows: usize) -> Result<Vec<ColumnBuilder>> {
+    columns.iter().map(|c| ColumnBuilder::new(&c.column_type, rows)).collect()
+}
+
+/// The key of a row as `name=value` pairs, for people.
+fn key_text(columns: &[Column], key: &[usize], fields: &[Field], data: &[u8]) -> String {
+    let pair = |index: &usize| {
+        let (column, field) = (columns.get(*index)?, fields.get(*index)?);
+        let value = match field.length {
+            None => "null".to_string(),
+            Some(length) => {
+                // Showing a zone takes a database of zones; the number behind it is UTC in any case.
+                let shown_as = match &column.column_type {
+                    ColumnType::TimestampTz => &ColumnType::Timestamp,
+                    other => other,
+                };
+                let mut builder = ColumnBuilder::new(shown_as, 1).ok()?;
+                match builder.append(data.get(field.start..field.start + length)?) {
+                    Ok(()) => {
+                        let array = builder.finish().ok()?;
+                        let options = FormatOptions::default();
+                        ArrayFormatter::try_new(&array, &options).ok()?.value(0).try_to_string().ok()?
+                    }
+                    Err(_) => "?".to_string(),
+                }
+            }
+        };
+        Some(format!("{}={}", column.name, printable(&value)))
+    };
+    key.iter().filter_map(pair).collect::<Vec<_>>().join(", ")
+}
+
+fn damaged(detail: String) -> Error {
+    Error::data("a stream of rows from PostgreSQL is damaged")
+        .with_detail(detail)
+        .with_hint("run again; if it persists, report it")
+}
+
+fn malformed(column: &str, row: u64) -> Error {
+    damaged(format!("the value of column `{column}` in row {row} is not in the form of its type"))
+        .with_context("column", column)
+}

@@ -1,0 +1,121 @@
+//! The text of the statements that read a source.
+
+use std::time::Duration;
+
+use starlift_core::{Column, ColumnType};
+
+use super::{IDLE_TIMEOUT, LOCK_TIMEOUT};
+use crate::ident::{quote_ident, quote_qualified};
+
+/// Settings that decide what a value looks like, what is seen, and how long things may take. A timeout of 0 is none.
+pub(super) fn pinned_settings(statement_timeout_seconds: u64) -> String {
+    let millis = |timeout: Duration| timeout.as_millis().min(i32::MAX as u128);
+    format!(
+        "set lock_timeout = {}; set statement_timeout = {}; set idle_in_transaction_session_timeout = {}; \
+         set row_security = off; set default_transaction_read_only = on; set search_path = pg_catalog; \
+         set timezone = 'UTC'; set datestyle = 'ISO, YMD'; set intervalstyle = 'postgres'; set bytea_output = 'hex'; \
+         set extra_float_digits = 3; set xmloption = 'content'; set quote_all_identifiers = off",
+        millis(LOCK_TIMEOUT),
+        millis(Duration::from_secs(statement_timeout_seconds)),
+        millis(IDLE_TIMEOUT),
+    )
+}
+
+/// A database in SQL_ASCII knows no encoding, and fails a COPY whose bytes are no UTF-8. Sent as they are, the codec
+/// refuses such values by column and key.
+pub(super) const RAW_BYTES: &str = "select set_config('client_encoding', 'SQL_ASCII', false) \
+                                    where current_setting('server_encoding') = 'SQL_ASCII'";
+
+/// Opens the transaction and locks the tables, by name so that two runs lock in the same order. `LOCK TABLE` takes no
+/// snapshot; the first query after it does.
+pub(super) fn begin(schema: &str, tables: &[String]) -> String {
+    let mut names: Vec<String> = tables.iter().map(|name| quote_qualified(schema, name)).collect();
+    names.sort();
+    names.dedup();
+    let begin = "begin isolation level repeatable read read only";
+    if names.is_empty() {
+        begin.into()
+    } else {
+        format!("{begin}; lock table {} in access share mode", names.join(", "))
+    }
+}
+
+/// The snapshot, and the clock and WAL position after it. The *insert* position: with `synchronous_commit = off` the
+/// snapshot sees commits that are not written yet.
+pub(super) fn snapshot(lsn_readable: bool) -> &'static str {
+    if lsn_readable {
+        "select pg_current_snapshot()::text, clock_timestamp(), pg_is_in_recovery(), current_database()::text, \
+         case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_insert_lsn() end"
+    } else {
+        "select pg_current_snapshot()::text, clock_timestamp(), pg_is_in_recovery(), current_database()::text, null::pg_lsn"
+    }
+}
+
+/// The COPY that reads columns of a table.
+pub(super) fn copy(schema: &str, table: &str, columns: &[Column], filter: Option<&str>) -> String {
+    let list: Vec<String> = columns.iter().map(select_expression).collect();
+    let condition = filter.map(|f| format!(" where {f}")).unwrap_or_default();
+    format!(
+        "copy (select {} from {}{condition}) to stdout (format binary)",
+        list.join(", "),
+        quote_qualified(schema, table)
+    )
+}
+
+/// How a column is selected, so that its binary form is that of its [`ColumnType`]: what is carried as text and is not
+/// text already is cast. (`char(n)` loses its padding by that, as in every conversion of PostgreSQL's.)
+pub fn select_expression(column: &Column) -> String {
+    let name = quote_ident(&column.name);
+    let is_text = |declared: &str| declared == "text" || declared.starts_with("character varying");
+    let declared = column.declared.as_deref().unwrap_or("text");
+    match (&column.column_type, declared.strip_suffix("[]")) {
+        (ColumnType::Text, None) if is_text(declared) => name,
+        (ColumnType::Text, _) => format!("{name}::text"),
+        (ColumnType::Array(element), Some(declared)) if **element == ColumnType::Text && is_text(declared) => name,
+        (ColumnType::Array(element), _) if **element == ColumnType::Text => format!("{name}::text[]"),
+        _ => name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn column(name: &str, column_type: ColumnType, declared: &str) -> Column {
+        Column { name: name.into(), column_type, nullable: true, declared: Some(declared.into()), labels: vec![] }
+    }
+
+    #[test]
+    fn only_what_is_no_text_yet_is_cast() {
+        let texts = || ColumnType::Array(Box::new(ColumnType::Text));
+        for (column_type, declared, expected) in [
+            (ColumnType::Text, "text", "\"c\""),
+            (ColumnType::Text, "character varying(3)", "\"c\""),
+            (ColumnType::Text, "character(3)", "\"c\"::text"),
+            (ColumnType::Text, "public.mood", "\"c\"::text"),
+            (ColumnType::Text, "integer[]", "\"c\"::text"),
+            (ColumnType::Text, "text[]", "\"c\"::text"),
+            (texts(), "character varying(3)[]", "\"c\""),
+            (texts(), "public.mood[]", "\"c\"::text[]"),
+            (texts(), "public.texts", "\"c\"::text[]"),
+            (ColumnType::Int4, "public.year", "\"c\""),
+        ] {
+            assert_eq!(select_expression(&column("c", column_type, declared)), expected, "{declared}");
+        }
+    }
+
+    #[test]
+    fn tables_are_quoted_and_locked_in_one_order() {
+        assert_eq!(
+            begin("public", &["transaction".into(), "a\"b".into()]),
+            "begin isolation level repeatable read read only; \
+             lock table \"public\".\"a\"\"b\", \"public\".\"transaction\" in access share mode"
+        );
+        assert_eq!(begin("public", &[]), "begin isolation level repeatable read read only");
+        assert_eq!(
+            copy("s", "t", &[column("c", ColumnType::Int4, "integer")], Some("true")),
+            "copy (select \"c\" from \"s\".\"t\" where true) to stdout (format binary)"
+        );
+        assert_eq!(copy("s", "t", &[], None), "copy (select  from \"s\".\"t\") to stdout (format binary)");
+    }
+}

@@ -1,0 +1,142 @@
+//! Load: one star manifest into the warehouse, in one transaction.
+//!
+//! Guarantees, on PostgreSQL 13 and newer:
+//! * **One transaction.** Rows, retractions, calendar days and the ledger row of a manifest become visible together.
+//!   Dimensions are written before facts, so a reader never sees a fact without them.
+//! * **Once.** A load goes on only while the ledger, read under an advisory lock, is where the load was planned from.
+//!   Two that race: one wins, the other finds the manifest there ([`LoadOutcome::AlreadyLoaded`]).
+//! * **Exact.** Every staged value is checked against its column before anything is written. What the column would
+//!   round, cut or refuse stops the load with table, column, reason and keys ([`starlift_core::ErrorKind::Data`]), unless
+//!   a later manifest replaces or retracts that row: then it is passed over.
+//! * **Nothing is deleted.** A dimension keeps one row per key, a fact every version. Retracted keys are listed in
+//!   `starlift.retracted`, and the views `current_<model>` leave them out.
+//! * **Bounded.** Memory holds one batch; the comparison with what is stored is the server's work.
+//!
+//! A crash at any moment, of this process, the network or the server, leaves the warehouse as it was or holding the
+//! whole manifest; temporary tables end with their session. Only a connection that is lost during COMMIT leaves the
+//! question which of the two it is ([`LoadOutcome::Unknown`]): the ledger answers it.
+//!
+//! The parts, and where they are: `target_catalog` reads the tables, `target` compares them with the models, `support` makes what is
+//! missing beside them, `stage` copies the rows into temporary tables, `check` and `fit` refuse what does not fit,
+//! `calendar`, `dimension`, `fact`, `reference` and `retraction` write, [`ledger`] records.
+
+mod calendar;
+mod check;
+mod constraint;
+mod dimension;
+mod fact;
+mod fit;
+pub mod ledger;
+mod model;
+mod pair;
+mod reference;
+mod retraction;
+mod session;
+mod stage;
+mod support;
+mod table_sql;
+mod target;
+mod target_catalog;
+mod target_type;
+mod transaction;
+mod view;
+mod warehouse;
+
+use std::collections::BTreeMap;
+
+use starlift_core::{Error, Result};
+use tokio_postgres::Client;
+
+pub use self::ledger::{LedgerEntry, current_rows, entries, head, last_loaded_at};
+pub use self::model::{
+    BatchStream, LoadLimits, LoadOutcome, LoadReport, LoadRun, LookAhead, ModelLoad, ModelReport, ModelTable,
+    nothing_later,
+};
+pub use self::support::{Statement, create_support, missing_support};
+pub use self::view::view_name;
+pub use self::warehouse::{Cleared, clear, count_rows, create};
+
+use self::ledger::Turn;
+use self::pair::Pair;
+use self::target::TargetTable;
+use self::target_catalog::read_tables;
+use crate::sqlstate::{Retry, classify, commit_retry};
+
+/// Loads one star manifest.
+///
+/// `models` are all models of the star, also those that this manifest does not change (with empty streams), each after
+/// the models that it refers to. Their streams are read once, one model after the other. On any outcome but [`LoadOutcome::Loaded`] the
+/// warehouse is as it was (or, for [`LoadOutcome::Unknown`], perhaps loaded).
+///
+/// # Errors
+/// * Config: a table or column is missing or does not go with its model; a name is taken.
+/// * Permission: a privilege or a part is missing; the hint holds the statements for an owner.
+/// * Data: rows that do not fit, refer to nothing, or come twice.
+/// * Unavailable: a lock that is not free, a lost connection: run again.
+/// * whatever the streams return.
+pub async fn load(
+    client: &mut Client,
+    run: &LoadRun,
+    models: Vec<ModelLoad<'_>>,
+    look_ahead: &LookAhead<'_>,
+) -> Result<LoadOutcome> {
+    let (models, streams): (Vec<ModelTable>, Vec<_>) =
+        models.into_iter().map(|m| (m.model, (m.upserts, m.retractions))).unzip();
+    let models: Vec<&ModelTable> = models.iter().collect();
+
+    let mut transaction = session::begin(client, &run.schema, run.limits).await?;
+    session::lock_pipeline(transaction.client(), &run.pipeline).await?;
+    let tables = checked_tables(transaction.client(), &run.schema, &models).await?;
+    let pairs = pairs(&models, &tables);
+    // Before the ledger, so that a role which may not read it is told what it lacks.
+    let missing = support::missing(transaction.client(), &run.pipeline, &run.schema, &pairs).await?;
+    missing.refuse_grants()?;
+    let now = head(transaction.client(), &run.pipeline, &run.star_id).await?;
+    let at_seq = ledger::sha256_at(transaction.client(), &run.pipeline, &run.star_id, run.seq).await?;
+    match ledger::turn(run, now.as_ref(), at_seq.as_deref()) {
+        Turn::Go => {}
+        Turn::AlreadyLoaded => return Ok(LoadOutcome::AlreadyLoaded),
+        Turn::Moved => return Ok(LoadOutcome::Moved { head: now }),
+    }
+    if !missing.statements.is_empty() {
+        support::complete(transaction.client(), &run.pipeline, &run.schema, &pairs).await?;
+    }
+
+    let work = transaction::Work { run, look_ahead };
+    let report = work.write(&mut transaction, &pairs, streams).await?;
+    ledger::record(transaction.client(), run, &report).await?;
+    match transaction.commit().await {
+        Ok(()) => Ok(LoadOutcome::Loaded(report)),
+        Err(error) => {
+            let unknown = commit_retry(&error) == Retry::UnknownOutcome;
+            let error = classify(error, "the commit of a load failed");
+            if unknown { Ok(LoadOutcome::Unknown(error)) } else { Err(error) }
+        }
+    }
+}
+
+/// The tables of the models, each compared with its model.
+async fn checked_tables(
+    client: &Client,
+    schema: &str,
+    models: &[&ModelTable],
+) -> Result<BTreeMap<String, TargetTable>> {
+    let names: Vec<&str> = models.iter().map(|m| m.name.as_str()).collect();
+    let tables = read_tables(client, schema, &names).await?;
+    for model in models {
+        model.check()?;
+        let table = tables.get(&model.name).ok_or_else(|| {
+            Error::config(format!("table `{}` is missing in schema `{schema}` of the warehouse", model.name))
+                .with_detail(format!("model `{}` is loaded into a table of its name", model.name))
+                .with_hint("run `starlift warehouse create`")
+                .with_context("model", model.name.clone())
+        })?;
+        table.check(model)?;
+    }
+    Ok(tables)
+}
+
+/// Models beside their tables, in the order of the models.
+fn pairs<'a>(models: &[&'a ModelTable], tables: &'a BTreeMap<String, TargetTable>) -> Vec<Pair<'a>> {
+    models.iter().filter_map(|model| Some(Pair { model, target: tables.get(&model.name)? })).collect()
+}

@@ -1,0 +1,305 @@
+//! What load needs beside the tables: the schema `starlift` with its two tables, an index on (key, record id) of each
+//! fact, the views, and the privileges of our role.
+//!
+//! Guarantees: a load that finds everything in place changes no catalog and takes no exclusive lock. What is missing is
+//! made in the load's own transaction, so a load that fails leaves nothing of it behind.
+
+use std::collections::BTreeMap;
+
+use starlift_core::model::ModelKind;
+use starlift_core::{Error, ErrorKind, Result};
+use tokio_postgres::Client;
+use tokio_postgres::types::Type;
+
+use super::model::{LoadLimits, ModelTable};
+use super::pair::Pair;
+use super::session::{begin, execute, query, run, value};
+use super::view;
+use crate::ident::{quote_ident, quote_idents};
+use crate::sqlstate::classify;
+
+const LEDGER: &str = "\
+create table starlift.ledger (
+    pipeline text not null,
+    star_id text not null,
+    seq bigint not null,
+    manifest_sha256 text not null,
+    run_id text not null,
+    rows jsonb not null,
+    started_at timestamptz,
+    loaded_at timestamptz not null default clock_timestamp(),
+    primary key (pipeline, star_id, seq)
+);";
+const RETRACTED: &str = "\
+create table starlift.retracted (
+    pipeline text not null,
+    model text not null,
+    key jsonb not null,
+    seq bigint not null,
+    primary key (pipeline, model, key)
+);";
+const READ: &str = "cannot read the catalog of the warehouse";
+
+/// A statement that makes a missing part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Statement {
+    /// What it makes, for people: "view `current_dim_staff`".
+    pub object: String,
+    /// The statement, with its semicolon.
+    pub sql: String,
+    /// Whether it grants our role something, so that only somebody else can run it.
+    pub is_grant: bool,
+}
+
+impl Statement {
+    fn create(object: impl Into<String>, sql: impl Into<String>) -> Statement {
+        Statement { object: object.into(), sql: sql.into(), is_grant: false }
+    }
+
+    fn grant(object: impl Into<String>, sql: impl Into<String>) -> Statement {
+        Statement { object: object.into(), sql: sql.into(), is_grant: true }
+    }
+}
+
+/// What the warehouse lacks for these models, as statements in the order in which they are to be run.
+///
+/// # Errors
+/// Config for a table that is missing or does not go with its model, and for a view of somebody else that has the name
+/// of one of ours.
+pub async fn missing_support(
+    client: &mut Client,
+    pipeline: &str,
+    schema: &str,
+    models: &[ModelTable],
+) -> Result<Vec<Statement>> {
+    let transaction = begin(client, schema, LoadLimits::default()).await?;
+    let models: Vec<&ModelTable> = models.iter().collect();
+    let tables = super::checked_tables(transaction.client(), schema, &models).await?;
+    let missing = missing(transaction.client(), pipeline, schema, &super::pairs(&models, &tables)).await?;
+    transaction.rollback().await.map_err(|e| classify(e, READ))?;
+    Ok(missing.statements)
+}
+
+/// Makes what [`missing_support`] lists, in one transaction; returns what was made.
+///
+/// # Errors
+/// As [`missing_support`]; Permission, with the statements for an owner in the hint, where our role may not.
+pub async fn create_support(
+    client: &mut Client,
+    pipeline: &str,
+    schema: &str,
+    models: &[ModelTable],
+) -> Result<Vec<Statement>> {
+    let transaction = begin(client, schema, LoadLimits::default()).await?;
+    let models: Vec<&ModelTable> = models.iter().collect();
+    let tables = super::checked_tables(transaction.client(), schema, &models).await?;
+    let made = complete(transaction.client(), pipeline, schema, &super::pairs(&models, &tables)).await?;
+    transaction.commit().await.map_err(|e| classify(e, "cannot commit what load needs in the warehouse"))?;
+    Ok(made)
+}
+
+/// Makes what is missing inside the caller's transaction; returns what was made.
+pub(crate) async fn complete(
+    client: &Client,
+    pipeline: &str,
+    schema: &str,
+    pairs: &[Pair<'_>],
+) -> Result<Vec<Statement>> {
+    // Pipelines have locks of their own; two first loads must not make the schema at the same time.
+    let lock = "select pg_advisory_xact_lock(hashtextextended('starlift support', 0))";
+    execute(client, lock, &[], "cannot lock the schema starlift").await?;
+    let missing = missing(client, pipeline, schema, pairs).await?;
+    missing.refuse_grants()?;
+    for statement in &missing.statements {
+        let made = run(client, &statement.sql, &format!("cannot make {}", statement.object)).await;
+        made.map_err(|error| match error.kind() {
+            ErrorKind::Permission => missing.refusal(&statement.object),
+            _ => error,
+        })?;
+        tracing::info!(object = %statement.object, "made in the warehouse");
+    }
+    Ok(missing.statements)
+}
+
+/// What is missing, and the role that it is missing for.
+pub(crate) struct Missing {
+    /// In the order in which they are to be run.
+    pub(crate) statements: Vec<Statement>,
+    /// Our role, quoted.
+    role: String,
+}
+
+impl Missing {
+    /// The statements for an owner: what he makes in the schema `starlift` has to be opened to our role as well.
+    fn for_owner(&self) -> Vec<Statement> {
+        let made = |object: &str| self.statements.iter().any(|s| !s.is_grant && s.object == object);
+        let role = &self.role;
+        let mut all = self.statements.clone();
+        if made("schema `starlift`") {
+            let sql = format!("grant usage on schema starlift to {role};");
+            all.push(Statement::grant("the use of schema `starlift`", sql));
+        }
+        for table in ["starlift.ledger", "starlift.retracted"] {
+            if made(&format!("table `{table}`")) {
+                let sql = format!("grant select, insert, update, delete on {table} to {role};");
+                all.push(Statement::grant(format!("the use of `{table}`"), sql));
+            }
+        }
+        all
+    }
+
+    /// Stops where our role lacks a privilege, which it cannot give to itself.
+    pub(crate) fn refuse_grants(&self) -> Result<()> {
+        match self.statements.iter().find(|s| s.is_grant) {
+            Some(grant) => Err(self.refusal(&grant.object)),
+            None => Ok(()),
+        }
+    }
+
+    fn refusal(&self, object: &str) -> Error {
+        let sql: Vec<String> = self.for_owner().into_iter().map(|s| s.sql).collect();
+        Error::new(ErrorKind::Permission, "our role in the warehouse lacks something and may not make it")
+            .with_detail(format!("it stopped at {object}"))
+            .with_hint(format!("let an owner run, in this order:\n{}", sql.join("\n")))
+    }
+}
+
+/// Reads the catalog and lists what is missing.
+pub(crate) async fn missing(
+    client: &Client,
+    pipeline: &str,
+    schema: &str,
+    pairs: &[Pair<'_>],
+) -> Result<Missing> {
+    let role: String = value(client, "select quote_ident(current_user)", READ).await?;
+    let mut statements = missing_in_starlift(client, &role).await?;
+    for pair in pairs {
+        statements.extend(missing_index(*pair));
+    }
+    statements.extend(missing_views(client, pipeline, schema, pairs).await?);
+    statements.extend(missing_grants(client, &role, schema, pairs).await?);
+    Ok(Missing { statements, role })
+}
+
+async fn missing_in_starlift(client: &Client, role: &str) -> Result<Vec<Statement>> {
+    let sql = "select n.oid is not null, coalesce(has_schema_privilege(n.oid, 'USAGE'), false), \
+                      l.oid is not null, r.oid is not null, \
+                      array(select p from unnest(array['select', 'insert', 'update', 'delete']) p \
+                            where not coalesce(has_table_privilege(l.oid, p), true) \
+                               or not coalesce(has_table_privilege(r.oid, p), true)) \
+               from (select 1) one \
+               left join pg_namespace n on n.nspname = 'starlift' \
+               left join pg_class l on l.relnamespace = n.oid and l.relname = 'ledger' \
+               left join pg_class r on r.relnamespace = n.oid and r.relname = 'retracted'";
+    let rows = query(client, sql, &[], READ).await?;
+    let Some(row) = rows.first() else { return Ok(Vec::new()) };
+    let flag = |position: usize| row.try_get::<_, bool>(position).map_err(|e| classify(e, READ));
+    let (schema, usable, ledger, retracted) = (flag(0)?, flag(1)?, flag(2)?, flag(3)?);
+    let lacking: Vec<String> = row.try_get(4).map_err(|e| classify(e, READ))?;
+    let mut statements = Vec::new();
+    if !schema {
+        statements.push(Statement::create("schema `starlift`", "create schema starlift;"));
+    } else if !usable {
+        let sql = format!("grant usage on schema starlift to {role};");
+        statements.push(Statement::grant("the use of schema `starlift`", sql));
+    }
+    if !ledger {
+        statements.push(Statement::create("table `starlift.ledger`", LEDGER));
+    }
+    if !retracted {
+        statements.push(Statement::create("table `starlift.retracted`", RETRACTED));
+    }
+    if !lacking.is_empty() {
+        let sql = format!("grant {} on starlift.ledger, starlift.retracted to {role};", lacking.join(", "));
+        statements.push(Statement::grant("the use of the tables of schema `starlift`", sql));
+    }
+    Ok(statements)
+}
+
+fn missing_index(pair: Pair<'_>) -> Option<Statement> {
+    let record_id = pair.target.record_id().filter(|_| pair.model.kind == ModelKind::Fact)?;
+    let key = &pair.model.schema.key;
+    if pair.target.has_version_index(key, &record_id.name) {
+        return None;
+    }
+    let name = view::object_name(&format!("{}_version_idx", pair.target.name));
+    let columns = quote_idents(key.iter().map(String::as_str).chain([record_id.name.as_str()]));
+    Some(Statement::create(
+        format!("index `{name}`"),
+        format!("create index if not exists {} on {} ({columns});", quote_ident(&name), pair.table()),
+    ))
+}
+
+async fn missing_views(
+    client: &Client,
+    pipeline: &str,
+    schema: &str,
+    pairs: &[Pair<'_>],
+) -> Result<Vec<Statement>> {
+    let names: Vec<String> = pairs.iter().map(|p| view::view_name(&p.model.name)).collect();
+    let sql = "select c.relname::text, c.relkind::text, obj_description(c.oid, 'pg_class') from pg_class c \
+               where c.relnamespace = (select oid from pg_namespace where nspname = $1) and c.relname = any ($2)";
+    let rows = query(client, sql, &[(&schema, Type::TEXT), (&names, Type::TEXT_ARRAY)], READ).await?;
+    let mut existing: BTreeMap<String, (String, Option<String>)> = BTreeMap::new();
+    for row in rows {
+        let read = |e| classify(e, READ);
+        existing.insert(row.try_get(0).map_err(read)?, (row.try_get(1).map_err(read)?, row.try_get(2).map_err(read)?));
+    }
+    let mut statements = Vec::new();
+    for (pair, name) in pairs.iter().zip(names) {
+        let model = &pair.model.name;
+        let definition = view::definition(*pair, pipeline);
+        match existing.get(&name) {
+            Some((kind, comment)) if kind != "v" || !view::is_ours(comment.as_deref()) => {
+                return Err(Error::config(format!("`{name}` in the warehouse is not a view of starlift"))
+                    .with_detail(format!("the current rows of model `{model}` are to be seen under this name"))
+                    .with_hint(format!("rename it, such as `alter view {} rename to …;`, and run again", {
+                        crate::ident::quote_qualified(schema, &name)
+                    }))
+                    .with_context("model", model.clone()));
+            }
+            Some((_, comment)) if *comment == Some(view::comment(model, &definition)) => {}
+            _ => statements.push(Statement::create(
+                format!("view `{name}`"),
+                view::create_sql(schema, model, &definition),
+            )),
+        }
+    }
+    Ok(statements)
+}
+
+async fn missing_grants(
+    client: &Client,
+    role: &str,
+    schema: &str,
+    pairs: &[Pair<'_>],
+) -> Result<Vec<Statement>> {
+    let temporary: bool = value(client, "select has_database_privilege(current_database(), 'TEMP')", READ).await?;
+    let database: String = value(client, "select quote_ident(current_database())", READ).await?;
+    let sql = "select has_schema_privilege(oid, 'USAGE') from pg_namespace where nspname = $1";
+    let rows = query(client, sql, &[(&schema, Type::TEXT)], READ).await?;
+    let usable: bool = rows.first().map_or(Ok(true), |row| row.try_get(0)).map_err(|e| classify(e, READ))?;
+    let mut statements = Vec::new();
+    if !usable {
+        let sql = format!("grant usage on schema {} to {role};", quote_ident(schema));
+        statements.push(Statement::grant(format!("the use of schema `{schema}`"), sql));
+    }
+    if !temporary {
+        let sql = format!("grant temporary on database {database} to {role};");
+        statements.push(Statement::grant("the right to make temporary tables", sql));
+    }
+    for pair in pairs {
+        // A fact is only appended to.
+        let needed = |p: &&String| p.as_str() != "update" || pair.model.kind != ModelKind::Fact;
+        let lacking: Vec<&str> = pair.target.lacking.iter().filter(needed).map(String::as_str).collect();
+        if !lacking.is_empty() {
+            let sql = format!("grant {} on {} to {role};", lacking.join(", "), pair.table());
+            statements.push(Statement::grant(format!("privileges on table `{}`", pair.target.name), sql));
+        }
+        if let Some(sequence) = &pair.target.locked_sequence {
+            let sql = format!("grant usage on sequence {sequence} to {role};");
+            statements.push(Statement::grant(format!("the sequence of table `{}`", pair.target.name), sql));
+        }
+    }
+    Ok(statements)
+}

@@ -1,0 +1,196 @@
+//! Reads the warehouse's tables from its catalog: one query each for tables, columns, indexes and foreign keys, however
+//! many tables there are.
+
+use std::collections::BTreeMap;
+
+use starlift_core::{Error, Result};
+use tokio_postgres::Client;
+use tokio_postgres::types::Type;
+
+use super::target::{TargetColumn, TargetIndex, TargetTable};
+use super::target_type::{TargetType, TypeEntry};
+use crate::sqlstate::classify;
+
+/// Reads the warehouse's tables of the given names; those that do not exist are left out.
+///
+/// Run it in a transaction with the settings of [`super::session::begin`]: names of types depend on the search path.
+///
+/// # Errors
+/// Config for a name that is no ordinary table, and what the server says.
+pub(crate) async fn read_tables(client: &Client, schema: &str, names: &[&str]) -> Result<BTreeMap<String, TargetTable>> {
+    let what = || format!("cannot read the tables of schema `{schema}` of the warehouse");
+    let rows = client
+        .query_typed(TABLES, &[(&schema, Type::TEXT), (&names, Type::TEXT_ARRAY)])
+        .await
+        .map_err(|e| classify(e, what()))?;
+    let mut tables = BTreeMap::new();
+    for row in rows {
+        let get = |e| classify(e, what());
+        let name: String = row.try_get("name").map_err(get)?;
+        let kind: String = row.try_get("kind").map_err(get)?;
+        if !matches!(kind.as_str(), "r" | "p") {
+            return Err(Error::config(format!("`{name}` in the warehouse is no table"))
+                .with_detail("starlift loads into ordinary and partitioned tables")
+                .with_hint("rename it or the model"));
+        }
+        let estimated: i64 = row.try_get("estimated_rows").map_err(get)?;
+        let table = TargetTable {
+            schema: schema.to_string(),
+            name: name.clone(),
+            oid: row.try_get("oid").map_err(get)?,
+            columns: Vec::new(),
+            primary_key: row.try_get("primary_key").map_err(get)?,
+            indexes: Vec::new(),
+            foreign_keys: BTreeMap::new(),
+            estimated_rows: u64::try_from(estimated).unwrap_or(0),
+            owned: row.try_get("owned").map_err(get)?,
+            lacking: row.try_get("lacking").map_err(get)?,
+            locked_sequence: row.try_get("locked_sequence").map_err(get)?,
+        };
+        tables.insert(name, table);
+    }
+    read_columns(client, &mut tables).await.map_err(|e| classify(e, what()))?;
+    read_indexes(client, &mut tables).await.map_err(|e| classify(e, what()))?;
+    read_foreign_keys(client, &mut tables).await.map_err(|e| classify(e, what()))?;
+    Ok(tables)
+}
+
+async fn read_columns(
+    client: &Client,
+    tables: &mut BTreeMap<String, TargetTable>,
+) -> Result<(), tokio_postgres::Error> {
+    let oids: Vec<u32> = tables.values().map(|t| t.oid).collect();
+    for row in client.query_typed(COLUMNS, &[(&oids, Type::OID_ARRAY)]).await? {
+        let table: String = row.try_get("table_name")?;
+        let char_of = |name: &str| row.try_get::<_, String>(name).map(|s| s.chars().next().unwrap_or(' '));
+        let cast: String = row.try_get("cast_name")?;
+        let entry =
+            TypeEntry { oid: row.try_get("base")?, kind: char_of("kind")?, category: char_of("category")?, name: &cast };
+        let element_name: Option<String> = row.try_get("element_name")?;
+        let element = match &element_name {
+            Some(name) => Some(TypeEntry {
+                oid: row.try_get("element")?,
+                kind: char_of("element_kind")?,
+                category: char_of("element_category")?,
+                name,
+            }),
+            None => None,
+        };
+        let column = TargetColumn {
+            name: row.try_get("name")?,
+            declared: row.try_get("declared")?,
+            holds: TargetType::from_catalog(entry, row.try_get("typmod")?, element),
+            not_null: row.try_get("not_null")?,
+            fills_itself: row.try_get("fills_itself")?,
+            generated: row.try_get("generated")?,
+            counts: row.try_get("counts")?,
+            cast,
+        };
+        if let Some(table) = tables.get_mut(&table) {
+            table.columns.push(column);
+        }
+    }
+    Ok(())
+}
+
+async fn read_indexes(
+    client: &Client,
+    tables: &mut BTreeMap<String, TargetTable>,
+) -> Result<(), tokio_postgres::Error> {
+    let oids: Vec<u32> = tables.values().map(|t| t.oid).collect();
+    for row in client.query_typed(INDEXES, &[(&oids, Type::OID_ARRAY)]).await? {
+        let table: String = row.try_get("table_name")?;
+        let index = TargetIndex { columns: row.try_get("columns")?, unique: row.try_get("is_unique")? };
+        if let Some(table) = tables.get_mut(&table) {
+            table.indexes.push(index);
+        }
+    }
+    Ok(())
+}
+
+async fn read_foreign_keys(
+    client: &Client,
+    tables: &mut BTreeMap<String, TargetTable>,
+) -> Result<(), tokio_postgres::Error> {
+    let oids: Vec<u32> = tables.values().map(|t| t.oid).collect();
+    for row in client.query_typed(FOREIGN_KEYS, &[(&oids, Type::OID_ARRAY)]).await? {
+        let table: String = row.try_get("table_name")?;
+        let column: String = row.try_get("column_name")?;
+        let target = (row.try_get("target_table")?, row.try_get("target_column")?);
+        if let Some(table) = tables.get_mut(&table) {
+            table.foreign_keys.insert(column, target);
+        }
+    }
+    Ok(())
+}
+
+// reltuples is -1 (14 and later) or 0 (13) before the first analyze; the size of the table then tells about 100 bytes
+// a row. The sequence of a serial column needs a grant of its own, that of an identity does not; indexes depend on their
+// table in the same way, and CASE keeps the privilege from being asked of them.
+const TABLES: &str = "\
+select c.relname::text as name, c.relkind::text as kind, c.oid,
+       greatest(c.reltuples::bigint, pg_relation_size(c.oid) / 100) as estimated_rows,
+       pg_has_role(c.relowner, 'USAGE') as owned,
+       array(select p from unnest(array['select', 'insert', 'update']) p
+             where not has_table_privilege(c.oid, p)) as lacking,
+       array(select a.attname::text from pg_index i, unnest(i.indkey::int2[]) with ordinality k(attnum, position)
+             join pg_attribute a on a.attrelid = c.oid and a.attnum = k.attnum
+             where i.indrelid = c.oid and i.indisprimary order by k.position) as primary_key,
+       (select quote_ident(n.nspname) || '.' || quote_ident(s.relname)
+        from pg_depend d join pg_class s on s.oid = d.objid
+        join pg_namespace n on n.oid = s.relnamespace
+        where d.classid = 'pg_class'::regclass and d.refclassid = 'pg_class'::regclass and d.refobjid = c.oid
+          and d.deptype = 'a' and case when s.relkind = 'S' then not has_sequence_privilege(s.oid, 'USAGE') end
+        limit 1) as locked_sequence
+from pg_class c
+where c.relnamespace = (select oid from pg_namespace where nspname = $1) and c.relname = any ($2)
+  and c.relkind in ('r', 'p', 'v', 'm', 'f')";
+
+// Domains are taken off one by one; the modifier is that of the innermost that has one.
+const COLUMNS: &str = "\
+with recursive layer as (
+    select a.attrelid, a.attnum, a.atttypid as type, a.atttypmod as typmod, a.attnotnull as not_null
+    from pg_attribute a where a.attrelid = any ($1) and a.attnum > 0 and not a.attisdropped
+    union all
+    select l.attrelid, l.attnum, t.typbasetype, case when t.typtypmod = -1 then l.typmod else t.typtypmod end,
+           l.not_null or t.typnotnull
+    from layer l join pg_type t on t.oid = l.type where t.typtype = 'd'
+)
+select c.relname::text as table_name, a.attname::text as name, format_type(a.atttypid, a.atttypmod) as declared,
+       l.type as base, l.typmod, format_type(l.type, -1) as cast_name,
+       t.typtype::text as kind, t.typcategory::text as category,
+       e.oid as element, e.typtype::text as element_kind, e.typcategory::text as element_category,
+       format_type(e.oid, -1) as element_name,
+       l.not_null, a.atthasdef or a.attidentity <> '' or outermost.typdefault is not null as fills_itself,
+       a.attgenerated <> '' or a.attidentity = 'a' as generated,
+       l.type in (20, 21, 23) and (a.attidentity <> '' or coalesce(pg_get_expr(d.adbin, d.adrelid), '') like 'nextval(%')
+           as counts
+from layer l
+join pg_type t on t.oid = l.type and t.typtype <> 'd'
+join pg_attribute a on a.attrelid = l.attrelid and a.attnum = l.attnum
+join pg_type outermost on outermost.oid = a.atttypid
+join pg_class c on c.oid = a.attrelid
+left join pg_type e on e.oid = t.typelem and t.typcategory = 'A'
+left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+order by a.attrelid, a.attnum";
+
+const INDEXES: &str = "\
+select c.relname::text as table_name, i.indisunique as is_unique,
+       array(select a.attname::text from unnest(i.indkey::int2[]) with ordinality k(attnum, position)
+             join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
+             where k.position <= i.indnkeyatts order by k.position) as columns
+from pg_index i
+join pg_class c on c.oid = i.indrelid
+join pg_class x on x.oid = i.indexrelid
+join pg_am m on m.oid = x.relam and m.amname = 'btree'
+where i.indrelid = any ($1) and i.indisvalid and i.indpred is null and i.indexprs is null";
+
+const FOREIGN_KEYS: &str = "\
+select c.relname::text as table_name, a.attname::text as column_name, r.relname::text as target_table,
+       b.attname::text as target_column
+from pg_constraint f
+join pg_class c on c.oid = f.conrelid
+join pg_class r on r.oid = f.confrelid and r.relnamespace = c.relnamespace
+join pg_attribute a on a.attrelid = f.conrelid and a.attnum = f.conkey[1]
+join pg_attribute b on b.attrelid = f.confrelid and b.attnum = f.confkey[1]
+where f.contype = 'f' and cardinality(f.conkey) = 1 and f.conrelid = any ($1)";

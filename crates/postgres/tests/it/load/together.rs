@@ -1,0 +1,113 @@
+//! Loads that meet one another, and rows that miss one another.
+
+use starlift_core::ErrorKind;
+use starlift_postgres::load::LoadOutcome;
+
+use super::fixture::*;
+
+const SQL: &str = "create table dim_shop (shop_id int primary key, name text);
+    create table fact_sale (record_id serial primary key, sale_id int not null, shop_id int references dim_shop)";
+
+fn shop() -> starlift_postgres::load::ModelTable {
+    dimension("dim_shop", "shop_id int4, name text")
+}
+
+fn sale() -> starlift_postgres::load::ModelTable {
+    refers(fact("fact_sale", "sale_id int4, shop_id int4"), "shop_id", "dim_shop")
+}
+
+fn changes() -> Vec<Change> {
+    vec![change(&shop(), &[&["1", "a"]]), change(&sale(), &[&["1", "1"], &["2", NULL]])]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_loads_of_one_manifest_one_wins_and_the_other_finds_it_there() {
+    let first = Warehouse::with(SQL).await;
+    let mut tasks = Vec::new();
+    for _ in 0..4 {
+        let mut w = first.again().await;
+        tasks.push(tokio::spawn(async move { w.run(1, true, None, changes()).await }));
+    }
+    let (mut loaded, mut already) = (0, 0);
+    for task in tasks {
+        match task.await.unwrap().unwrap() {
+            LoadOutcome::Loaded(_) => loaded += 1,
+            LoadOutcome::AlreadyLoaded => already += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((loaded, already), (1, 3));
+    assert_eq!(first.one("select count(*) from fact_sale").await, "2");
+}
+
+#[tokio::test]
+async fn a_load_that_is_dropped_half_way_leaves_nothing_and_the_next_one_goes_on() {
+    let mut w = Warehouse::with(SQL).await;
+    let blocker = w.again().await;
+    blocker.execute("begin; lock table fact_sale in access exclusive mode").await;
+    // It waits for the lock on the fact, with the dimension already written.
+    let cut = tokio::time::timeout(std::time::Duration::from_millis(700), w.next(changes())).await;
+    assert!(cut.is_err(), "the load should have waited");
+    drop(w.client);
+    blocker.execute("rollback").await;
+    let mut again = blocker.again().await;
+    assert_eq!(again.one("select count(*) from dim_shop").await, "0");
+    again.next(changes()).await.unwrap();
+    assert_eq!(again.one("select count(*) from current_fact_sale").await, "2");
+}
+
+#[tokio::test]
+async fn a_lock_that_is_not_free_is_to_be_tried_again() {
+    let mut w = Warehouse::with(SQL).await;
+    w.next(changes()).await.unwrap();
+    let blocker = w.again().await;
+    blocker.execute("begin; lock table dim_shop in exclusive mode").await;
+    w.execute("select 1").await;
+    let head = w.head().await;
+    let error = w
+        .run_with_lock_timeout(2, head, vec![change(&shop(), &[&["1", "b"]]), change(&sale(), &[])], 200)
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", text(&error));
+    blocker.execute("rollback").await;
+    w.next(vec![change(&shop(), &[&["1", "b"]]), change(&sale(), &[])]).await.unwrap();
+    assert_eq!(w.one("select name from dim_shop").await, "b");
+}
+
+#[tokio::test]
+async fn a_fact_without_its_dimension_is_refused_by_key_unless_a_later_manifest_has_it() {
+    // With and without a foreign key in the warehouse.
+    for sql in [SQL.to_string(), SQL.replace(" references dim_shop", "")] {
+        let mut w = Warehouse::with(&sql).await;
+        let orphans = || vec![change(&shop(), &[&["1", "a"]]), change(&sale(), &[&["1", "1"], &["2", "7"], &["3", "8"]])];
+        let error = w.next(orphans()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Data);
+        let said = text(&error);
+        for part in ["fact_sale", "`shop_id`", "has no row in `dim_shop`", "2 rows", "sale_id=2, sale_id=3"] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+        assert_eq!(w.one("select count(*) from dim_shop").await, "0");
+        w.later(&sale(), &[&["2", "1"], &["3", "1"]]);
+        let done = w.next(orphans()).await.unwrap();
+        assert_eq!((report(&done, "fact_sale").inserted, report(&done, "fact_sale").passed_over), (1, 2));
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_fails_leaves_nothing_behind() {
+    use starlift_core::Error;
+    use starlift_postgres::load::{self, ModelLoad};
+    let mut w = Warehouse::with(SQL).await;
+    let rows = batch(&shop().schema.columns, &[vec!["1".into(), "a".into()]]);
+    let model = ModelLoad {
+        model: shop(),
+        upserts: Box::pin(futures::stream::iter([Ok(rows), Err(Error::unavailable("the store is away"))])),
+        retractions: load::nothing_later("dim_shop"),
+    };
+    let run = w.a_run(1, true, None);
+    let error = load::load(&mut w.client, &run, vec![model], &load::nothing_later).await.unwrap_err();
+    assert_eq!(error.message(), "the store is away");
+    assert_eq!(w.one("select count(*) from dim_shop").await, "0");
+    w.next(changes()).await.unwrap();
+    assert_eq!(w.one("select count(*) from dim_shop").await, "1");
+}

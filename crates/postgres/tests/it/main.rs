@@ -1,0 +1,10 @@
+//! Tests of the adapter: pure ones of the codec, and ones with a private PostgreSQL as the oracle.
+
+mod catalog;
+mod codec;
+mod connect;
+mod extract;
+mod load;
+mod render;
+mod round_trip;
+mod support;

@@ -1,0 +1,148 @@
+//! A side of a comparison that lives in Parquet files: the state of a table or model as of a manifest.
+
+use std::collections::{HashMap, HashSet};
+
+use arrow::array::{Array, RecordBatch};
+use arrow::datatypes::DataType;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use futures::TryStreamExt;
+use starlift_core::{Error, Result, TableSchema};
+use starlift_lake::State;
+use starlift_postgres::render::arrow_text;
+
+use super::row_digest::{self, RowDigest};
+use super::side::{Detail, Visit};
+
+/// Rows of a state.
+pub(super) struct LakeSide {
+    state: State,
+    /// What is read of each row: positions among the state's columns.
+    projection: Vec<usize>,
+    /// The key's columns, as positions in the projection.
+    key: Vec<usize>,
+    /// The columns that are compared, likewise.
+    columns: Vec<usize>,
+    /// Inner joins: a column, as a position in the projection, and the digests of its values that have a partner.
+    partners: Vec<(usize, HashSet<RowDigest>)>,
+}
+
+impl LakeSide {
+    /// The columns `columns` of a state, its rows named by `key`; no key for rows without one.
+    ///
+    /// Errors: Internal for a name that the state does not have.
+    pub(super) fn new(state: State, key: &[&str], columns: &[&str]) -> Result<LakeSide> {
+        let mut side = LakeSide { state, projection: vec![], key: vec![], columns: vec![], partners: vec![] };
+        side.key = key.iter().map(|name| side.read(name)).collect::<Result<_>>()?;
+        side.columns = columns.iter().map(|name| side.read(name)).collect::<Result<_>>()?;
+        Ok(side)
+    }
+
+    /// Leaves out the rows whose `column` is not among these values, as an inner join does.
+    pub(super) fn with_partners(mut self, column: &str, values: HashSet<RowDigest>) -> Result<LakeSide> {
+        let position = self.read(column)?;
+        self.partners.push((position, values));
+        Ok(self)
+    }
+
+    fn read(&mut self, name: &str) -> Result<usize> {
+        let position = position(self.state.schema(), name)?;
+        Ok(self.projection.iter().position(|p| *p == position).unwrap_or_else(|| {
+            self.projection.push(position);
+            self.projection.len() - 1
+        }))
+    }
+
+    /// Calls `visit` for every row.
+    pub(super) async fn each(&self, visit: &mut Visit<'_>) -> Result<()> {
+        let mut batches = self.state.scan(Some(self.projection.clone()));
+        while let Some(batch) = batches.try_next().await? {
+            for row in 0..batch.num_rows() {
+                let texts = texts(&batch, row);
+                if self.has_partners(&texts) {
+                    visit(self.key_digest(&texts), digest(&self.columns, &texts), false);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The keys, as people read them, and the digest of each column, of the rows with these keys.
+    pub(super) async fn details(&self, keys: &[RowDigest]) -> Result<HashMap<RowDigest, Detail>> {
+        let wanted: HashSet<&RowDigest> = keys.iter().collect();
+        let mut details = HashMap::new();
+        let mut batches = self.state.scan(Some(self.projection.clone()));
+        while let Some(batch) = batches.try_next().await? {
+            for row in 0..batch.num_rows() {
+                let texts = texts(&batch, row);
+                let key = self.key_digest(&texts);
+                if wanted.contains(&key) && self.has_partners(&texts) {
+                    let shown = self.key.iter().map(|position| shown(&batch, *position, row)).collect();
+                    let columns = self.columns.iter().map(|position| digest(&[*position], &texts)).collect();
+                    details.entry(key).or_insert(Detail { key: shown, columns });
+                }
+            }
+        }
+        Ok(details)
+    }
+
+    fn key_digest(&self, texts: &[Option<String>]) -> RowDigest {
+        digest(if self.key.is_empty() { &self.columns } else { &self.key }, texts)
+    }
+
+    fn has_partners(&self, texts: &[Option<String>]) -> bool {
+        self.partners.iter().all(|(position, values)| {
+            let value = texts.get(*position).and_then(Option::as_deref);
+            value.is_some_and(|value| values.contains(&row_digest::of([Some(value)])))
+        })
+    }
+}
+
+/// The digests of the values of one column, null left out.
+pub(super) async fn values(state: &State, column: &str) -> Result<HashSet<RowDigest>> {
+    let mut found = HashSet::new();
+    let mut batches = state.scan(Some(vec![position(state.schema(), column)?]));
+    while let Some(batch) = batches.try_next().await? {
+        found.extend(digests_of_keys(&batch).into_iter().flatten());
+    }
+    Ok(found)
+}
+
+/// For each row of a batch that holds nothing but a key its digest; none where a column of it is null.
+pub(super) fn digests_of_keys(batch: &RecordBatch) -> Vec<Option<RowDigest>> {
+    (0..batch.num_rows())
+        .map(|row| {
+            let texts = texts(batch, row);
+            let whole = texts.iter().all(Option::is_some);
+            whole.then(|| row_digest::of(texts.iter().map(Option::as_deref)))
+        })
+        .collect()
+}
+
+fn position(schema: &TableSchema, name: &str) -> Result<usize> {
+    schema
+        .columns
+        .iter()
+        .position(|c| c.name == name)
+        .ok_or_else(|| Error::internal(format!("a comparison reads the column `{name}`, which is not there")))
+}
+
+fn texts(batch: &RecordBatch, row: usize) -> Vec<Option<String>> {
+    batch.columns().iter().map(|column| arrow_text(column.as_ref(), row)).collect()
+}
+
+fn digest(positions: &[usize], texts: &[Option<String>]) -> RowDigest {
+    row_digest::of(positions.iter().map(|position| texts.get(*position).and_then(Option::as_deref)))
+}
+
+/// A value as PostgreSQL shows it under `DateStyle = ISO`.
+fn shown(batch: &RecordBatch, position: usize, row: usize) -> Option<String> {
+    let array: &dyn Array = batch.columns().get(position)?.as_ref();
+    match array.data_type() {
+        DataType::Date32 | DataType::Time64(_) | DataType::Timestamp(..) => {
+            let options = FormatOptions::new().with_timestamp_format(Some("%Y-%m-%d %H:%M:%S%.f"));
+            let formatter = ArrayFormatter::try_new(array, &options).ok()?;
+            (!array.is_null(row)).then(|| formatter.value(row).try_to_string().ok()).flatten()
+        }
+        _ => arrow_text(array, row),
+    }
+}

@@ -1,0 +1,61 @@
+//! Star and warehouse: each model's state as of the star manifest that the ledger names, beside its current rows.
+
+use starlift_core::Result;
+use starlift_core::manifest::Relation;
+use starlift_core::model::ModelKind;
+use starlift_lake::{State, Store};
+
+use super::lake_side::LakeSide;
+use super::matching::{Counts, What};
+use super::model_view::{Later, ModelView};
+use super::report::{Comparison, ComparisonKind};
+use super::row_digest::RowDigest;
+use super::side::{Names, Side, compare};
+use super::source_lake::as_strs;
+use super::warehouse_view::WarehouseView;
+use super::{calendar, versions};
+use crate::head::Head;
+
+/// Where a model is read from.
+pub(super) struct Loaded<'a> {
+    pub(super) pipeline: &'a str,
+    pub(super) star: &'a Store,
+    /// The star as of the manifest that the ledger names.
+    pub(super) head: &'a Head,
+    pub(super) warehouse: &'a WarehouseView,
+    pub(super) later: &'a Later,
+}
+
+/// Compares one model.
+pub(super) async fn model(loaded: &Loaded<'_>, name: &str, relation: &Relation) -> Result<Comparison> {
+    let mut comparison = Comparison::new(ComparisonKind::StarWarehouse, name);
+    let held = loaded.warehouse.columns(name).await?;
+    let Some(view) = ModelView::new(&relation.schema, held.as_ref(), &mut comparison) else { return Ok(comparison) };
+    let names =
+        Names { key: relation.schema.key.clone(), columns: view.columns.iter().map(|(n, _)| n.clone()).collect() };
+    let state = State::new(loaded.star, relation.schema.clone(), loaded.head.live_of(name))?;
+    let left = Side::Lake(LakeSide::new(state, &as_strs(&names.key), &as_strs(&names.columns))?);
+    let columns = view.columns.iter().map(|(_, sql)| sql.clone()).collect();
+    let right = Side::Sql(loaded.warehouse.side(name, view.key.clone(), columns));
+
+    let kind = crate::load::order::kind(name, relation)?;
+    let waiting = loaded.later.of(name);
+    let judge = |what: What, key: &RowDigest, _| match what {
+        _ if waiting.contains(key) => Counts::Pending,
+        // Load extends the calendar to the dates of the facts; below, these days are checked by themselves.
+        What::OnlyRight if kind == ModelKind::Calendar => Counts::Nothing,
+        _ => Counts::Difference,
+    };
+    let compared = compare(&mut comparison, &left, &right, &names, judge).await?;
+    if let Side::Sql(current) = &right {
+        match kind {
+            ModelKind::Calendar => calendar::check(&mut comparison, current, &names, held.as_ref(), &compared).await?,
+            ModelKind::Fact => versions::check(&mut comparison, loaded, current, &names).await?,
+            ModelKind::Dimension => {}
+        }
+    }
+    comparison.notes.extend(view.note());
+    loaded.later.note(&mut comparison);
+    comparison.judge();
+    Ok(comparison)
+}

@@ -1,0 +1,8 @@
+//! The stages on a private PostgreSQL: one binary, because linking the engine takes longer than the tests.
+
+mod bad_input;
+mod contract;
+mod days;
+mod s3;
+mod verify;
+mod world;

@@ -1,0 +1,3 @@
+-- kind: calendar
+-- key: date_id
+-- description: one row a day, for the years of the calendar setting and for every year that a fact refers to
