@@ -18,7 +18,7 @@
 //!
 //! The parts, and where they are: `target_catalog` reads the tables, `target` compares them with the models, `support` makes what is
 //! missing beside them, `stage` copies the rows into temporary tables, `check` and `fit` refuse what does not fit,
-//! `calendar`, `dimension`, `fact`, `reference` and `retraction` write, [`ledger`] records.
+//! `calendar`, `dimension`, `fact`, `reference` and `retraction` write, `ledger` records.
 
 mod calendar;
 mod check;
@@ -26,7 +26,7 @@ mod constraint;
 mod dimension;
 mod fact;
 mod fit;
-pub mod ledger;
+mod ledger;
 mod model;
 mod pair;
 mod reference;

@@ -121,7 +121,7 @@ async fn warehouse(ctx: &Context) -> Vec<Check> {
         Err(error) => checks.push(failed("warehouse: version", &error)),
     }
     let models = match crate::warehouse::models(ctx).await {
-        Ok(models) if models.is_empty() => {
+        Ok(models) if models.iter().all(|m| m.schema.columns.is_empty()) => {
             checks.push(Check {
                 name: "warehouse: tables".into(),
                 verdict: Verdict::Warn,

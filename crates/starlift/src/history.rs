@@ -4,7 +4,7 @@ use serde::Serialize;
 use starlift_core::manifest::Manifest;
 use starlift_core::{Micros, Result};
 use starlift_lake::manifests;
-use starlift_postgres::load::ledger;
+use starlift_postgres::load as ledger;
 
 use crate::config::Side;
 use crate::context::Context;

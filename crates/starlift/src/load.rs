@@ -96,7 +96,7 @@ struct Loaded {
 async fn load_next(ctx: &Context, star: &Store, head: &Head, newest: &Stored, adopt: bool) -> Result<Option<Loaded>> {
     let mut connection = ctx.connect(Side::Warehouse).await?;
     let star_id = &newest.manifest.id;
-    let ledger = warehouse::ledger::head(connection.client(), &ctx.config.pipeline, star_id).await?;
+    let ledger = warehouse::head(connection.client(), &ctx.config.pipeline, star_id).await?;
     let (stored, live, adopt) = match plan(star, Some(newest), ledger.as_ref(), adopt).await? {
         LoadPlan::Nothing => return Ok(None),
         LoadPlan::Adopt { .. } => (newest.clone(), Some(&head.live), true),

@@ -4,7 +4,7 @@ use serde::Serialize;
 use starlift_core::Result;
 use starlift_core::capture::{self, Read};
 use starlift_core::load_plan::LoadPlan;
-use starlift_postgres::load::ledger;
+use starlift_postgres::load as ledger;
 
 use crate::config::Side;
 use crate::context::Context;

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use starlift_core::{Micros, Result};
-use starlift_postgres::load::ledger;
+use starlift_postgres::load as ledger;
 
 use crate::config::Side;
 use crate::context::{Context, now};

@@ -27,7 +27,7 @@
 //!
 //! # Limits
 //!
-//! Memory: up to 80 bytes for each row of the largest table, one table at a time; nothing else grows with the data. The
+//! Memory: 40 to 90 bytes for each row of the largest table, one table at a time; nothing else grows with the data. The
 //! source's snapshot and its `ACCESS SHARE` locks are held until its last table is compared. A view of the source does
 //! not show which of its rows changed, so what differs there is pending for ever, unless the source stands still.
 //!
@@ -262,11 +262,7 @@ async fn settle(ctx: &Context) -> Result<bool> {
     Ok(is_ours)
 }
 
-fn nothing_loaded(
-    request: &VerifyRequest,
-    models: impl Iterator<Item = String>,
-    note: &str,
-) -> Vec<Comparison> {
+fn nothing_loaded(request: &VerifyRequest, models: impl Iterator<Item = String>, note: &str) -> Vec<Comparison> {
     let missing = |name: String| {
         Comparison::new(ComparisonKind::StarWarehouse, &name).with_verdict(Verdict::Missing).with_note(note)
     };

@@ -54,7 +54,7 @@ pub(crate) async fn models(ctx: &Context) -> Result<Vec<ModelTable>> {
     }
     let lake = Head::read(&ctx.lake()?, &ctx.config.pipeline).await?;
     match lake.manifest() {
-        None if ctx.project.warehouse_sql.is_some() => Ok(Vec::new()),
+        None if ctx.project.warehouse_sql.is_some() => Ok(named(ctx)),
         None => Err(Error::config("the columns of the models are not known yet")
             .with_detail("the project has no `warehouse.sql`, and the lake is empty")
             .with_hint("run `starlift ingest` first, or write `warehouse.sql`")),

@@ -88,12 +88,8 @@ async fn years_referred_to(client: &Client, name: &str, dates: &[(&Stage, String
             format!("select min({column}) as first, max({column}) as last from {}", stage.table)
         })
         .collect();
-    let sql = format!(
-        "select {}, {} from ({}) r",
-        year("min(r.first)"),
-        year("max(r.last)"),
-        parts.join(" union all ")
-    );
+    let sql =
+        format!("select {}, {} from ({}) r", year("min(r.first)"), year("max(r.last)"), parts.join(" union all "));
     let what = format!("cannot find the dates for calendar `{name}`");
     let rows = query(client, &sql, &[], &what).await?;
     let classify = |e| crate::sqlstate::classify(e, what.clone());

@@ -104,7 +104,8 @@ pub(crate) async fn refuse(
         details.push(format!("the value of {} {} ({rows} {})", check.column, check.reason, keys.join(", ")));
     }
     let any = any_of(checks);
-    let rows: i64 = value(client, &format!("select count(*) from {} s where {any}", stage.table), "cannot count").await?;
+    let rows: i64 =
+        value(client, &format!("select count(*) from {} s where {any}", stage.table), "cannot count").await?;
     let these = if rows == 1 { "1 row".to_string() } else { format!("{rows} rows") };
     Err(Error::data(format!("{these} of model `{}` cannot be loaded into their table without loss", pair.model.name))
         .with_detail(details.join("; "))

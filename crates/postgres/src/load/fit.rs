@@ -227,9 +227,7 @@ mod tests {
         let to = TargetType::Array(Box::new(TargetType::Int2));
         assert_eq!(
             conditions(from, to),
-            [
-                "exists (select from unnest(v) as e(e) where e.e not between '-32768'::numeric and '32767'::numeric)"
-            ]
+            ["exists (select from unnest(v) as e(e) where e.e not between '-32768'::numeric and '32767'::numeric)"]
         );
     }
 

@@ -35,7 +35,7 @@ pub struct LedgerEntry {
 }
 
 /// Whether the warehouse has a ledger.
-pub async fn exists(client: &Client) -> Result<bool> {
+pub(crate) async fn exists(client: &Client) -> Result<bool> {
     // Not to_regclass, which is an error where the schema may not be used.
     let sql = "select exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace \
                where n.nspname = 'starlift' and c.relname = 'ledger')";

@@ -49,10 +49,8 @@ impl<'a> Pair<'a> {
 
     /// The condition that `t` and `s` differ outside the key.
     pub(crate) fn differs(self) -> String {
-        let conditions: Vec<String> = self
-            .rest()
-            .map(|target| format!("({})", target.holds.differs(&stored(target), &staged(target))))
-            .collect();
+        let conditions: Vec<String> =
+            self.rest().map(|target| format!("({})", target.holds.differs(&stored(target), &staged(target)))).collect();
         if conditions.is_empty() { "false".into() } else { conditions.join(" or ") }
     }
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use starlift_core::model::ModelKind;
-use starlift_core::{Error, ErrorKind, Result};
+use starlift_core::{ColumnType, Error, ErrorKind, Result};
 use tokio_postgres::Client;
 
 use super::check::{Check, refuse};
@@ -47,13 +47,17 @@ pub(crate) fn references<'a>(pair: Pair<'a>, all: &[Pair<'a>]) -> Vec<Reference<
         .collect()
 }
 
-/// The columns of a model that refer to a calendar.
-pub(crate) fn calendar_columns(references: &[Reference<'_>]) -> Vec<String> {
-    references.iter().filter(|r| r.to.model.kind == ModelKind::Calendar).map(|r| r.column.to_string()).collect()
+/// The date columns of a model that refer to a calendar: the calendar is extended to their dates.
+pub(crate) fn calendar_columns(pair: Pair<'_>, references: &[Reference<'_>]) -> Vec<String> {
+    let is_date = |column: &str| pair.model.schema.column(column).is_some_and(|c| c.column_type == ColumnType::Date);
+    let to_calendar = |r: &&Reference<'_>| r.to.model.kind == ModelKind::Calendar && is_date(r.column);
+    references.iter().filter(to_calendar).map(|r| r.column.to_string()).collect()
 }
 
 /// Refuses staged rows whose dimension row is not in the warehouse, which holds the staged dimensions by now. Rows that
 /// a later manifest replaces or retracts are taken out of the stage; returns how many.
+///
+/// The calendar is left out: it was extended to every staged date.
 ///
 /// # Errors
 /// Data that names model, column, dimension and some keys.
@@ -64,8 +68,10 @@ pub(crate) async fn refuse_orphans(
     references: &[Reference<'_>],
     look_ahead: &LookAhead<'_>,
 ) -> Result<u64> {
-    let checks: Vec<Check> =
-        references.iter().filter(|r| r.to.model.name != pair.model.name).filter_map(|r| orphan(pair, *r)).collect();
+    let dates = calendar_columns(pair, references);
+    let is_checked =
+        |r: &&Reference<'_>| r.to.model.name != pair.model.name && !dates.iter().any(|date| date == r.column);
+    let checks: Vec<Check> = references.iter().filter(is_checked).filter_map(|r| orphan(pair, *r)).collect();
     refuse(client, pair, stage, &checks, look_ahead).await.map_err(|error| {
         if error.kind() != ErrorKind::Data {
             return error;

@@ -165,12 +165,7 @@ impl Missing {
 }
 
 /// Reads the catalog and lists what is missing.
-pub(crate) async fn missing(
-    client: &Client,
-    pipeline: &str,
-    schema: &str,
-    pairs: &[Pair<'_>],
-) -> Result<Missing> {
+pub(crate) async fn missing(client: &Client, pipeline: &str, schema: &str, pairs: &[Pair<'_>]) -> Result<Missing> {
     let role: String = value(client, "select quote_ident(current_user)", READ).await?;
     let mut statements = missing_in_starlift(client, &role).await?;
     for pair in pairs {
@@ -230,12 +225,7 @@ fn missing_index(pair: Pair<'_>) -> Option<Statement> {
     ))
 }
 
-async fn missing_views(
-    client: &Client,
-    pipeline: &str,
-    schema: &str,
-    pairs: &[Pair<'_>],
-) -> Result<Vec<Statement>> {
+async fn missing_views(client: &Client, pipeline: &str, schema: &str, pairs: &[Pair<'_>]) -> Result<Vec<Statement>> {
     let names: Vec<String> = pairs.iter().map(|p| view::view_name(&p.model.name)).collect();
     let sql = "select c.relname::text, c.relkind::text, obj_description(c.oid, 'pg_class') from pg_class c \
                where c.relnamespace = (select oid from pg_namespace where nspname = $1) and c.relname = any ($2)";
@@ -259,21 +249,14 @@ async fn missing_views(
                     .with_context("model", model.clone()));
             }
             Some((_, comment)) if *comment == Some(view::comment(model, &definition)) => {}
-            _ => statements.push(Statement::create(
-                format!("view `{name}`"),
-                view::create_sql(schema, model, &definition),
-            )),
+            _ => statements
+                .push(Statement::create(format!("view `{name}`"), view::create_sql(schema, model, &definition))),
         }
     }
     Ok(statements)
 }
 
-async fn missing_grants(
-    client: &Client,
-    role: &str,
-    schema: &str,
-    pairs: &[Pair<'_>],
-) -> Result<Vec<Statement>> {
+async fn missing_grants(client: &Client, role: &str, schema: &str, pairs: &[Pair<'_>]) -> Result<Vec<Statement>> {
     let temporary: bool = value(client, "select has_database_privilege(current_database(), 'TEMP')", READ).await?;
     let database: String = value(client, "select quote_ident(current_database())", READ).await?;
     let sql = "select has_schema_privilege(oid, 'USAGE') from pg_namespace where nspname = $1";

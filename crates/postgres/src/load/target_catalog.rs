@@ -17,7 +17,11 @@ use crate::sqlstate::classify;
 ///
 /// # Errors
 /// Config for a name that is no ordinary table, and what the server says.
-pub(crate) async fn read_tables(client: &Client, schema: &str, names: &[&str]) -> Result<BTreeMap<String, TargetTable>> {
+pub(crate) async fn read_tables(
+    client: &Client,
+    schema: &str,
+    names: &[&str],
+) -> Result<BTreeMap<String, TargetTable>> {
     let what = || format!("cannot read the tables of schema `{schema}` of the warehouse");
     let rows = client
         .query_typed(TABLES, &[(&schema, Type::TEXT), (&names, Type::TEXT_ARRAY)])
@@ -64,8 +68,12 @@ async fn read_columns(
         let table: String = row.try_get("table_name")?;
         let char_of = |name: &str| row.try_get::<_, String>(name).map(|s| s.chars().next().unwrap_or(' '));
         let cast: String = row.try_get("cast_name")?;
-        let entry =
-            TypeEntry { oid: row.try_get("base")?, kind: char_of("kind")?, category: char_of("category")?, name: &cast };
+        let entry = TypeEntry {
+            oid: row.try_get("base")?,
+            kind: char_of("kind")?,
+            category: char_of("category")?,
+            name: &cast,
+        };
         let element_name: Option<String> = row.try_get("element_name")?;
         let element = match &element_name {
             Some(name) => Some(TypeEntry {

@@ -184,7 +184,9 @@ mod tests {
             TargetType::from_catalog(array, limits, Some(element)),
             TargetType::Array(Box::new(TargetType::Numeric(Some((5, 1)))))
         );
-        let own = |kind, category| TargetType::from_catalog(TypeEntry { oid: 99_999, kind, category, name: "mood" }, -1, None);
+        let own = |kind, category| {
+            TargetType::from_catalog(TypeEntry { oid: 99_999, kind, category, name: "mood" }, -1, None)
+        };
         assert_eq!(own('e', 'E'), TargetType::Enum("mood".into()));
         assert_eq!(own('b', 'S'), TargetType::Text { max_chars: None, padded: false });
         assert_eq!(own('b', 'G'), TargetType::Other);

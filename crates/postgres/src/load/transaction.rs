@@ -83,7 +83,7 @@ impl Work<'_, '_> {
         let Some(pair) = pairs.get(position).copied() else { return Ok(None) };
         let model = pair.model;
         let references = references(pair, pairs);
-        let dates = calendar_columns(&references);
+        let dates = calendar_columns(pair, &references);
         let mut report = ModelReport { model: model.name.clone(), ..ModelReport::default() };
 
         let name = format!("starlift_stage_{position}");
@@ -92,7 +92,8 @@ impl Work<'_, '_> {
         let upserts = fill(client, &name, columns, &model.schema.key, upserts, &what).await?;
         if let Some(stage) = &upserts {
             report.staged = stage.rows;
-            report.passed_over = check::check(client, pair, stage, &check::checks(pair, &dates), self.look_ahead).await?;
+            report.passed_over =
+                check::check(client, pair, stage, &check::checks(pair, &dates), self.look_ahead).await?;
         }
         let gone = if self.run.adopt || model.kind == ModelKind::Calendar {
             None
@@ -113,7 +114,8 @@ impl Work<'_, '_> {
         }
         let Some(stage) = &model.upserts else { return Ok(()) };
         let report = &mut model.report;
-        report.passed_over += reference::refuse_orphans(client, model.pair, stage, &model.references, self.look_ahead).await?;
+        report.passed_over +=
+            reference::refuse_orphans(client, model.pair, stage, &model.references, self.look_ahead).await?;
         let done = dimension::upsert(client, model.pair, stage).await?;
         report.updated = done.updated;
         report.inserted = done.inserted;
@@ -147,7 +149,8 @@ impl Work<'_, '_> {
         let (pair, report) = (model.pair, &mut model.report);
         if self.run.adopt {
             let state = model.upserts.as_ref();
-            report.retracted = retraction::retract_unknown(client, pair, state, &self.run.pipeline, self.run.seq).await?;
+            report.retracted =
+                retraction::retract_unknown(client, pair, state, &self.run.pipeline, self.run.seq).await?;
         } else if let Some(gone) = &model.retractions {
             report.retracted = retraction::retract(client, pair, gone, &self.run.pipeline, self.run.seq).await?;
         }

@@ -25,11 +25,13 @@ pub(crate) fn object_name(name: &str) -> String {
         return name.to_string();
     }
     let hash = sha256_hex(name.as_bytes());
-    let kept: String = name.chars().scan(0, |bytes, c| {
-        *bytes += c.len_utf8();
-        (*bytes <= LONGEST_NAME - 9).then_some(c)
-    })
-    .collect();
+    let kept: String = name
+        .chars()
+        .scan(0, |bytes, c| {
+            *bytes += c.len_utf8();
+            (*bytes <= LONGEST_NAME - 9).then_some(c)
+        })
+        .collect();
     format!("{kept}_{}", hash.chars().take(8).collect::<String>())
 }
 

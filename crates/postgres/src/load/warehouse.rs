@@ -20,7 +20,8 @@ use crate::sqlstate::{classify, sqlstate_of};
 ///
 /// Missing tables come from `warehouse_sql`, the project's own script of `create table if not exists …`, which runs
 /// with the warehouse's schema as its search path; without one they are derived from the models. Tables that exist are
-/// left as they are. `models` stand in load order, referred ones first.
+/// left as they are. `models` stand in load order, referred ones first; of one without columns, whose columns nobody knows
+/// yet, only the table is made, by the script, and load makes the rest.
 ///
 /// # Errors
 /// What the script's statements raise; Config where it leaves a model's table missing, or a table does not go with its
@@ -56,9 +57,12 @@ pub async fn create(
             }
         }
     }
-    let models: Vec<&ModelTable> = models.iter().collect();
+    let after = read_tables(client, schema, &names).await?;
+    made.extend(
+        names.iter().filter(|n| !before.contains_key(**n) && after.contains_key(**n)).map(|n| format!("table `{n}`")),
+    );
+    let models: Vec<&ModelTable> = models.iter().filter(|m| !m.schema.columns.is_empty()).collect();
     let tables = super::checked_tables(client, schema, &models).await?;
-    made.extend(names.iter().filter(|n| !before.contains_key(**n)).map(|n| format!("table `{n}`")));
     let support = complete(client, pipeline, schema, &super::pairs(&models, &tables)).await?;
     made.extend(support.into_iter().map(|s| s.object));
     transaction.commit().await.map_err(|e| classify(e, "cannot commit the warehouse's tables"))?;

@@ -102,7 +102,7 @@ impl Run<'_> {
             }),
             schema,
         };
-        Ok((relation, rows.warnings()))
+        Ok((relation, rows.warnings(&model.name)))
     }
 
     /// Writes the rows that are new or differ, and the keys that vanished.

@@ -3,7 +3,7 @@
 use arrow::array::RecordBatch;
 use starlift_core::model::{Model, ModelKind};
 use starlift_core::{Error, Result, TableSchema};
-use starlift_models::{Evaluation, Refusals, Session, calendar};
+use starlift_models::{Evaluation, FailedTest, Refusals, Session, calendar};
 
 /// The rows of a model on their way.
 pub(super) struct Rows {
@@ -40,8 +40,16 @@ impl Rows {
         &self.schema
     }
 
-    pub(super) fn warnings(&self) -> Vec<String> {
-        self.warnings.clone()
+    /// What a person should know although nothing failed; complete once the rows are read to their end.
+    pub(super) fn warnings(&self, model: &str) -> Vec<String> {
+        let mut warnings = self.warnings.clone();
+        if let Source::Evaluation(evaluation) = &self.source {
+            let line = |test: &FailedTest| {
+                format!("model `{model}`: {} rows fail {} ({})", test.rows, test.test, test.examples.join("; "))
+            };
+            warnings.extend(evaluation.failed_tests().iter().map(line));
+        }
+        warnings
     }
 
     /// The next good rows; none at the end.

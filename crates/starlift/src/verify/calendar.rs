@@ -56,7 +56,10 @@ pub(super) async fn check(
         .iter()
         .filter(|(name, _)| names.columns.iter().any(|c| c == name))
         .map(|(name, formula)| {
-            format!("case when {} is distinct from {formula} then '{name}' end", format_args!("c.{}", quote_ident(name)))
+            format!(
+                "case when {} is distinct from {formula} then '{name}' end",
+                format_args!("c.{}", quote_ident(name))
+            )
         })
         .collect();
     if wrong.is_empty() {

@@ -14,10 +14,8 @@ pub(super) type RowDigest = [u8; 16];
 /// PostgreSQL manual, 9.5 (`sha256`, since 11) and 9.19 (`array_to_string`). A collation that knows no substrings
 /// would make `replace` fail, hence the "C".
 pub(super) fn sql(texts: &[String]) -> String {
-    let escaped: Vec<String> = texts
-        .iter()
-        .map(|text| format!("replace(replace(({text}) collate \"C\", '~', '~0'), '|', '~1')"))
-        .collect();
+    let escaped: Vec<String> =
+        texts.iter().map(|text| format!("replace(replace(({text}) collate \"C\", '~', '~0'), '|', '~1')")).collect();
     format!(
         "substring(sha256(convert_to(array_to_string(array[{}]::text[], '|', '~N'), 'UTF8')) from 1 for 16)",
         escaped.join(", ")
@@ -72,8 +70,7 @@ mod tests {
             vec![Some("a"), Some("~b")],
             vec![Some("ä~ö|")],
         ];
-        let digests: std::collections::HashSet<RowDigest> =
-            rows.iter().map(|row| of(row.iter().copied())).collect();
+        let digests: std::collections::HashSet<RowDigest> = rows.iter().map(|row| of(row.iter().copied())).collect();
         assert_eq!(digests.len(), rows.len());
     }
 

@@ -60,9 +60,10 @@ impl SourceView {
         // Once more under the locks: what DDL did in between counts, and none can come after.
         let catalog = session.catalog(&settings, &views).await?;
         let tables: Vec<String> = captured(ctx, &catalog).into_iter().filter(|name| tables.contains(name)).collect();
-        // While the lake is read the session idles, longer than an ingest would let it.
-        let patience = "set idle_in_transaction_session_timeout = 0";
-        session.client().batch_execute(patience).await.map_err(|e| classify(e, "cannot set up the session"))?;
+        // While the lake is read the session idles, longer than an ingest would let it; and to compile an expression
+        // that is used once for each table takes longer than it saves.
+        let settings = "set idle_in_transaction_session_timeout = 0; set jit = off";
+        session.client().batch_execute(settings).await.map_err(|e| classify(e, "cannot set up the session"))?;
         capture::check_lag(newest, &snapshot.source)?;
         Ok(SourceView { session, catalog, now: snapshot.source, tables })
     }
@@ -96,7 +97,9 @@ impl SourceView {
         let comparison = Comparison::new(ComparisonKind::SourceLake, name);
         let (table, relation) = match (table, relation) {
             (Some(table), Some(relation)) => (table, relation),
-            (Some(table), None) => return Ok((self.not_ingested(comparison, table, newest, settled).await?, HashSet::new())),
+            (Some(table), None) => {
+                return Ok((self.not_ingested(comparison, table, newest, settled).await?, HashSet::new()));
+            }
             (None, Some(relation)) => return Ok((dropped(comparison, relation, settled), HashSet::new())),
             (None, None) => return Err(Error::internal(format!("table `{name}` is on neither side"))),
         };
@@ -104,8 +107,14 @@ impl SourceView {
         if let Line::Other(why) = line {
             return Ok((self.read_anew(comparison, table, relation, why).await?, HashSet::new()));
         }
-        self.contents(comparison, table, State::new(store, relation.schema.clone(), lake.live_of(name))?, line, confirmed)
-            .await
+        self.contents(
+            comparison,
+            table,
+            State::new(store, relation.schema.clone(), lake.live_of(name))?,
+            line,
+            confirmed,
+        )
+        .await
     }
 
     async fn contents(
@@ -190,10 +199,14 @@ fn captured(ctx: &Context, catalog: &Catalog) -> Vec<String> {
 fn dropped(mut comparison: Comparison, relation: &Relation, settled: bool) -> Comparison {
     comparison.rows_right = relation.rows;
     if settled {
-        return comparison.with_verdict(Verdict::Missing).with_note("the source does not have this table");
+        return comparison
+            .with_verdict(Verdict::Missing)
+            .with_note("the source does not have this table, or it is not captured");
     }
     comparison.pending = relation.rows;
-    comparison.with_verdict(Verdict::Pending).with_note("the source has no such table any more: the next ingest drops it")
+    comparison
+        .with_verdict(Verdict::Pending)
+        .with_note("the source has no such table any more, or it is not captured: the next ingest drops it")
 }
 
 /// How the source's snapshot follows from the state in the lake.

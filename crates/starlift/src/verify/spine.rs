@@ -7,8 +7,8 @@
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    BinaryOperator, Expr, GroupByExpr, Ident, JoinConstraint, JoinOperator, ObjectName, Query, Select, SelectItem, SetExpr,
-    SelectItemQualifiedWildcardKind, Statement, TableFactor, Visit, Visitor, WildcardAdditionalOptions,
+    BinaryOperator, Expr, GroupByExpr, Ident, JoinConstraint, JoinOperator, ObjectName, Query, Select, SelectItem,
+    SelectItemQualifiedWildcardKind, SetExpr, Statement, TableFactor, Visit, Visitor, WildcardAdditionalOptions,
 };
 use sqlparser::dialect::GenericDialect;
 use sqlparser::parser::Parser;
@@ -112,8 +112,20 @@ impl Visitor for RowChanges {
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
         const NAMES: [&str; 14] = [
-            "count", "sum", "avg", "min", "max", "mean", "median", "array_agg", "string_agg", "bool_and", "bool_or",
-            "first_value", "last_value", "unnest",
+            "count",
+            "sum",
+            "avg",
+            "min",
+            "max",
+            "mean",
+            "median",
+            "array_agg",
+            "string_agg",
+            "bool_and",
+            "bool_or",
+            "first_value",
+            "last_value",
+            "unnest",
         ];
         match expr {
             Expr::Function(call) if call.over.is_none() => match single(&call.name) {

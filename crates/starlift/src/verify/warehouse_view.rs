@@ -6,7 +6,7 @@ use starlift_core::load_plan::LedgerHead;
 use starlift_core::{Column, ColumnType, Error, Result};
 use starlift_postgres::Connection;
 use starlift_postgres::ident::{quote_ident, quote_qualified};
-use starlift_postgres::load::{ledger, view_name};
+use starlift_postgres::load::{self, view_name};
 use starlift_postgres::render::sql_text;
 use starlift_postgres::sqlstate::classify;
 use tokio_postgres::Client;
@@ -49,7 +49,7 @@ impl WarehouseView {
                      set local extra_float_digits = 3; set local jit = off; \
                      set local idle_in_transaction_session_timeout = 0";
         client.batch_execute(begin).await.map_err(|e| classify(e, "cannot begin a transaction in the warehouse"))?;
-        let head = ledger::head(client, &ctx.config.pipeline, star_id).await?;
+        let head = load::head(client, &ctx.config.pipeline, star_id).await?;
         Ok(WarehouseView { schema: ctx.config.warehouse.schema.clone(), head, connection })
     }
 

@@ -57,7 +57,7 @@ async fn wrong_passwords_and_missing_servers_are_told_apart() {
         world.try_context(Overrides { source_url: Some(url.into()), ..world.overrides() }, Environment::default()).unwrap()
     };
     let error = starlift::ingest(&context("postgres://u:hunter2@127.0.0.1:1/d"), None).await.unwrap_err();
-    says(&error, ErrorKind::Unavailable, &["source"]);
+    says(&error, ErrorKind::Unavailable, &["127.0.0.1:1"]);
     assert!(!format!("{error:?}").contains("hunter2"));
     let nobody = world.cluster.url(&world.source, "no_such_role");
     let error = starlift::ingest(&context(&nobody), None).await.unwrap_err();
@@ -97,8 +97,11 @@ async fn a_model_that_cannot_be_used_is_named() {
     let world = World::new().await.with_own_project();
     world.ingest().await;
     let write = |name: &str, text: &str| std::fs::write(world.project.join("models").join(format!("{name}.sql")), text).unwrap();
-    let read_fails = |words: &[&str]| says(&Project::read(&world.project).unwrap_err(), ErrorKind::Config, words);
-    write("broken", "-- kind: fact\n-- key: a\nselect from where");
+    let read_fails = |words: &[&str]| match Project::read(&world.project) {
+        Ok(_) => panic!("the project was read"),
+        Err(error) => says(&error, ErrorKind::Config, words),
+    };
+    write("broken", "-- kind: fact\n-- key: a\nselect a frm address x y");
     read_fails(&["broken"]);
     write("broken", "-- kind: fakt\n-- key: a\nselect 1 as a");
     read_fails(&["broken", "fakt"]);

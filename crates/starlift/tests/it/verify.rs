@@ -48,11 +48,15 @@ impl World {
     }
 
     /// Commits an ingest manifest that brings a file which the source knows nothing of: a fault of ingest.
-    async fn tamper_with_lake(&self, table: &str, mode: FileMode, change: impl Fn(RecordBatch, &TableSchema) -> RecordBatch) {
+    async fn tamper_with_lake(
+        &self,
+        table: &str,
+        mode: FileMode,
+        change: impl Fn(RecordBatch, &TableSchema) -> RecordBatch,
+    ) {
         let store = Store::open(&self.lake().to_string_lossy(), &Default::default()).unwrap();
         let newest = manifests::newest(&store).await.unwrap().unwrap();
-        let chain: Vec<_> =
-            manifests::chain(&store, &newest).await.unwrap().into_iter().map(|s| s.manifest).collect();
+        let chain: Vec<_> = manifests::chain(&store, &newest).await.unwrap().into_iter().map(|s| s.manifest).collect();
         let live = state::live_files(&chain).unwrap();
         let before = &newest.manifest;
         let at = Micros(before.at.0 + 1_000_000);
@@ -60,8 +64,7 @@ impl World {
         let rows = State::new(&store, schema.clone(), live[table].clone()).unwrap();
         let batches: Vec<RecordBatch> = rows.scan(None).try_collect().await.unwrap();
         let batch = change(batches[0].clone(), &schema);
-        let mut writer =
-            FileWriter::new(&store, table, at, batch.schema(), mode, WriterOptions::default()).unwrap();
+        let mut writer = FileWriter::new(&store, table, at, batch.schema(), mode, WriterOptions::default()).unwrap();
         writer.write(&batch).await.unwrap();
         let files = writer.finish().await.unwrap();
         let (files, deleted) = if mode == FileMode::Deleted { (vec![], files) } else { (files, vec![]) };
@@ -127,9 +130,8 @@ async fn after_a_run_every_table_and_model_is_equal_on_all_sides() {
     assert!(report.equal());
     assert_eq!((report.ingest_seq, report.loaded_seq, report.notes.len()), (Some(1), Some(1), 0));
 
-    let names = |kind| -> Vec<&str> {
-        report.comparisons.iter().filter(|c| c.kind == kind).map(|c| c.name.as_str()).collect()
-    };
+    let names =
+        |kind| -> Vec<&str> { report.comparisons.iter().filter(|c| c.kind == kind).map(|c| c.name.as_str()).collect() };
     let sorted = |names: &[&'static str]| {
         let mut names = names.to_vec();
         names.sort_unstable();
@@ -285,7 +287,9 @@ async fn what_the_next_run_will_look_at_is_pending_and_settles() {
     let world = World::loaded().await;
     world.change("update sales_order set units_sold = units_sold + 1 where sales_order_id in (5, 6)").await;
     world.change("delete from payment where payment_id = 3").await;
-    world.change("insert into design select 7777, 'n', 'l', 'f', created_at, created_at from design where design_id = 1").await;
+    world
+        .change("insert into design select 7777, 'n', 'l', 'f', created_at, created_at from design where design_id = 1")
+        .await;
     let report = world.look().await;
     let expected = ["source-lake design: pending", "source-lake payment: pending", "source-lake sales_order: pending"];
     assert_eq!(findings(&report), expected);
@@ -304,9 +308,11 @@ async fn what_an_open_transaction_did_is_pending_when_it_commits_after_the_run()
     let world = World::new().await;
     world.make_tables().await;
     let open = world.source_client().await;
-    open.batch_execute("begin; update payment set paid = not paid where payment_id = 3; delete from payment where payment_id = 4")
-        .await
-        .unwrap();
+    open.batch_execute(
+        "begin; update payment set paid = not paid where payment_id = 3; delete from payment where payment_id = 4",
+    )
+    .await
+    .unwrap();
     world.run().await;
     assert_eq!(findings(&world.look().await), Vec::<String>::new());
     open.batch_execute("commit").await.unwrap();
@@ -411,7 +417,8 @@ async fn doubled_versions_from_before_a_warehouse_was_taken_over_are_a_note() {
     let world = World::loaded().await;
     let columns = "payment_id, created_date, created_time, last_updated_date, last_updated_time, transaction_id, \
                    counterparty_id, payment_amount, currency_id, payment_type_id, paid, payment_date";
-    let double = format!("insert into fact_payment ({columns}) select {columns} from fact_payment where payment_id = 3");
+    let double =
+        format!("insert into fact_payment ({columns}) select {columns} from fact_payment where payment_id = 3");
     world.in_warehouse(&double).await;
     world.in_warehouse("drop schema starlift cascade").await;
     world.run().await;
@@ -420,7 +427,10 @@ async fn doubled_versions_from_before_a_warehouse_was_taken_over_are_a_note() {
     let notes = &of(&report, STAR_WAREHOUSE, "fact_payment").notes;
     assert_eq!(notes, &["1 keys have equal versions from before this star was loaded"]);
     world.in_warehouse(&double).await;
-    assert_eq!(findings(&world.look().await), ["star-warehouse fact_payment: differs payment_id=3 (twice in warehouse)"]);
+    assert_eq!(
+        findings(&world.look().await),
+        ["star-warehouse fact_payment: differs payment_id=3 (twice in warehouse)"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -429,10 +439,7 @@ async fn tables_and_models_can_be_chosen_and_unknown_names_are_refused() {
     let only = |names: &[&str]| VerifyRequest { settle: false, only: names.iter().map(|n| n.to_string()).collect() };
     let report = world.verify(only(&["payment", "fact_payment"])).await;
     let found: Vec<_> = report.comparisons.iter().map(|c| (c.kind, c.name.as_str())).collect();
-    assert_eq!(
-        found,
-        [(SOURCE_LAKE, "payment"), (STAR_WAREHOUSE, "fact_payment"), (LAKE_WAREHOUSE, "fact_payment")]
-    );
+    assert_eq!(found, [(SOURCE_LAKE, "payment"), (STAR_WAREHOUSE, "fact_payment"), (LAKE_WAREHOUSE, "fact_payment")]);
     let error = verify(&world.context(), &only(&["fact_paymnt"])).await.unwrap_err();
     assert_eq!(error.kind(), starlift_core::ErrorKind::Config);
     assert_eq!(error.hint(), Some("did you mean `fact_payment`?"));
@@ -447,8 +454,123 @@ async fn a_table_with_new_columns_is_pending_until_it_is_read_anew() {
     let notes = &of(&report, SOURCE_LAKE, "design").notes;
     let expected = "its columns, key or partitions changed: the next ingest reads the table in full";
     assert_eq!(notes, &[expected]);
-    world.change("create table extra (id int primary key); insert into extra values (1); grant select on extra to public").await;
+    world
+        .change(
+            "create table extra (id int primary key); insert into extra values (1); grant select on extra to public",
+        )
+        .await;
     let report = world.look().await;
     assert_eq!(of(&report, SOURCE_LAKE, "extra").verdict, Verdict::Pending);
     assert_eq!(findings(&world.settle().await), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_of_every_type_are_equal_and_each_change_is_found() {
+    let world = World::new().await;
+    world
+        .change(
+            "create type mood as enum ('sad', 'so|so', 'hap~py'); create domain price as numeric(12,3);
+             create collation blind (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+             create table zoo (
+                 region text collate blind, nr numeric, at timestamptz, b bool, i2 int2, i8 int8, f4 float4, f8 float8,
+                 p price, plain numeric, c char(5), v varchar collate blind, m mood, raw bytea, d date, t time,
+                 ts timestamp, u uuid, j json, jb jsonb, texts varchar[], numbers int[], prices price[], moods mood[],
+                 primary key (region, nr, at));
+             insert into zoo values
+                 ('Nord|~N', 1.50, '2024-02-03 04:05:06.789+02', true, -1, 9223372036854775807, 0.1, -0.0,
+                  1.500, 0.1234567890, 'ab', 'x~|', 'so|so', '\\x00ff', '0044-03-15', '24:00', '1970-01-01 00:00:00.000001',
+                  'A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11', '{ \"a\":1 }', '{\"b\": 1.0, \"a\": null}',
+                  '{a,NULL,\"b,\\\"c\"}', '{}', '{1.0,2.250}', '{sad,NULL}'),
+                 ('süd', -0.25, '1999-12-31', false, 0, 0, 'NaN', 'Infinity',
+                  -1, 10, '', '', 'sad', '', '2199-12-31', '00:00', '2024-12-31 23:59:59.999999',
+                  'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a12', 'null', '[]', '{}', '{1,-2,NULL}', '{}', '{}');
+             insert into zoo (region, nr, at) values ('süd', -0.5, '1999-12-31 01:00');
+             grant select on zoo to public;
+             create schema aside; create table aside.zoo as select * from zoo",
+        )
+        .await;
+    world.make_tables().await;
+    world.run().await;
+    let report = world.look().await;
+    assert_eq!(findings(&report), Vec::<String>::new());
+    assert_eq!((of(&report, SOURCE_LAKE, "zoo").rows_left, of(&report, SOURCE_LAKE, "zoo").columns), (3, 24));
+
+    // Each change is seen against the state in the lake, which has none of them.
+    let changes = [
+        "b = not b",
+        "i2 = i2 + 1",
+        "i8 = i8 - 1",
+        "f4 = 0.2",
+        "f8 = 0.0",
+        "p = p + 0.001",
+        "plain = 0.1234567891",
+        "c = 'ac'",
+        "v = 'X~|'",
+        "m = 'hap~py'",
+        "raw = raw || '\\x00'",
+        "d = d + 1",
+        "t = '23:59:59.999999'",
+        "ts = ts + interval '1 microsecond'",
+        "u = 'b0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'",
+        "j = '{ \"a\": 1 }'",
+        "jb = '{}'",
+        "texts = '{a,b}'",
+        "numbers = null",
+        "prices = '{1}'",
+        "moods = '{sad,sad}'",
+    ];
+    for change in changes {
+        world.change(&format!("update zoo set {change} where nr = 1.5")).await;
+        let only = VerifyRequest { settle: false, only: vec!["zoo".into()] };
+        assert_eq!(world.verify(only).await.pending(), 1, "{change}");
+        world.change("delete from zoo; insert into zoo select * from aside.zoo").await;
+    }
+    assert_eq!(findings(&world.look().await), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn columns_that_the_warehouse_holds_otherwise_are_compared_by_value() {
+    let world = World::new().await;
+    world.make_tables().await;
+    world
+        .in_warehouse(
+            "create domain email as varchar check (value like '%@%'); create domain stricter as email;
+             alter table dim_staff alter email_address type stricter;
+             alter table dim_design alter file_name type char(80);
+             alter table fact_sales_order alter units_sold type bigint, alter unit_price type numeric(14,4);
+             alter table fact_purchase_order alter item_quantity type numeric(12,2)",
+        )
+        .await;
+    world.run().await;
+    assert_eq!(findings(&world.look().await), Vec::<String>::new());
+    assert_eq!(of(&world.look().await, STAR_WAREHOUSE, "fact_purchase_order").notes, Vec::<String>::new());
+    world
+        .in_warehouse(
+            "update dim_staff set email_address = 'x' || email_address where staff_id = 1;
+             update fact_sales_order set units_sold = 5000000000 where sales_order_id = 5;
+             update fact_purchase_order set item_quantity = item_quantity + 0.01 where purchase_order_id = 2",
+        )
+        .await;
+    let report = world.look().await;
+    for (name, expected) in [
+        ("dim_staff", "differs in column email_address"),
+        ("fact_sales_order", "differs in column units_sold"),
+        ("fact_purchase_order", "differs in column item_quantity"),
+    ] {
+        for kind in [STAR_WAREHOUSE, LAKE_WAREHOUSE] {
+            let comparison = of(&report, kind, name);
+            assert_eq!((comparison.differences, comparison.examples[0].what.as_str()), (1, expected), "{name}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_that_names_another_manifest_stops_verify() {
+    let world = World::loaded().await;
+    world.in_warehouse("update starlift.ledger set manifest_sha256 = 'another'").await;
+    let error = verify(&world.context(), &VerifyRequest::default()).await.unwrap_err();
+    assert_eq!(error.kind(), starlift_core::ErrorKind::Config);
+    assert!(error.hint().unwrap_or_default().contains("starlift load --adopt"));
+    world.in_warehouse("update starlift.ledger set seq = 9").await;
+    assert!(verify(&world.context(), &VerifyRequest::default()).await.is_err());
 }

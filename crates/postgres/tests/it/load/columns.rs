@@ -11,7 +11,10 @@ async fn a_missing_table_column_or_value_is_named_with_what_mends_it() {
         ("select 1", &["table `dim_shop` is missing", "starlift warehouse create"][..]),
         (
             "create table dim_shop (shop_id int primary key)",
-            &["no column `name`", "alter table \"public\".\"dim_shop\" add column \"name\" text, add column \"area\" numeric;"],
+            &[
+                "no column `name`",
+                "alter table \"public\".\"dim_shop\" add column \"name\" text, add column \"area\" numeric;",
+            ],
         ),
         (
             "create table dim_shop (shop_id int primary key, name text, area numeric, owner text not null)",
@@ -85,8 +88,7 @@ async fn enums_uuids_arrays_and_other_types_take_what_fits() {
     let done = w.next(vec![change(&odd, &[row])]).await.unwrap();
     assert_eq!(report(&done, "dim_odd").unchanged, 1);
     assert_eq!(w.one("select id, mood, place, net from current_dim_odd").await, format!("{id}|fine|(1,2)|10.0.0.0/8"));
-    for (position, value, reason) in
-        [(1, "glad", "is not one of the enum's labels"), (0, "2e0b5f6e", "is not a uuid")]
+    for (position, value, reason) in [(1, "glad", "is not one of the enum's labels"), (0, "2e0b5f6e", "is not a uuid")]
     {
         let mut bad = row.to_vec();
         bad[position] = value;

@@ -140,13 +140,13 @@ async fn a_key_of_several_columns_works_throughout() {
     let mut stock = fact("fact_stock", "day date, shop text, at timestamptz, pieces int4");
     stock.schema.key = vec!["shop".into(), "day".into(), "at".into()];
     let at = "2024-05-01T10:00:00Z";
-    let rows: &[&[&str]] = &[&["2024-05-02", "b", at, "1"], &["2024-05-01", "b", at, "2"], &["2024-05-03", "a", at, "3"]];
+    let rows: &[&[&str]] =
+        &[&["2024-05-02", "b", at, "1"], &["2024-05-01", "b", at, "2"], &["2024-05-03", "a", at, "3"]];
     w.next(vec![change(&stock, rows)]).await.unwrap();
-    assert_eq!(w.rows("select shop, day from fact_stock order by id").await, [
-        "a   |2024-05-03",
-        "b   |2024-05-01",
-        "b   |2024-05-02"
-    ]);
+    assert_eq!(
+        w.rows("select shop, day from fact_stock order by id").await,
+        ["a   |2024-05-03", "b   |2024-05-01", "b   |2024-05-02"]
+    );
     w.next(vec![change(&stock, &[&["2024-05-01", "b", at, "4"]]).gone(&[&["a", "2024-05-03", at]])]).await.unwrap();
     // The view must not depend on what a session has set.
     w.execute("set timezone = 'Asia/Tokyo'; set datestyle = 'German'").await;

@@ -25,8 +25,11 @@ fn many() -> Vec<Change> {
 #[tokio::test]
 async fn they_are_the_same_afterwards() {
     let mut w = Warehouse::with(SQL).await;
-    let (before, oids) = (w.rows(CONSTRAINTS).await, "select string_agg(oid::text, ',' order by conname) from \
-        pg_constraint where contype = 'f'");
+    let (before, oids) = (
+        w.rows(CONSTRAINTS).await,
+        "select string_agg(oid::text, ',' order by conname) from \
+        pg_constraint where contype = 'f'",
+    );
     let first_oids = w.one(oids).await;
     let done = w.next(many()).await.unwrap();
     assert_eq!(report(&done, "fact_sale").inserted, 200_001);

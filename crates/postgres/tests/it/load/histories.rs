@@ -39,7 +39,12 @@ fn rows_of(state: &State) -> Vec<Vec<String>> {
 }
 
 /// One manifest: some keys set, some gone; what is set may equal what was.
-fn change_some(dice: &mut Dice, state: &mut State, model: ModelTable, row: impl Fn(&mut Dice, u32) -> Vec<String>) -> Change {
+fn change_some(
+    dice: &mut Dice,
+    state: &mut State,
+    model: ModelTable,
+    row: impl Fn(&mut Dice, u32) -> Vec<String>,
+) -> Change {
     let mut touched = BTreeMap::new();
     for _ in 0..dice.below(6) {
         let key = dice.below(12) as u32;
@@ -100,7 +105,11 @@ async fn the_views_are_the_state_and_the_facts_its_versions_after_any_history() 
                     vec![key.to_string(), format!("s{}", dice.below(3))]
                 }),
                 change_some(&mut dice, &mut sales, sale(), |dice, key| {
-                    vec![key.to_string(), (20 + dice.below(4)).to_string(), format!("{}.{}0", dice.below(2), dice.below(2))]
+                    vec![
+                        key.to_string(),
+                        (20 + dice.below(4)).to_string(),
+                        format!("{}.{}0", dice.below(2), dice.below(2)),
+                    ]
                 }),
             ];
             let adopts = w.seq == 0 || dice.below(8) == 0;
@@ -110,7 +119,8 @@ async fn the_views_are_the_state_and_the_facts_its_versions_after_any_history() 
             }
             let again = (changes[0].rows.clone(), changes[1].rows.clone());
             let head = w.head().await;
-            let outcome = w.run(w.seq + 1, adopts, head.clone(), changes).await.unwrap_or_else(|e| panic!("{at}: {e:?}"));
+            let outcome =
+                w.run(w.seq + 1, adopts, head.clone(), changes).await.unwrap_or_else(|e| panic!("{at}: {e:?}"));
             assert!(matches!(outcome, LoadOutcome::Loaded(_)), "{at}");
             w.seq += 1;
             compare(&w, &shops, &sales, &mut versions, &at).await;

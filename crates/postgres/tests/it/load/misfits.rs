@@ -32,7 +32,9 @@ async fn a_rounded_amount_is_refused_by_key_and_nothing_is_committed() {
     let error = w.next(changes()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Data);
     let said = text(&error);
-    for part in ["fact_sale", "`amount` (numeric(10,2))", "needs more than 2 decimals", "2 rows", "sale_id=2, sale_id=4"] {
+    for part in
+        ["fact_sale", "`amount` (numeric(10,2))", "needs more than 2 decimals", "2 rows", "sale_id=2, sale_id=4"]
+    {
         assert!(said.contains(part), "{part}: {said}");
     }
     assert!(!said.contains("3.456"), "no value is shown: {said}");
@@ -99,7 +101,11 @@ async fn null_is_refused_by_a_column_a_domain_and_a_key() {
     let mut row = GOOD;
     row[1] = NULL;
     let error = w.next(vec![change(&staff(), &[&row])]).await.unwrap_err();
-    assert!(text(&error).contains("`email` (short_email) is null, and the column takes no null (1 row: staff_id=1)"), "{}", text(&error));
+    assert!(
+        text(&error).contains("`email` (short_email) is null, and the column takes no null (1 row: staff_id=1)"),
+        "{}",
+        text(&error)
+    );
     let error = w.next(vec![change(&sale(), &[&[NULL, "1"]])]).await.unwrap_err();
     assert!(text(&error).contains("part of the key") && text(&error).contains("sale_id=null"), "{}", text(&error));
 }

@@ -41,9 +41,11 @@ async fn load_makes_what_is_missing_once() {
     );
     w.next(changes()).await.unwrap();
     assert!(missing_support(&mut w.client, PIPELINE, "public", &models).await.unwrap().is_empty());
-    let before = w.rows("select oid, xmin from pg_class where relname ~ '^(current_|ledger|retracted|fact_)' order by 1").await;
+    let before =
+        w.rows("select oid, xmin from pg_class where relname ~ '^(current_|ledger|retracted|fact_)' order by 1").await;
     w.next(changes()).await.unwrap();
-    let after = w.rows("select oid, xmin from pg_class where relname ~ '^(current_|ledger|retracted|fact_)' order by 1").await;
+    let after =
+        w.rows("select oid, xmin from pg_class where relname ~ '^(current_|ledger|retracted|fact_)' order by 1").await;
     assert_eq!(before, after, "a second load changes no catalog");
 }
 
@@ -64,7 +66,8 @@ async fn an_index_of_another_name_counts() {
 async fn a_view_follows_its_table_and_one_of_somebody_else_is_left_alone() {
     let mut w = Warehouse::with(SQL).await;
     w.next(changes()).await.unwrap();
-    w.execute("alter table dim_shop add column town text default 'here'; grant select on current_dim_shop to public").await;
+    w.execute("alter table dim_shop add column town text default 'here'; grant select on current_dim_shop to public")
+        .await;
     w.next(changes()).await.unwrap();
     assert_eq!(w.one("select * from current_dim_shop").await, "1|a|here");
     let granted = "select has_table_privilege('pg_monitor', 'current_dim_shop', 'select')";
@@ -82,7 +85,12 @@ async fn a_view_follows_its_table_and_one_of_somebody_else_is_left_alone() {
 async fn a_role_that_may_not_create_is_given_the_statements_for_an_owner_and_they_suffice() {
     let mut owner = Warehouse::with(SQL).await;
     let role = format!("loader_{}", owner.database);
-    owner.execute(&format!("create role \"{role}\" login; revoke temporary on database \"{}\" from public", owner.database)).await;
+    owner
+        .execute(&format!(
+            "create role \"{role}\" login; revoke temporary on database \"{}\" from public",
+            owner.database
+        ))
+        .await;
     let url = starlift_sandbox::shared().unwrap().url(&owner.database, &role);
     let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
     tokio::spawn(connection);

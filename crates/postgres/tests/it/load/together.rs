@@ -79,7 +79,8 @@ async fn a_fact_without_its_dimension_is_refused_by_key_unless_a_later_manifest_
     // With and without a foreign key in the warehouse.
     for sql in [SQL.to_string(), SQL.replace(" references dim_shop", "")] {
         let mut w = Warehouse::with(&sql).await;
-        let orphans = || vec![change(&shop(), &[&["1", "a"]]), change(&sale(), &[&["1", "1"], &["2", "7"], &["3", "8"]])];
+        let orphans =
+            || vec![change(&shop(), &[&["1", "a"]]), change(&sale(), &[&["1", "1"], &["2", "7"], &["3", "8"]])];
         let error = w.next(orphans()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Data);
         let said = text(&error);
@@ -110,4 +111,49 @@ async fn a_stream_that_fails_leaves_nothing_behind() {
     assert_eq!(w.one("select count(*) from dim_shop").await, "0");
     w.next(changes()).await.unwrap();
     assert_eq!(w.one("select count(*) from dim_shop").await, "1");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_pipelines_may_load_for_the_first_time_at_once_and_share_a_calendar() {
+    use starlift_core::model::ModelKind;
+    use starlift_postgres::load::{self, ModelLoad};
+    let first = Warehouse::with(
+        "create table dim_date (date_id date primary key, year int, month int, day int, day_of_week int, \
+         day_name text, month_name text, quarter int);
+         create table fact_a (id serial primary key, k int, day date references dim_date);
+         create table fact_b (id serial primary key, k int, day date references dim_date)",
+    )
+    .await;
+    let calendar = model("dim_date", ModelKind::Calendar, "date_id date, year int4");
+    let mut tasks = Vec::new();
+    for name in ["a", "b"] {
+        let mut w = first.again().await;
+        let mut run = w.a_run(1, true, None);
+        run.pipeline = format!("pipeline {name}");
+        let fact = fact(&format!("fact_{name}"), "k int4, day date");
+        let calendar = calendar.clone();
+        tasks.push(tokio::spawn(async move {
+            let rows = batch(&fact.schema.columns, &[vec!["1".into(), "2024-05-06".into()]]);
+            let models = vec![
+                ModelLoad {
+                    model: calendar,
+                    upserts: load::nothing_later("dim_date"),
+                    retractions: load::nothing_later("dim_date"),
+                },
+                ModelLoad {
+                    model: fact,
+                    upserts: Box::pin(futures::stream::iter([Ok(rows)])),
+                    retractions: load::nothing_later("fact"),
+                },
+            ];
+            load::load(&mut w.client, &run, models, &load::nothing_later).await
+        }));
+    }
+    for task in tasks {
+        let outcome = task.await.unwrap().unwrap();
+        assert!(matches!(outcome, LoadOutcome::Loaded(_)), "{outcome:?}");
+    }
+    assert_eq!(first.one("select count(*) from dim_date").await, "366");
+    assert_eq!(first.one("select count(*) from starlift.ledger").await, "2");
+    assert_eq!(first.one("select count(*) from current_fact_a, current_fact_b").await, "1");
 }

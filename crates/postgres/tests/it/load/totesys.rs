@@ -149,7 +149,10 @@ async fn an_empty_warehouse_equals_the_source_and_follows_it() {
     let changed = changes.iter().find(|c| c.model.name == "fact_sales_order").map_or(0, |c| c.rows.len()) as u64;
     let done = w.next(changes).await.unwrap();
     assert_eq!(report(&done, "fact_sales_order").inserted, changed);
-    assert_eq!(w.one("select count(*) from fact_sales_order").await, (before.parse::<u64>().unwrap() + changed).to_string());
+    assert_eq!(
+        w.one("select count(*) from fact_sales_order").await,
+        (before.parse::<u64>().unwrap() + changed).to_string()
+    );
     assert!(report(&done, "fact_payment").retracted > 0);
     assert_eq!(compare_all(&other, &reader, YEARS).await.unwrap(), Vec::<String>::new());
 

@@ -51,12 +51,16 @@ async fn the_projects_script_makes_only_what_is_missing() {
     let mut w = Warehouse::with("create table dim_shop (shop_id int primary key, name text, extra text)").await;
     let made = create(&mut w.client, PIPELINE, "public", Some(script), &models()).await.unwrap();
     assert_eq!(made[..2], ["table `dim_date`", "table `fact_sale`"]);
-    assert_eq!(w.one("select count(*) from pg_attribute where attrelid = 'dim_shop'::regclass and attname = 'extra'").await, "1");
+    assert_eq!(
+        w.one("select count(*) from pg_attribute where attrelid = 'dim_shop'::regclass and attname = 'extra'").await,
+        "1"
+    );
 
     let mut w = Warehouse::with("select 1").await;
-    let error = create(&mut w.client, PIPELINE, "public", Some("create table dim_shop (shop_id int, name text)"), &models())
-        .await
-        .unwrap_err();
+    let error =
+        create(&mut w.client, PIPELINE, "public", Some("create table dim_shop (shop_id int, name text)"), &models())
+            .await
+            .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!(text(&error).contains("`dim_date` is missing"), "{}", text(&error));
     assert_eq!(w.one("select count(*) from pg_tables where schemaname = 'public'").await, "0", "all or nothing");
@@ -67,19 +71,14 @@ async fn clearing_empties_tables_ledger_and_retractions_and_the_next_load_adopts
     let mut w = Warehouse::with("select 1").await;
     create(&mut w.client, PIPELINE, "public", None, &models()).await.unwrap();
     w.next(changes()).await.unwrap();
-    let gone = vec![
-        change(&models()[0], &[]),
-        change(&models()[1], &[]),
-        change(&models()[2], &[]).gone(&[&["1"]]),
-    ];
+    let gone = vec![change(&models()[0], &[]), change(&models()[1], &[]), change(&models()[2], &[]).gone(&[&["1"]])];
     w.next(gone).await.unwrap();
     w.execute("insert into starlift.retracted values ('other', 'm', '{}', 1)").await;
     let counts = count_rows(&w.client, "public", &models()).await.unwrap();
-    assert_eq!(counts.into_iter().collect::<Vec<_>>(), [
-        ("dim_date".to_string(), 366),
-        ("dim_shop".to_string(), 1),
-        ("fact_sale".to_string(), 1)
-    ]);
+    assert_eq!(
+        counts.into_iter().collect::<Vec<_>>(),
+        [("dim_date".to_string(), 366), ("dim_shop".to_string(), 1), ("fact_sale".to_string(), 1)]
+    );
     let cleared = clear(&mut w.client, PIPELINE, "public", &models()).await.unwrap();
     assert_eq!((cleared.tables.len(), cleared.truncated), (3, true));
     assert_eq!(w.head().await, None);
