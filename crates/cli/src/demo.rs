@@ -50,8 +50,8 @@ struct MonthDocument<'a> {
 /// Tells the story; exits 0 only if all tables of the star schema are equal to what ToteSys says.
 pub(crate) async fn run(shell: &Shell, args: &Demo) -> Ended {
     let started = starlift::context::now();
-    let teller = Teller { style: shell.out, silent: args.print.json };
-    teller.say(&format!("{}\n", shell.out.bold(&format!("starlift demo: seed {}, scale {}", args.seed, args.scale))))?;
+    let teller = Teller { silent: args.print.json };
+    teller.line(&shell.out.bold(&format!("starlift demo, seed {}, scale {}", args.seed, args.scale)))?;
 
     shell.bars.wait_for("starting a private PostgreSQL");
     let place = Place::prepare(shell, args.keep).await?;
@@ -60,9 +60,9 @@ pub(crate) async fn run(shell: &Shell, args: &Demo) -> Ended {
     let history = History { seed: args.seed, scale: args.scale }.fill(&mut source).await?;
     shell.bars.clear();
     let (rows, tables) = (history.total(), history.rows.len() as u64);
-    teller.say(&format!(
+    teller.paragraph(&format!(
         "A private PostgreSQL holds two databases: ToteSys, the business, and an empty warehouse.\n\
-         ToteSys has {} in {}; its orders are from {} to {}.\n",
+         ToteSys has {} in {}; its orders are from {} to {}.",
         count::with(rows, "row"),
         count::with(tables, "table"),
         history.days.0,
@@ -70,12 +70,12 @@ pub(crate) async fn run(shell: &Shell, args: &Demo) -> Ended {
     ))?;
 
     let first = lift(shell, &place).await?;
-    teller.say(&format!("The first run carries everything:\n\n{}", work::table(shell.out, &first)))?;
+    teller.paragraph(&format!("The first run carries everything:\n\n{}", work::table(shell.out, &first)))?;
 
     let mut days = Vec::new();
     let mut open_orders = Vec::new();
     if args.days > 0 {
-        teller.say(&day::heading(shell.out, args.days))?;
+        teller.paragraph(&day::heading(shell.out, args.days))?;
     }
     for number in 1..=args.days {
         // It opens before anything else of the day, and the run goes over it.
@@ -83,7 +83,7 @@ pub(crate) async fn run(shell: &Shell, args: &Demo) -> Ended {
         open_orders.push(open.inserted_order);
         let lived = totesys::live(&mut source, args.seed, number).await?;
         let day = Day::of(&lived, lift(shell, &place).await?);
-        teller.say(&day.line())?;
+        teller.line(&day.line())?;
         days.push(day);
         open.commit().await?;
     }
@@ -94,17 +94,17 @@ pub(crate) async fn run(shell: &Shell, args: &Demo) -> Ended {
     let warehouse = place.cluster.connect(place::WAREHOUSE).await?;
     let present = totesys::orders_present(&warehouse, &open_orders).await?;
     let sales = totesys::sales_by_month(&warehouse).await?;
-    teller.say(&proof.text(shell.out))?;
+    teller.paragraph(&proof.text(shell.out))?;
     if !open_orders.is_empty() {
-        teller.say(&format!(
-            "Of the {} placed in transactions that were open while a run read, {} {} in the warehouse.\n",
+        teller.paragraph(&format!(
+            "Of the {} placed in transactions that were open while a run read, {} {} in the warehouse.",
             count::with(open_orders.len() as u64, "order"),
             count::of(present),
             if present == 1 { "is" } else { "are" }
         ))?;
     }
-    teller.say(&chart::sales(shell.out, whole_months(&sales, args.days)))?;
-    teller.say(&ending(shell.out, args.keep))?;
+    teller.paragraph(&chart::sales(shell.out, whole_months(&sales, args.days)))?;
+    teller.paragraph(&ending(shell.out, args.keep))?;
     if args.print.json {
         stdout::json(&Document {
             seed: args.seed,
@@ -156,8 +156,8 @@ fn ending(style: Style, keep: bool) -> String {
     let fate = if keep {
         "The databases, the lake and the project are kept."
     } else {
-        "The databases, the lake and the project are gone now; `starlift demo --keep` keeps them, to look\n\
-         inside with psql."
+        "The databases, the lake and the project are gone now. `starlift demo --keep` keeps them,\n\
+         and says how to look inside with psql."
     };
     let tries = [
         ("starlift demo --scale 10 --days 20", "ten times the orders, four weeks of life"),
@@ -167,19 +167,22 @@ fn ending(style: Style, keep: bool) -> String {
         ("starlift run --project DIR --every 5m", "keep a warehouse up to date"),
     ];
     let lines: String = tries.iter().map(|(command, what)| format!("  {command:<38} {}\n", style.dim(what))).collect();
-    format!("{fate}\n\n{}\n{lines}", style.bold("What to try next"))
+    format!("{fate}\n\n{}\n{}", style.bold("What to try next"), lines.trim_end())
 }
 
 /// Tells the story to people.
 struct Teller {
-    style: Style,
     silent: bool,
 }
 
 impl Teller {
-    /// Prints a paragraph or line.
-    fn say(&self, text: &str) -> Result<(), Failure> {
-        let _ = self.style;
-        if self.silent { Ok(()) } else { stdout::line(text.trim_end_matches('\n')) }
+    /// Prints a paragraph, apart from what comes before.
+    fn paragraph(&self, text: &str) -> Result<(), Failure> {
+        if self.silent || text.is_empty() { Ok(()) } else { stdout::print(&format!("\n{text}\n")) }
+    }
+
+    /// Prints a line.
+    fn line(&self, text: &str) -> Result<(), Failure> {
+        if self.silent { Ok(()) } else { stdout::line(text) }
     }
 }

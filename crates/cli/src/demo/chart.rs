@@ -17,10 +17,8 @@ pub(super) fn sales(style: Style, months: &[Month]) -> String {
     let months = &months[months.len().saturating_sub(MONTHS)..];
     let Some(top) = months.iter().map(|m| m.pounds).max().filter(|top| *top > 0) else { return String::new() };
     let margin = count::of(top).len().max(7);
-    let mut text = format!(
-        "{}, whole months, asked of the warehouse:\n\n",
-        style.bold("Sales in GBP")
-    );
+    let (first, last) = (months.first().map_or("", |m| &m.month), months.last().map_or("", |m| &m.month));
+    let mut text = format!("{}, {first} to {last}, asked of the warehouse:\n\n", style.bold("Sales in GBP by month"));
     for line in (0..HEIGHT).rev() {
         let scale = match line {
             _ if line == HEIGHT - 1 => count::of(top),
@@ -30,7 +28,7 @@ pub(super) fn sales(style: Style, months: &[Month]) -> String {
         let bars: String = months.iter().map(|m| format!("{} ", cell(style, m.pounds, top, line))).collect();
         text.push_str(&format!("  {} {}\n", style.dim(&format!("{scale:>margin$}")), style.good(bars.trim_end())));
     }
-    text.push_str(&format!("  {} {}\n", " ".repeat(margin), style.dim(axis(months).trim_end())));
+    text.push_str(&format!("  {} {}\n", " ".repeat(margin), style.dim(&axis(months))));
     text
 }
 
@@ -47,16 +45,12 @@ fn cell(style: Style, value: u64, top: u64, line: u64) -> &'static str {
     }
 }
 
-/// The year under each January, and under the first month.
+/// The year under each January.
 fn axis(months: &[Month]) -> String {
     let mut axis = String::new();
     for (number, month) in months.iter().enumerate() {
-        let is_marked = month.month.ends_with("-01") || number == 0;
-        // A label may run under the months after it, and not into the next label.
-        if is_marked && axis.len() <= number * 2 {
-            axis.push_str(&" ".repeat(number * 2 - axis.len()));
-            axis.push_str(if number == 0 { &month.month } else { month.month.get(..4).unwrap_or_default() });
-            axis.push(' ');
+        if let Some(year) = month.month.strip_suffix("-01") {
+            axis.push_str(&format!("{:width$}{year}", "", width = (number * 2).saturating_sub(axis.len())));
         }
     }
     axis
@@ -74,10 +68,11 @@ mod tests {
     fn bars_are_as_tall_as_their_months_and_years_stand_under_january() {
         let months: Vec<Month> = (0..14).map(|m| month(&format!("{}-{:02}", 2022 + (8 + m) / 12, (8 + m) % 12 + 1), 100 * (m as u64 + 1))).collect();
         let text = sales(Style::PLAIN, &months);
+        assert!(text.starts_with("Sales in GBP by month, 2022-09 to 2023-10, "), "{text}");
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[2], "    1,400                           #", "{text}");
-        assert_eq!(lines[9], "            # # # # # # # # # # # # #".trim_end(), "{text}");
-        assert_eq!(lines[10], "          2022-09 2023", "{text}");
+        assert_eq!(lines[9], "          # # # # # # # # # # # # # #", "{text}");
+        assert_eq!(lines[10], "                  2023", "{text}");
     }
 
     #[test]

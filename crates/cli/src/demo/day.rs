@@ -27,8 +27,9 @@ pub(super) fn heading(style: Style, days: u32) -> String {
     );
     let columns: Vec<String> = columns.lines().map(|line| style.dim(line.trim_end())).collect();
     format!(
-        "Then {}, with a run after each. Every day one transaction opens before all others, stays open\n\
-         over the run and commits after it: what is copied by time stamp never sees its rows.\n\n{}",
+        "Then {}, with a run after each. Every day one transaction opens before all others,\n\
+         stays open over the run and commits after it. Its rows are stamped earlier than rows that\n\
+         the run has carried: a copy that goes by time stamps loses them.\n\n{}",
         count::with(u64::from(days), "working day"),
         columns.join("\n")
     )
@@ -49,6 +50,13 @@ impl Day {
         }
     }
 
+    /// A line has room for two.
+    fn special(&self) -> String {
+        let shown: Vec<&str> = self.special.iter().take(2).copied().collect();
+        let more = if self.special.len() > 2 { ", …" } else { "" };
+        format!("{}{more}", shown.join(", "))
+    }
+
     /// The day's line.
     pub(super) fn line(&self) -> String {
         let work = |stage: &str| self.run.iter().find(|w| w.stage == stage).map(StageWork::short).unwrap_or_default();
@@ -62,7 +70,7 @@ impl Day {
             work("ingest"),
             work("transform"),
             work("load"),
-            self.special.join(", ")
+            self.special()
         );
         line.trim_end().to_string()
     }

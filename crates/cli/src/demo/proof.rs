@@ -85,7 +85,7 @@ impl Proof {
         let right = self.models.iter().filter(|m| m.is_equal()).count();
         let verdict = format!("{right} of {} star tables are equal to what ToteSys says", self.models.len());
         format!(
-            "\nThe last transaction has committed; one more run, and everything is compared, row by row:\n\n{}\n{}{differences}\n{} {}\n",
+            "One more run for what has committed since, and everything is compared, row by row:\n\n{}\n{}{differences}\n{} {}",
             tables.marked(style, "  ", &marks(&self.tables)),
             models.marked(style, "  ", &marks(&self.models)),
             if self.equal { style.tick() } else { style.cross() },

@@ -60,5 +60,5 @@ pub(super) fn table(style: Style, stages: &[StageWork]) -> String {
             count::of(work.deleted),
         ]);
     }
-    format!("{}\n", table.render(style, "  "))
+    table.render(style, "  ").trim_end().to_string()
 }

@@ -69,7 +69,7 @@ async fn a_deleted_row_becomes_a_tombstone_and_a_retraction_and_may_return() {
     source.batch_execute("create table kept as select * from payment where payment_id = 3; revoke all on kept from public").await.unwrap();
     source.batch_execute("delete from payment where payment_id = 3").await.unwrap();
     let ingest = world.ingest_expecting_denied_table().await;
-    assert!(ingest.message().contains("kept"), "{ingest:?}");
+    assert!(ingest.render().contains("kept"), "{ingest:?}");
     source.batch_execute(&format!("grant select on kept to {}_reader", world.source)).await.unwrap();
 
     let report = world.run().await;
