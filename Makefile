@@ -7,7 +7,7 @@ S3_PYTHON := $(abspath $(TARGET))/s3-server/bin/python
 ## the whole pipeline on a private PostgreSQL: DEMO="--scale 2 --keep" passes options on
 demo:
 	@scripts/install-missing compiler postgresql
-	cargo build --locked --package starlift-cli
+	cargo build --locked --workspace --bins
 	@$(TARGET)/debug/starlift demo $(DEMO)
 
 ## all tests, on a private PostgreSQL and a private S3-like server

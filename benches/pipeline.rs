@@ -3,6 +3,8 @@
 //!
 //! `make bench`, or `make bench BENCH="--scale 100"`. Linux only: peak memory comes from `/proc`.
 
+#![allow(clippy::disallowed_methods, reason = "a benchmark measures time")]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -59,14 +61,22 @@ async fn bench(scale: f64) -> Result<(), Box<dyn std::error::Error>> {
     for name in ["ingest", "transform", "load"] {
         measured.push(Measured { name, ..stage(&[name])? });
     }
-    let changed = format!("update sales_order set units_sold = units_sold + 1 where sales_order_id <= {CHANGED_ORDERS}");
+    let changed =
+        format!("update sales_order set units_sold = units_sold + 1 where sales_order_id <= {CHANGED_ORDERS}");
     client.batch_execute(&changed).await?;
     for (name, stage_name) in [("ingest, 1,000 changed", "ingest"), ("transform", "transform"), ("load", "load")] {
         measured.push(Measured { name, ..stage(&[stage_name])? });
     }
 
     println!("{:<24}{:>12}{:>10}{:>14}{:>12}{:>10}", "", "rows", "seconds", "rows/s", "x limit", "peak MB");
-    println!("{:<24}{:>12}{:>10.2}{:>14.0}{:>12.1}", "limit: psql COPY", history.total(), limit, history.total() as f64 / limit, 1.0);
+    println!(
+        "{:<24}{:>12}{:>10.2}{:>14.0}{:>12.1}",
+        "limit: psql COPY",
+        history.total(),
+        limit,
+        history.total() as f64 / limit,
+        1.0
+    );
     for m in measured {
         println!(
             "{:<24}{:>12}{:>10.2}{:>14.0}{:>12.1}{:>10.0}",

@@ -18,8 +18,13 @@ use crate::duration;
     disable_help_subcommand = true,
     max_term_width = 110,
     after_help = "New here? `starlift demo` shows all of it on a private PostgreSQL in under a minute.\n\n\
-                  Exit codes: 0 done, also when there was nothing to do; 1 something to mend, or a difference found; \
-                  2 wrong usage; 70 a bug; 75 something is away, try again; 130 interrupted."
+                  Exit codes:\n  \
+                  0   done, or nothing to do\n  \
+                  1   something to mend, or a difference found\n  \
+                  2   wrong usage\n  \
+                  70  a bug\n  \
+                  75  something is away: try again\n  \
+                  130 interrupted"
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -52,20 +57,20 @@ pub(crate) struct Global {
 /// Who reads the log.
 #[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LogFormat {
-    /// Lines for people
+    // Lines. Plain comments, because clap would make a list of doc comments.
     Text,
-    /// One JSON object per line
+    // One JSON object per line.
     Json,
 }
 
 /// When to colour.
 #[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Color {
-    /// On a terminal
+    // On a terminal.
     Auto,
-    /// Also into a file or pipe
+    // Also into a file or pipe.
     Always,
-    /// Not at all
+    // Not at all.
     Never,
 }
 
@@ -95,7 +100,7 @@ pub(crate) enum Command {
     /// Create what is missing in the warehouse, or clear it
     #[command(subcommand, arg_required_else_help = true)]
     Warehouse(Warehouse),
-    /// See it work: a private PostgreSQL, a business with some years of history, and its next days
+    /// See it work: a private PostgreSQL, a business with a history, and its next days
     Demo(Demo),
     /// Print the completions of a shell
     Completions {
@@ -235,9 +240,9 @@ pub(crate) struct Models {
 /// How to draw the models.
 #[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ModelsFormat {
-    /// A tree of text
+    // A tree of text.
     Tree,
-    /// A Mermaid flowchart
+    // A Mermaid flowchart.
     Mermaid,
 }
 
@@ -301,7 +306,10 @@ mod tests {
 
     #[test]
     fn a_run_id_is_one_short_word() {
-        assert_eq!(run_id("arn:aws:states:eu-west-2:1:execution:x:1").as_deref(), Ok("arn:aws:states:eu-west-2:1:execution:x:1"));
+        assert_eq!(
+            run_id("arn:aws:states:eu-west-2:1:execution:x:1").as_deref(),
+            Ok("arn:aws:states:eu-west-2:1:execution:x:1")
+        );
         for bad in ["", "a b", "a\n", "é", &"x".repeat(129)] {
             assert!(run_id(bad).is_err(), "{bad:?}");
         }

@@ -71,7 +71,9 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused_without_a_panic() {
-        for text in ["", "5", "m", "5 m", "-5m", "5µ", "0s", "8d", "99999999999999999999s", "18446744073709551615d", "1hm"] {
+        for text in
+            ["", "5", "m", "5 m", "-5m", "5µ", "0s", "8d", "99999999999999999999s", "18446744073709551615d", "1hm"]
+        {
             assert!(parse(text).is_err(), "{text}");
         }
     }

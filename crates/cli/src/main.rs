@@ -104,7 +104,9 @@ fn usage(error: &clap::Error) -> Exit {
     let text = error.render().to_string();
     // An argument in the wrong place is quoted, and it may be a URL with a password.
     if text.contains("://") && text.contains('@') {
-        stderr::say("error: an argument that holds credentials is in the wrong place\n\nFor more information, try '--help'.");
+        stderr::say(
+            "error: an argument that holds credentials is in the wrong place\n\nFor more information, try '--help'.",
+        );
     } else {
         let _ = error.print();
     }

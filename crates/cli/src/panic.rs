@@ -10,7 +10,8 @@ pub(crate) fn install(report: impl Fn(Error) + Send + Sync + 'static) {
 }
 
 fn error(location: Option<&Location<'_>>) -> Error {
-    let place = location.map_or_else(|| "an unknown place".to_string(), |l| format!("{}:{}", shortened(l.file()), l.line()));
+    let place =
+        location.map_or_else(|| "an unknown place".to_string(), |l| format!("{}:{}", shortened(l.file()), l.line()));
     Error::internal("starlift has a bug and stopped")
         .with_detail(format!("it panicked at {place}"))
         .with_hint("nothing half-done is visible, and running again is safe; please report the place with the version")

@@ -167,6 +167,9 @@ fn resolve(base: &Path, place: &str) -> String {
 fn missing(side: Side) -> Error {
     let name = side.name();
     Error::config(format!("no credentials for the {name} database"))
-        .with_detail(format!("neither STARLIFT_{0}_URL nor `credentials` under `[{name}]` is given", name.to_uppercase()))
+        .with_detail(format!(
+            "neither STARLIFT_{0}_URL nor `credentials` under `[{name}]` is given",
+            name.to_uppercase()
+        ))
         .with_hint(format!("copy the credentials example of the project, or set STARLIFT_{}_URL", name.to_uppercase()))
 }

@@ -43,7 +43,12 @@ pub struct Check {
 pub async fn doctor(ctx: &Context) -> Vec<Check> {
     let mut checks = vec![ok(
         "project",
-        format!("pipeline `{}` with {} models and {} seeds", ctx.config.pipeline, ctx.project.graph.models().len(), ctx.project.seeds.len()),
+        format!(
+            "pipeline `{}` with {} models and {} seeds",
+            ctx.config.pipeline,
+            ctx.project.graph.models().len(),
+            ctx.project.seeds.len()
+        ),
     )];
     checks.extend(source(ctx).await);
     checks.extend(stores(ctx).await);
@@ -57,7 +62,10 @@ async fn source(ctx: &Context) -> Vec<Check> {
         Err(error) => return vec![failed("source: connection", &error)],
     };
     let mut checks = vec![
-        ok("source: connection", format!("{} ({})", seen.source.database, if seen.source.in_recovery { "standby" } else { "primary" })),
+        ok(
+            "source: connection",
+            format!("{} ({})", seen.source.database, if seen.source.in_recovery { "standby" } else { "primary" }),
+        ),
         version("source: version", seen.source.server_version),
     ];
     let names: BTreeSet<String> = seen.selection.tables().into_iter().collect();
@@ -75,7 +83,10 @@ async fn source(ctx: &Context) -> Vec<Check> {
         });
     }
     let bytes: u64 = seen.tables().filter(|t| ctx.config.capture(&t.name) != CaptureMode::None).map(|t| t.bytes).sum();
-    checks.push(ok("source: scan", format!("a run scans {} MiB; 288 runs a day scan {} MiB", bytes >> 20, (bytes * 288) >> 20)));
+    checks.push(ok(
+        "source: scan",
+        format!("a run scans {} MiB; 288 runs a day scan {} MiB", bytes >> 20, (bytes * 288) >> 20),
+    ));
     checks
 }
 
@@ -94,7 +105,10 @@ async fn stores(ctx: &Context) -> Vec<Check> {
             Ok(Some(left)) => Check {
                 name: format!("{name}: writable"),
                 verdict: Verdict::Warn,
-                detail: format!("{} is writable; the probe `{left}` could not be deleted and does no harm", store.url()),
+                detail: format!(
+                    "{} is writable; the probe `{left}` could not be deleted and does no harm",
+                    store.url()
+                ),
                 mend: None,
             },
             Err(error) => failed(&format!("{name}: writable"), &error),
@@ -139,7 +153,9 @@ async fn warehouse(ctx: &Context) -> Vec<Check> {
     let schema = &ctx.config.warehouse.schema;
     checks.push(match missing_support(connection.client_mut(), &ctx.config.pipeline, schema, &models).await {
         Err(error) => failed("warehouse: tables", &error),
-        Ok(missing) if missing.is_empty() => ok("warehouse: tables", format!("{} tables with their views and ledger", models.len())),
+        Ok(missing) if missing.is_empty() => {
+            ok("warehouse: tables", format!("{} tables with their views and ledger", models.len()))
+        }
         Ok(missing) => {
             let grants: Vec<&str> = missing.iter().filter(|s| s.is_grant).map(|s| s.sql.as_str()).collect();
             let objects: Vec<&str> = missing.iter().map(|s| s.object.as_str()).collect();

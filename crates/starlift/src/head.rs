@@ -34,7 +34,10 @@ impl Head {
     async fn of(store: &Store, pipeline: &str, newest: Stored) -> Result<Head> {
         if newest.manifest.pipeline != pipeline {
             return Err(Error::config(format!("`{}` belongs to another pipeline", store.url()))
-                .with_detail(format!("its manifests are of `{}`, this project is `{pipeline}`", newest.manifest.pipeline))
+                .with_detail(format!(
+                    "its manifests are of `{}`, this project is `{pipeline}`",
+                    newest.manifest.pipeline
+                ))
                 .with_hint("give each pipeline folders of its own under `[lake]`"));
         }
         let chain = manifests::chain(store, &newest).await?;
@@ -71,9 +74,12 @@ impl Head {
         for (name, key) in event {
             let in_chain = self.chain.iter().any(|s| names(&s.manifest, name, key));
             if !in_chain && !self.named_before(store, name, key).await? {
-                return Err(Error::config(format!("the event names a file of `{}` that no manifest names", printable(name)))
-                    .with_detail(format!("`{}` is not in `{}`", printable(key), store.url()))
-                    .with_hint("give what the stage before printed, or `{}` for all there is to do"));
+                return Err(Error::config(format!(
+                    "the event names a file of `{}` that no manifest names",
+                    printable(name)
+                ))
+                .with_detail(format!("`{}` is not in `{}`", printable(key), store.url()))
+                .with_hint("give what the stage before printed, or `{}` for all there is to do"));
             }
         }
         Ok(())

@@ -8,8 +8,8 @@ use starlift_postgres::load as ledger;
 
 use crate::config::Side;
 use crate::context::Context;
-use crate::{ingest, load, transform};
 use crate::report::RelationReport;
+use crate::{ingest, load, transform};
 
 /// One committed run of one stage.
 #[derive(Debug, Clone, Serialize)]

@@ -76,7 +76,12 @@ pub async fn load(ctx: &Context, request: &LoadRequest) -> Result<StageReport> {
 }
 
 /// What a load would do now; the ledger's head comes from the warehouse.
-pub(crate) async fn plan(star: &Store, newest: Option<&Stored>, head: Option<&LedgerHead>, adopt: bool) -> Result<LoadPlan> {
+pub(crate) async fn plan(
+    star: &Store,
+    newest: Option<&Stored>,
+    head: Option<&LedgerHead>,
+    adopt: bool,
+) -> Result<LoadPlan> {
     let newest_seq = newest.map(|s| s.manifest.seq);
     let sha256_at_head = match head {
         Some(head) if Some(head.seq) == newest_seq => newest.map(|s| s.sha256.clone()),
@@ -138,7 +143,9 @@ async fn load_next(ctx: &Context, star: &Store, head: &Head, newest: &Stored, ad
             Loaded { seq: manifest.seq, mode: if adopt { "adopt" } else { "follow" }, relations }
         }
         // Another loader was there first, or the ledger moved while we waited for its lock: look again.
-        LoadOutcome::AlreadyLoaded | LoadOutcome::Moved { .. } => Loaded { seq: manifest.seq, mode: "already", relations: vec![] },
+        LoadOutcome::AlreadyLoaded | LoadOutcome::Moved { .. } => {
+            Loaded { seq: manifest.seq, mode: "already", relations: vec![] }
+        }
         LoadOutcome::Unknown(error) => return Err(unknown(manifest, error)),
     };
     Ok(Some(loaded))

@@ -107,7 +107,13 @@ impl StageReport {
     }
 
     /// The report of a committed manifest, new or replayed.
-    pub fn of_manifest(stage: &'static str, manifest: &Manifest, outcome: Outcome, started: Micros, now: Micros) -> StageReport {
+    pub fn of_manifest(
+        stage: &'static str,
+        manifest: &Manifest,
+        outcome: Outcome,
+        started: Micros,
+        now: Micros,
+    ) -> StageReport {
         StageReport {
             outcome,
             seq: Some(manifest.seq),

@@ -106,7 +106,8 @@ pub fn lines(text: &str) -> String {
 fn escaped(text: &str, keep: impl Fn(char) -> bool) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
-        let hidden = c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}');
+        let hidden =
+            c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}');
         if hidden && !keep(c) { shown.extend(c.escape_default()) } else { shown.push(c) }
     }
     shown
@@ -216,7 +217,8 @@ impl Line {
             (true, _) => format!("\u{1b}[2m{level}\u{1b}[0m"),
             (false, _) => level,
         };
-        let place: Vec<&str> = [&self.fields.stage, &self.fields.table].into_iter().flatten().map(String::as_str).collect();
+        let place: Vec<&str> =
+            [&self.fields.stage, &self.fields.table].into_iter().flatten().map(String::as_str).collect();
         if !place.is_empty() {
             line.push_str(&format!(" {}:", place.join(" ")));
         }
@@ -327,7 +329,8 @@ mod tests {
 
     #[test]
     fn a_filter_that_cannot_be_read_is_a_config_error() {
-        let settings = LogSettings { format: LogFormat::Text, color: false, level: Level::INFO, filter: Some("=a=b=".into()) };
+        let settings =
+            LogSettings { format: LogFormat::Text, color: false, level: Level::INFO, filter: Some("=a=b=".into()) };
         assert_eq!(filter(&settings).unwrap_err().kind(), starlift_core::ErrorKind::Config);
     }
 }

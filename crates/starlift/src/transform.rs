@@ -108,7 +108,8 @@ fn check_inputs(project: &Project, lake: &Manifest) -> Result<()> {
     for table in project.tables() {
         let known = |name: &String| lake.relations.contains_key(name) || listed.contains(name);
         if !known(&table) {
-            let reader = project.graph.models().iter().find(|m| m.inputs.contains(&table)).map_or("", |m| m.name.as_str());
+            let reader =
+                project.graph.models().iter().find(|m| m.inputs.contains(&table)).map_or("", |m| m.name.as_str());
             return Err(Error::config(format!("model `{reader}` reads `{table}`, which does not exist"))
                 .with_detail("no source table, seed or model has this name")
                 .with_hint(match nearest(&table, lake.relations.keys().map(String::as_str)) {

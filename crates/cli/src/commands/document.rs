@@ -15,7 +15,11 @@ pub(super) struct RunDocument<'a> {
 impl<'a> RunDocument<'a> {
     /// The document of a run.
     pub(super) fn of(report: &'a RunReport) -> RunDocument<'a> {
-        RunDocument { run_id: &report.run_id, stages: &report.stages, error: report.error.as_ref().map(ErrorDocument::of) }
+        RunDocument {
+            run_id: &report.run_id,
+            stages: &report.stages,
+            error: report.error.as_ref().map(ErrorDocument::of),
+        }
     }
 }
 

@@ -12,12 +12,14 @@ use starlift_core::{Error, Result};
 pub(super) async fn read(file: Option<&PathBuf>) -> Result<Option<Vec<u8>>> {
     let Some(path) = file.cloned() else { return Ok(None) };
     // On a thread of its own: a terminal may never send the end, and Ctrl-C is still to be heard.
-    let read = tokio::task::spawn_blocking(move || if path == Path::new("-") { standard_input() } else { of_file(&path) });
+    let read =
+        tokio::task::spawn_blocking(move || if path == Path::new("-") { standard_input() } else { of_file(&path) });
     read.await.map_err(|e| Error::internal("the event was not read").with_source(e))?.map(Some)
 }
 
 fn standard_input() -> Result<Vec<u8>> {
-    bounded(std::io::stdin().lock()).map_err(|e| Error::config("cannot read the event from standard input").with_source(e))
+    bounded(std::io::stdin().lock())
+        .map_err(|e| Error::config("cannot read the event from standard input").with_source(e))
 }
 
 fn of_file(path: &Path) -> Result<Vec<u8>> {

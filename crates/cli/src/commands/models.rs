@@ -113,8 +113,14 @@ mod tests {
     fn a_model_has_a_branch_for_what_it_reads_and_refers_to() {
         let folder = tempfile::tempdir().unwrap();
         for (name, text) in [
-            ("models/dim_currency.sql", "-- kind: dimension\n-- key: currency_id\nselect c.currency_id from currency c join names n on n.id = c.currency_id"),
-            ("models/fact_sale.sql", "-- kind: fact\n-- key: id\n-- tests: relationships(currency_id -> dim_currency)\nselect id, currency_id from sale"),
+            (
+                "models/dim_currency.sql",
+                "-- kind: dimension\n-- key: currency_id\nselect c.currency_id from currency c join names n on n.id = c.currency_id",
+            ),
+            (
+                "models/fact_sale.sql",
+                "-- kind: fact\n-- key: id\n-- tests: relationships(currency_id -> dim_currency)\nselect id, currency_id from sale",
+            ),
             ("seeds/names.csv", "id,name\n"),
         ] {
             let path = folder.path().join(name);

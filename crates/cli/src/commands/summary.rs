@@ -1,7 +1,7 @@
 //! The card at the end of a run: each stage, and each table or model that it did something with.
 
-use starlift::{Outcome, RelationReport, RunReport, StageReport};
 use starlift::telemetry::one_line;
+use starlift::{Outcome, RelationReport, RunReport, StageReport};
 
 use crate::style::Style;
 use crate::table::{Align, Table};
@@ -9,7 +9,8 @@ use crate::{count, duration, size};
 
 /// The card of a run, ready to print.
 pub(super) fn card(style: Style, pipeline: &str, report: &RunReport) -> String {
-    let mut text = format!("{} {}\n", style.bold(&one_line(pipeline)), style.dim(&format!("run {}", one_line(&report.run_id))));
+    let mut text =
+        format!("{} {}\n", style.bold(&one_line(pipeline)), style.dim(&format!("run {}", one_line(&report.run_id))));
     for stage in &report.stages {
         text.push_str(&format!("\n{}", section(style, stage)));
     }

@@ -79,7 +79,12 @@ fn section(style: Style, kind: ComparisonKind, comparisons: &[&Comparison]) -> S
             text.push_str(&format!("    {}: {}\n", comparison.name, style.dim(&one_line(note))));
         }
         for example in &comparison.examples {
-            text.push_str(&format!("    {}: {} {}\n", comparison.name, one_line(&example.key), one_line(&example.what)));
+            text.push_str(&format!(
+                "    {}: {} {}\n",
+                comparison.name,
+                one_line(&example.key),
+                one_line(&example.what)
+            ));
         }
         let unnamed = comparison.differences.saturating_sub(comparison.examples.len() as u64);
         if unnamed > 0 {
@@ -122,10 +127,8 @@ mod tests {
     use starlift::verify::Example;
 
     fn comparison(kind: ComparisonKind, name: &str, verdict: Verdict, differences: u64) -> Comparison {
-        let examples = (0..differences.min(1)).map(|_| Example {
-            key: "payment_id=5".into(),
-            what: "differs in column payment_amount".into(),
-        });
+        let examples = (0..differences.min(1))
+            .map(|_| Example { key: "payment_id=5".into(), what: "differs in column payment_amount".into() });
         Comparison {
             kind,
             name: name.into(),

@@ -66,7 +66,9 @@ mod tests {
 
     #[test]
     fn bars_are_as_tall_as_their_months_and_years_stand_under_january() {
-        let months: Vec<Month> = (0..14).map(|m| month(&format!("{}-{:02}", 2022 + (8 + m) / 12, (8 + m) % 12 + 1), 100 * (m as u64 + 1))).collect();
+        let months: Vec<Month> = (0..14)
+            .map(|m| month(&format!("{}-{:02}", 2022 + (8 + m) / 12, (8 + m) % 12 + 1), 100 * (m as u64 + 1)))
+            .collect();
         let text = sales(Style::PLAIN, &months);
         assert!(text.starts_with("Sales in GBP by month, 2022-09 to 2023-10, "), "{text}");
         let lines: Vec<&str> = text.lines().collect();

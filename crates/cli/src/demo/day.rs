@@ -23,7 +23,17 @@ pub(super) struct Day {
 pub(super) fn heading(style: Style, days: u32) -> String {
     let columns = format!(
         "  {:<10}  {:^27}  {:<40}\n  {:<10}  {:>5} {:>7} {:>5} {:>7}  {:<12}  {:<13}  {:<12}",
-        "", "in ToteSys", "the run: rows read/written/deleted", "day", "new", "changed", "gone", "undone", "ingest", "transform", "load"
+        "",
+        "in ToteSys",
+        "the run: rows read/written/deleted",
+        "day",
+        "new",
+        "changed",
+        "gone",
+        "undone",
+        "ingest",
+        "transform",
+        "load"
     );
     let columns: Vec<String> = columns.lines().map(|line| style.dim(line.trim_end())).collect();
     format!(
@@ -93,7 +103,10 @@ mod tests {
             run: vec![work("ingest", 75), work("transform", 6_000), work("load", 73)],
         };
         let line = day.line();
-        assert_eq!(line, "  2025-11-03     54      21     3       5  75/70/3       6,000/70/3     73/70/3       design added");
+        assert_eq!(
+            line,
+            "  2025-11-03     54      21     3       5  75/70/3       6,000/70/3     73/70/3       design added"
+        );
         let heading = heading(Style::PLAIN, 1);
         let columns = heading.lines().last().unwrap();
         assert_eq!(columns.find("transform"), line.find("6,000"));

@@ -20,7 +20,8 @@ pub(super) fn instructions(place: &Place) -> Result<String> {
     let pg_ctl = quoted(&place.cluster.bin_dir().join("pg_ctl").to_string_lossy());
     let data = quoted(&dir.join("data").to_string_lossy());
     let log = quoted(&dir.join("server.log").to_string_lossy());
-    let (port, project, shown) = (place.cluster.port(), quoted(&place.project.to_string_lossy()), quoted(&dir.to_string_lossy()));
+    let (port, project, shown) =
+        (place.cluster.port(), quoted(&place.project.to_string_lossy()), quoted(&dir.to_string_lossy()));
     Ok(format!(
         "kept in {shown}\n\
          \x20 start the server again  cd / && {user}{pg_ctl} -D {data} -o '-p {port}' -l {log} start\n\

@@ -39,12 +39,14 @@ impl Proof {
     /// Runs the stages once more, in the snapshot that is compared, and compares.
     pub(super) async fn find(shell: &Shell, place: &Place) -> Result<Proof> {
         let report = verify(&place.context(shell)?, &VerifyRequest { settle: true, only: Vec::new() }).await?;
-        let tables = report.comparisons.iter().filter(|c| c.kind == ComparisonKind::SourceLake).map(Compared::of).collect();
+        let tables =
+            report.comparisons.iter().filter(|c| c.kind == ComparisonKind::SourceLake).map(Compared::of).collect();
         let source = place.cluster.connect(place::SOURCE).await?;
         let warehouse = place.cluster.connect(place::WAREHOUSE).await?;
         let mut models = Vec::new();
         for name in STAR_TABLES {
-            let verified = report.comparisons.iter().find(|c| c.kind == ComparisonKind::StarWarehouse && c.name == name);
+            let verified =
+                report.comparisons.iter().find(|c| c.kind == ComparisonKind::StarWarehouse && c.name == name);
             let mut compared = verified.map_or_else(|| Compared::unverified(name), Compared::of);
             let view = format!("current_{name}");
             let said = totesys::compare(&source, &warehouse, name, &view, Calendar::default()).await?;
@@ -77,7 +79,13 @@ impl Proof {
         ]);
         for model in &self.models {
             let said = model.totesys.unwrap_or_default().to_string();
-            models.row([model.name.clone(), count::of(model.rows_left), count::of(model.rows_right), model.verified(), said]);
+            models.row([
+                model.name.clone(),
+                count::of(model.rows_left),
+                count::of(model.rows_right),
+                model.verified(),
+                said,
+            ]);
         }
         let marks = |compared: &[Compared]| compared.iter().map(|c| c.mark(style)).collect::<Vec<_>>();
         let differences: String =
@@ -109,7 +117,14 @@ impl Compared {
     }
 
     fn unverified(name: &str) -> Compared {
-        Compared { name: name.to_string(), rows_left: 0, rows_right: 0, verify: None, totesys: None, differences: vec![] }
+        Compared {
+            name: name.to_string(),
+            rows_left: 0,
+            rows_right: 0,
+            verify: None,
+            totesys: None,
+            differences: vec![],
+        }
     }
 
     fn verified(&self) -> String {

@@ -25,7 +25,8 @@ fn is_empty(folder: &TempDir) -> bool {
 fn the_same_seed_tells_the_same_story_and_leaves_nothing_behind() {
     let folder = open_folder();
     let tell = || {
-        let told = ran(starlift(["demo", "--scale", "0.05", "--days", "2", "--seed", "7"]).env("TMPDIR", folder.path()));
+        let told =
+            ran(starlift(["demo", "--scale", "0.05", "--days", "2", "--seed", "7"]).env("TMPDIR", folder.path()));
         assert_eq!(told.code, Some(0), "{}\n{}", told.stdout, told.stderr);
         assert!(is_empty(&folder));
         told
@@ -34,7 +35,10 @@ fn the_same_seed_tells_the_same_story_and_leaves_nothing_behind() {
     assert_eq!(first.stdout, second.stdout);
     let (out, days) = (&first.stdout, ["2025-11-03", "2025-11-04"]);
     assert!(out.contains("11 of 11 star tables are equal to what ToteSys says\n"), "{out}");
-    assert!(out.contains("Of the 2 orders placed in transactions that were open while a run read, 2 are in the warehouse."), "{out}");
+    assert!(
+        out.contains("Of the 2 orders placed in transactions that were open while a run read, 2 are in the warehouse."),
+        "{out}"
+    );
     assert!(days.iter().all(|day| out.contains(day)) && out.contains("Sales in GBP"), "{out}");
     assert!(first.stderr.starts_with("the demo took ") && first.stderr.lines().count() == 1, "{}", first.stderr);
 }
@@ -87,7 +91,8 @@ fn a_demo_that_is_kept_says_how_to_go_on() {
         let found = told.stderr.lines().find_map(|line| line.trim_start().strip_prefix(start));
         found.unwrap_or_else(|| panic!("{}", told.stderr)).trim().to_string()
     };
-    let shell = |command: &str| Command::new("sh").args(["-c", command]).stdout(Stdio::null()).status().unwrap().success();
+    let shell =
+        |command: &str| Command::new("sh").args(["-c", command]).stdout(Stdio::null()).status().unwrap().success();
     assert!(shell(&line("start the server again")));
     let project = kept.join("project");
     let again = ran(&mut starlift(["verify", "--settle", "--project", project.to_str().unwrap()]));

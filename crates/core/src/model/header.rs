@@ -111,7 +111,7 @@ pub(super) fn parse(model: &str, text: &str) -> Result<(Header, String)> {
         return Err(bad(
             model,
             "it has no key".into(),
-            "name the columns that identify a row: `-- key: sales_order_id`".into(),
+            "name the columns that identify a row: `-- key: order_id`".into(),
         ));
     }
     let tests = tests(model, fields.get("tests").map_or("", String::as_str))?;
@@ -131,7 +131,7 @@ fn tests(model: &str, text: &str) -> Result<Vec<ModelTest>> {
     let mut rest = text.trim();
     while !rest.is_empty() {
         let form = || {
-            let example = "write tests as `not_null(price), relationships(staff_id -> dim_staff)`";
+            let example = "write tests as `not_null(price), relationships(customer_id -> dim_customer)`";
             bad(model, "its tests cannot be read".into(), example.into())
         };
         let (name, tail) = rest.split_once('(').ok_or_else(form)?;

@@ -49,7 +49,7 @@ impl ModelTable {
         };
         Err(Error::config(format!("model `{}` cannot be loaded", self.name))
             .with_detail(detail)
-            .with_hint("name the columns that identify a row in its header: `-- key: sales_order_id`")
+            .with_hint("name the columns that identify a row in its header: `-- key: order_id`")
             .with_context("model", self.name.clone()))
     }
 }

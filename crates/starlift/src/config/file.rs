@@ -94,9 +94,9 @@ struct Calendar {
 pub(super) fn read(project_dir: &Path, environment: Environment, overrides: Overrides) -> Result<Config> {
     let path = project_dir.join(FILE);
     let text = std::fs::read_to_string(&path).map_err(|e| {
-        Error::config(format!("no `{FILE}` in `{}`", project_dir.display())).with_source(e).with_hint(
-            "give the project's folder with `--project DIR` or STARLIFT_PROJECT; `starlift demo` needs none",
-        )
+        Error::config(format!("no `{FILE}` in `{}`", project_dir.display()))
+            .with_source(e)
+            .with_hint("give the project's folder with `--project DIR` or STARLIFT_PROJECT; `starlift demo` needs none")
     })?;
     let file: File = toml::from_str(&text).map_err(|e| broken(&path, &text, &e))?;
     merge(file, project_dir, environment, overrides)
@@ -154,7 +154,12 @@ fn merge(file: File, project_dir: &Path, environment: Environment, overrides: Ov
             statement_timeout_seconds: file.source.statement_timeout_seconds.unwrap_or(3600),
         },
         lake_ingest: place(overrides.lake_ingest, "STARLIFT_LAKE_INGEST", file.lake.ingest, "lake/ingest"),
-        lake_transform: place(overrides.lake_transform, "STARLIFT_LAKE_TRANSFORM", file.lake.transform, "lake/transform"),
+        lake_transform: place(
+            overrides.lake_transform,
+            "STARLIFT_LAKE_TRANSFORM",
+            file.lake.transform,
+            "lake/transform",
+        ),
         warehouse: database(overrides.warehouse_url, "WAREHOUSE", file.warehouse),
         calendar: (start_year, end_year),
         transform_memory_mb: memory.unsigned_abs().into(),
@@ -166,7 +171,9 @@ fn merge(file: File, project_dir: &Path, environment: Environment, overrides: Ov
 }
 
 fn check_pipeline(name: &str) -> Result<()> {
-    let fits = !name.is_empty() && name.len() <= 63 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    let fits = !name.is_empty()
+        && name.len() <= 63
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
     if fits {
         return Ok(());
     }
@@ -181,8 +188,11 @@ fn table_config(name: &str, table: Table) -> Result<TableConfig> {
         Some("full") => Some(CaptureMode::Full),
         Some("none") => Some(CaptureMode::None),
         Some(word) => {
-            return Err(at(Error::config(format!("`capture = \"{}\"` of table `{name}` is unknown", starlift_core::event::printable(word)))
-                .with_hint("use `xid`, `full` or `none`")));
+            return Err(at(Error::config(format!(
+                "`capture = \"{}\"` of table `{name}` is unknown",
+                starlift_core::event::printable(word)
+            ))
+            .with_hint("use `xid`, `full` or `none`")));
         }
     };
     let columns = table.columns.into_iter().map(|(column, setting)| {

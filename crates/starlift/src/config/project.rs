@@ -26,16 +26,19 @@ impl Project {
         let mut models = Vec::new();
         for (name, bytes) in files(&dir.join("models"), "sql")? {
             let text = String::from_utf8(bytes).map_err(|_| {
-                Error::config(format!("model `{name}` is no text in UTF-8")).with_hint(format!("save `{name}.sql` as UTF-8"))
+                Error::config(format!("model `{name}` is no text in UTF-8"))
+                    .with_hint(format!("save `{name}.sql` as UTF-8"))
             })?;
             models.push(Model::parse(&name, &text)?);
         }
         let seeds: BTreeMap<String, Vec<u8>> = files(&dir.join("seeds"), "csv")?.into_iter().collect();
         if let Some(model) = models.iter().find(|m| seeds.contains_key(&m.name)) {
-            return Err(Error::config(format!("`{}` is both a model and a seed", model.name)).with_hint("rename one of the two files"));
+            return Err(Error::config(format!("`{}` is both a model and a seed", model.name))
+                .with_hint("rename one of the two files"));
         }
         if models.iter().filter(|m| m.header.kind == ModelKind::Calendar).count() > 1 {
-            return Err(Error::config("there are two models of kind `calendar`").with_hint("keep one: it is made from `[calendar]`"));
+            return Err(Error::config("there are two models of kind `calendar`")
+                .with_hint("keep one: it is made from `[calendar]`"));
         }
         let warehouse_sql = std::fs::read_to_string(dir.join("warehouse.sql")).ok();
         Ok(Project { graph: ModelGraph::new(models)?, seeds, warehouse_sql })

@@ -45,7 +45,12 @@ pub(super) async fn commit(
 
 /// What a stage reports when another run committed its seq first.
 pub(crate) fn superseded(stage: &'static str, ctx: &Context, seq: u64, started: Micros) -> StageReport {
-    tracing::warn!(stage, run_id = ctx.run_id, seq, "superseded: another run committed first; the next run covers this one's rows");
+    tracing::warn!(
+        stage,
+        run_id = ctx.run_id,
+        seq,
+        "superseded: another run committed first; the next run covers this one's rows"
+    );
     let mut report = StageReport::nothing(stage, &ctx.run_id, started, now());
     report.outcome = Outcome::Superseded;
     report.warnings.push("another run committed first; the next run covers this one's rows".into());
@@ -53,7 +58,8 @@ pub(crate) fn superseded(stage: &'static str, ctx: &Context, seq: u64, started: 
 }
 
 fn log(report: &StageReport) {
-    let (changed, unchanged): (Vec<_>, Vec<_>) = report.relations.iter().partition(|r| r.rows_written + r.rows_deleted > 0);
+    let (changed, unchanged): (Vec<_>, Vec<_>) =
+        report.relations.iter().partition(|r| r.rows_written + r.rows_deleted > 0);
     for relation in changed {
         tracing::info!(
             stage = STAGE,
@@ -67,6 +73,12 @@ fn log(report: &StageReport) {
     }
     if !unchanged.is_empty() {
         let names: Vec<&str> = unchanged.iter().map(|r| r.name.as_str()).collect();
-        tracing::warn!(stage = STAGE, run_id = report.run_id, tables = names.join(","), "nothing new in {}", names.join(", "));
+        tracing::warn!(
+            stage = STAGE,
+            run_id = report.run_id,
+            tables = names.join(","),
+            "nothing new in {}",
+            names.join(", ")
+        );
     }
 }

@@ -50,8 +50,11 @@ pub(super) async fn select(ctx: &Context, session: &SourceSession, listed: &[Str
         wide.intersection(&captured).cloned().collect()
     };
     if names.is_empty() {
-        return Err(Error::config(format!("schema `{}` of the source has no table to read", ctx.config.source.database.schema))
-            .with_hint("check `schema` under `[source]`, and that the role has USAGE on the schema"));
+        return Err(Error::config(format!(
+            "schema `{}` of the source has no table to read",
+            ctx.config.source.database.schema
+        ))
+        .with_hint("check `schema` under `[source]`, and that the role has USAGE on the schema"));
     }
     Ok(Selection { names, catalog, captured })
 }
@@ -66,7 +69,8 @@ async fn catalog(ctx: &Context, session: &SourceSession) -> Result<Catalog> {
 
 /// Every table that is not left alone by setting. A table without columns has nothing to carry.
 fn captured(ctx: &Context, catalog: &Catalog) -> BTreeSet<String> {
-    let has_columns = |t: &SourceTable| !t.schema.columns.is_empty() || catalog.unsupported.iter().any(|u| u.table == t.name);
+    let has_columns =
+        |t: &SourceTable| !t.schema.columns.is_empty() || catalog.unsupported.iter().any(|u| u.table == t.name);
     let wanted = |t: &&SourceTable| ctx.config.capture(&t.name) != CaptureMode::None && has_columns(t);
     catalog.tables.values().filter(wanted).map(|t| t.name.clone()).collect()
 }
@@ -104,7 +108,10 @@ impl Selection {
 
     /// A table of the selection as the catalog has it.
     pub(crate) fn table(&self, name: &str) -> Result<&SourceTable> {
-        self.catalog.tables.get(name).ok_or_else(|| Error::unavailable(format!("table `{name}` went away while the run started")))
+        self.catalog
+            .tables
+            .get(name)
+            .ok_or_else(|| Error::unavailable(format!("table `{name}` went away while the run started")))
     }
 
     /// The same tables as the catalog has them now, under the locks.
@@ -113,7 +120,9 @@ impl Selection {
     pub(super) async fn again(self, ctx: &Context, session: &SourceSession) -> Result<Selection> {
         let catalog = catalog(ctx, session).await?;
         if let Some(gone) = self.names.iter().find(|name| !catalog.tables.contains_key(*name)) {
-            return Err(Error::unavailable(format!("table `{gone}` went away while the run started")).with_hint("run again"));
+            return Err(
+                Error::unavailable(format!("table `{gone}` went away while the run started")).with_hint("run again")
+            );
         }
         let again = Selection { captured: captured(ctx, &catalog), catalog, names: self.names };
         again.check()?;

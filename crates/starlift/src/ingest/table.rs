@@ -127,7 +127,8 @@ impl Task<'_> {
                 Some(difference) => difference,
                 None => {
                     let known = state.find(&keys_of(&table.schema, &buffered)?).await?;
-                    flush(Difference::new(&table.name, table.schema.clone(), known)?, &mut buffered, &mut writer).await?
+                    flush(Difference::new(&table.name, table.schema.clone(), known)?, &mut buffered, &mut writer)
+                        .await?
                 }
             };
             difference.new_keys().clone()
@@ -249,7 +250,11 @@ impl Task<'_> {
     }
 }
 
-async fn flush(mut difference: Difference, buffered: &mut Vec<RecordBatch>, writer: &mut FileWriter) -> Result<Difference> {
+async fn flush(
+    mut difference: Difference,
+    buffered: &mut Vec<RecordBatch>,
+    writer: &mut FileWriter,
+) -> Result<Difference> {
     for batch in buffered.drain(..) {
         writer.write(&difference.push(&batch)?).await?;
     }

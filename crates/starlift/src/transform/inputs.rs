@@ -26,7 +26,12 @@ pub(crate) struct Inputs<'a> {
 
 impl<'a> Inputs<'a> {
     /// A session without inputs, over a lake as of its head.
-    pub(crate) fn new(config: &Config, project: &'a Project, lake: (&'a Store, &'a Head), star: &'a Store) -> Result<Inputs<'a>> {
+    pub(crate) fn new(
+        config: &Config,
+        project: &'a Project,
+        lake: (&'a Store, &'a Head),
+        star: &'a Store,
+    ) -> Result<Inputs<'a>> {
         let session = Session::new(SessionOptions {
             memory_limit_bytes: usize::try_from(config.transform_memory_mb << 20).unwrap_or(usize::MAX),
             spill_dir: Some(config.spill_dir.clone()),
@@ -49,7 +54,8 @@ impl<'a> Inputs<'a> {
             if let Some(csv) = self.project.seeds.get(name) {
                 self.session.register_seed(name, csv)?;
             } else if self.project.graph.get(name).is_some() {
-                let state = evaluated.get(name).ok_or_else(|| Error::internal(format!("model `{name}` has no state")))?;
+                let state =
+                    evaluated.get(name).ok_or_else(|| Error::internal(format!("model `{name}` has no state")))?;
                 self.rows(name, self.star, &state.0, state.1.clone())?;
             } else {
                 let (lake, head) = self.lake;

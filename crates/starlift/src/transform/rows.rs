@@ -65,7 +65,9 @@ impl Rows {
     /// Errors: Data that names column, reason and the first keys.
     pub(super) fn check_refusals(&self, model: &str) -> Result<()> {
         match &self.source {
-            Source::Evaluation(evaluation) if !evaluation.refusals().is_empty() => Err(refused(model, evaluation.refusals())),
+            Source::Evaluation(evaluation) if !evaluation.refusals().is_empty() => {
+                Err(refused(model, evaluation.refusals()))
+            }
             _ => Ok(()),
         }
     }

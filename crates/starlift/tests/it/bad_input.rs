@@ -44,7 +44,11 @@ fn a_project_without_config_or_with_an_unknown_key_is_refused_with_the_key() {
     let dir = tempfile::tempdir().unwrap();
     let read = || Config::read(dir.path(), Environment::default(), Overrides::default());
     says(&read().unwrap_err(), ErrorKind::Config, &["starlift.toml", "--project"]);
-    std::fs::write(dir.path().join("starlift.toml"), "[pipeline]\nname = \"p\"\n[sorce]\nurl = \"postgres://u:hunter2@h/d\"\n").unwrap();
+    std::fs::write(
+        dir.path().join("starlift.toml"),
+        "[pipeline]\nname = \"p\"\n[sorce]\nurl = \"postgres://u:hunter2@h/d\"\n",
+    )
+    .unwrap();
     let error = read().unwrap_err();
     says(&error, ErrorKind::Config, &["sorce", "line"]);
     assert!(!format!("{error:?}").contains("hunter2"));
@@ -54,7 +58,9 @@ fn a_project_without_config_or_with_an_unknown_key_is_refused_with_the_key() {
 async fn wrong_passwords_and_missing_servers_are_told_apart() {
     let world = World::new().await;
     let context = |url: &str| {
-        world.try_context(Overrides { source_url: Some(url.into()), ..world.overrides() }, Environment::default()).unwrap()
+        world
+            .try_context(Overrides { source_url: Some(url.into()), ..world.overrides() }, Environment::default())
+            .unwrap()
     };
     let error = starlift::ingest(&context("postgres://u:hunter2@127.0.0.1:1/d"), None).await.unwrap_err();
     says(&error, ErrorKind::Unavailable, &["127.0.0.1:1"]);
@@ -77,7 +83,11 @@ async fn a_missing_grant_names_the_table_and_the_statement() {
 async fn unknown_tables_and_malformed_events_are_refused() {
     let world = World::new().await;
     let ingest = async |event: &[u8]| starlift::ingest(&world.context(), Some(event)).await.unwrap_err();
-    says(&ingest(br#"{"tables_to_query": ["adress"]}"#).await, ErrorKind::Config, &["adress", "did you mean `address`"]);
+    says(
+        &ingest(br#"{"tables_to_query": ["adress"]}"#).await,
+        ErrorKind::Config,
+        &["adress", "did you mean `address`"],
+    );
     says(&ingest(br#"{"tables": []}"#).await, ErrorKind::Config, &["event"]);
     says(&ingest(b"{").await, ErrorKind::Config, &["event"]);
     says(&ingest(&vec![b' '; 300_000]).await, ErrorKind::Config, &["262144"]);
@@ -96,7 +106,9 @@ async fn unknown_tables_and_malformed_events_are_refused() {
 async fn a_model_that_cannot_be_used_is_named() {
     let world = World::new().await.with_own_project();
     world.ingest().await;
-    let write = |name: &str, text: &str| std::fs::write(world.project.join("models").join(format!("{name}.sql")), text).unwrap();
+    let write = |name: &str, text: &str| {
+        std::fs::write(world.project.join("models").join(format!("{name}.sql")), text).unwrap()
+    };
     let read_fails = |words: &[&str]| match Project::read(&world.project) {
         Ok(_) => panic!("the project was read"),
         Err(error) => says(&error, ErrorKind::Config, words),
@@ -115,7 +127,10 @@ async fn a_model_that_cannot_be_used_is_named() {
     transform_fails(&world, ErrorKind::Config, &["broken", "adress", "did you mean `address`"]).await;
     write("broken", "-- kind: fact\n-- key: a\nselect no_such_column as a from address");
     transform_fails(&world, ErrorKind::Config, &["broken", "no_such_column"]).await;
-    write("broken", "-- kind: fact\n-- key: country\nselect country from address union all select country from address");
+    write(
+        "broken",
+        "-- kind: fact\n-- key: country\nselect country from address union all select country from address",
+    );
     transform_fails(&world, ErrorKind::Data, &["broken", "country="]).await;
     write("broken", "-- kind: fact\n-- key: a\nselect address_id as a, now() as t from address");
     transform_fails(&world, ErrorKind::Config, &["broken", "now"]).await;

@@ -193,7 +193,12 @@ async fn a_changed_or_added_model_is_evaluated_with_the_source_away() {
         "-- kind: dimension\n-- key: city\nselect city, count(*) as addresses from address group by city",
     )
     .unwrap();
-    world.warehouse_client().await.batch_execute("create table dim_city (city text primary key, addresses bigint not null)").await.unwrap();
+    world
+        .warehouse_client()
+        .await
+        .batch_execute("create table dim_city (city text primary key, addresses bigint not null)")
+        .await
+        .unwrap();
     let mut overrides = world.overrides();
     overrides.source_url = Some("postgres://nobody@127.0.0.1:1/nothing".into());
     let context = world.try_context(overrides, Default::default()).unwrap();
@@ -202,8 +207,14 @@ async fn a_changed_or_added_model_is_evaluated_with_the_source_away() {
     let transform = &report.stages[0];
     assert_eq!(of(transform, "dim_design").reason.as_deref(), Some("model changed"));
     assert_eq!(of(transform, "dim_city").reason.as_deref(), Some("new model"));
-    assert_eq!(world.count_in_warehouse("select count(*) from current_dim_design where design_name <> upper(design_name)").await, 0);
+    assert_eq!(
+        world
+            .count_in_warehouse("select count(*) from current_dim_design where design_name <> upper(design_name)")
+            .await,
+        0
+    );
     let cities = world.count_in_warehouse("select sum(addresses)::bigint from current_dim_city").await;
-    let addresses: i64 = world.source_client().await.query_one("select count(*) from address", &[]).await.unwrap().get(0);
+    let addresses: i64 =
+        world.source_client().await.query_one("select count(*) from address", &[]).await.unwrap().get(0);
     assert_eq!(cities, addresses);
 }

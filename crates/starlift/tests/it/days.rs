@@ -66,7 +66,12 @@ async fn a_deleted_row_becomes_a_tombstone_and_a_retraction_and_may_return() {
     world.create_warehouse().await;
     world.run().await;
     let source = world.source_client().await;
-    source.batch_execute("create table kept as select * from payment where payment_id = 3; revoke all on kept from public").await.unwrap();
+    source
+        .batch_execute(
+            "create table kept as select * from payment where payment_id = 3; revoke all on kept from public",
+        )
+        .await
+        .unwrap();
     source.batch_execute("delete from payment where payment_id = 3").await.unwrap();
     let ingest = world.ingest_expecting_denied_table().await;
     assert!(ingest.render().contains("kept"), "{ingest:?}");
@@ -75,7 +80,10 @@ async fn a_deleted_row_becomes_a_tombstone_and_a_retraction_and_may_return() {
     let report = world.run().await;
     assert_eq!(of(&report.stages[0], "payment").rows_deleted, 1);
     assert_eq!(of(&report.stages[1], "fact_payment").rows_deleted, 1);
-    assert!(!report.stages[0].result.contains_key("payment"), "a table whose only changes are deletes is not in a result");
+    assert!(
+        !report.stages[0].result.contains_key("payment"),
+        "a table whose only changes are deletes is not in a result"
+    );
     let live = files_below(&world.lake());
     assert!(live.iter().any(|f| f.starts_with("_deleted/payment/")), "{live:?}");
     world.assert_star_equals_source().await;
@@ -95,7 +103,11 @@ async fn a_changed_address_reaches_its_counterparties_and_a_renamed_department_i
     let world = World::new().await;
     world.create_warehouse().await;
     world.run().await;
-    world.change("update address set city = 'Newtown' where address_id = (select min(legal_address_id) from counterparty)").await;
+    world
+        .change(
+            "update address set city = 'Newtown' where address_id = (select min(legal_address_id) from counterparty)",
+        )
+        .await;
     world.change("update department set department_name = 'Renamed', location = null where department_id = (select min(department_id) from staff)").await;
     let report = world.run().await;
     assert_eq!(of(&report.stages[0], "address").rows_written, 1);
@@ -103,7 +115,12 @@ async fn a_changed_address_reaches_its_counterparties_and_a_renamed_department_i
     assert!(of(&report.stages[1], "dim_counterparty").rows_written >= 1);
     assert!(of(&report.stages[1], "dim_staff").rows_written >= 1);
     world.assert_star_equals_source().await;
-    assert!(world.count_in_warehouse("select count(*) from dim_staff where department_name = 'Renamed' and location = ''").await >= 1);
+    assert!(
+        world
+            .count_in_warehouse("select count(*) from dim_staff where department_name = 'Renamed' and location = ''")
+            .await
+            >= 1
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

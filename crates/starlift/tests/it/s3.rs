@@ -121,6 +121,10 @@ async fn the_pipeline_runs_on_s3_and_races_there_end_as_on_a_folder() {
     assert!(committed >= 1);
     run().await;
     world.assert_star_equals_source().await;
-    let verified = starlift::verify::verify(&server.context(&world), &starlift::verify::VerifyRequest { settle: true, ..Default::default() }).await;
+    let verified = starlift::verify::verify(
+        &server.context(&world),
+        &starlift::verify::VerifyRequest { settle: true, ..Default::default() },
+    )
+    .await;
     assert!(verified.unwrap().equal());
 }

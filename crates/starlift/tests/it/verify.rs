@@ -477,7 +477,7 @@ async fn values_of_every_type_are_equal_and_each_change_is_found() {
                  ts timestamp, u uuid, j json, jb jsonb, texts varchar[], numbers int[], prices price[], moods mood[],
                  primary key (region, nr, at));
              insert into zoo values
-                 ('Nord|~N', 1.50, '2024-02-03 04:05:06.789+02', true, -1, 9223372036854775807, 0.1, -0.0,
+                 ('Nord|~N', 1.50, '2024-02-03 04:05:06.789+02', true, -1, 9223372036854775807, 0.1, '-0',
                   1.500, 0.1234567890, 'ab', 'x~|', 'so|so', '\\x00ff', '0044-03-15', '24:00', '1970-01-01 00:00:00.000001',
                   'A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11', '{ \"a\":1 }', '{\"b\": 1.0, \"a\": null}',
                   '{a,NULL,\"b,\\\"c\"}', '{}', '{1.0,2.250}', '{sad,NULL}'),

@@ -46,7 +46,8 @@ async fn a_rounded_amount_is_refused_by_key_and_nothing_is_committed() {
 #[tokio::test]
 async fn a_row_that_a_later_manifest_has_is_passed_over() {
     let mut w = Warehouse::with(SQL).await;
-    w.later(&sale(), &[&["2", "1"], &["77", "1"]]);
+    // Key 1 fits, so it is loaded although a later manifest has it too.
+    w.later(&sale(), &[&["1", "1"], &["2", "1"], &["77", "1"]]);
     let rows: &[&[&str]] = &[&["1", "1"], &["2", "3.456"]];
     let done = w.next(vec![change(&staff(), &[&GOOD]), change(&sale(), rows)]).await.unwrap();
     let report = report(&done, "fact_sale");
