@@ -24,7 +24,7 @@ use crate::duration;
                   2   wrong usage\n  \
                   70  a bug\n  \
                   75  something is away: try again\n  \
-                  130 interrupted"
+                  130 interrupted, 143 by SIGTERM"
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -114,7 +114,7 @@ pub(crate) enum Command {
 #[command(next_help_heading = "Places (over environment and starlift.toml)")]
 pub(crate) struct Places {
     /// URL of the source; other users of this machine may see it, STARLIFT_SOURCE_URL they may not
-    #[arg(long, value_name = "URL", hide_default_value = true)]
+    #[arg(long, value_name = "URL")]
     pub(crate) source_url: Option<String>,
     /// URL of the warehouse; other users of this machine may see it, STARLIFT_WAREHOUSE_URL they may not
     #[arg(long, value_name = "URL")]

@@ -10,6 +10,8 @@ mod place;
 mod proof;
 mod work;
 
+use std::path::Path;
+
 use serde::Serialize;
 use starlift::RunReport;
 use starlift_core::{Error, Result};
@@ -23,7 +25,7 @@ use crate::args::Demo;
 use crate::failure::{Ended, Exit, Failure};
 use crate::shell::Shell;
 use crate::style::Style;
-use crate::{count, duration, stderr, stdout};
+use crate::{count, duration, stdout};
 
 /// What the demo found, for machines.
 #[derive(Serialize)]
@@ -38,6 +40,8 @@ struct Document<'a> {
     #[serde(flatten)]
     proof: &'a Proof,
     sales: Vec<MonthDocument<'a>>,
+    /// Where everything is, if it was to be kept.
+    kept: Option<&'a Path>,
 }
 
 #[derive(Serialize)]
@@ -97,10 +101,9 @@ pub(crate) async fn run(shell: &Shell, args: &Demo) -> Ended {
     teller.paragraph(&proof.text(shell.out))?;
     if !open_orders.is_empty() {
         teller.paragraph(&format!(
-            "Of the {} placed in transactions that were open while a run read, {} {} in the warehouse.",
-            count::with(open_orders.len() as u64, "order"),
-            count::of(present),
-            if present == 1 { "is" } else { "are" }
+            "Orders placed in transactions that were open while a run read: {}; in the warehouse: {}.",
+            count::of(open_orders.len() as u64),
+            count::of(present)
         ))?;
     }
     teller.paragraph(&chart::sales(shell.out, whole_months(&sales, args.days)))?;
@@ -116,15 +119,16 @@ pub(crate) async fn run(shell: &Shell, args: &Demo) -> Ended {
             open_orders_present: present,
             proof: &proof,
             sales: sales.iter().map(|m| MonthDocument { month: &m.month, units: m.units, pounds: m.pounds }).collect(),
+            kept: args.keep.then(|| place.cluster.dir()),
         })?;
     }
     let equal = proof.equal && present == open_orders.len() as u64;
     if args.keep {
-        stderr::say(&kept::instructions(&place)?);
+        shell.say(&kept::instructions(&place)?);
     }
     drop((source, warehouse));
     place.end().await?;
-    stderr::say(&format!("the demo took {}", duration::of_millis(starlift::context::now().millis_since(started))));
+    shell.say(&format!("the demo took {}", duration::of_millis(starlift::context::now().millis_since(started))));
     Ok(if equal { Exit::Done } else { Exit::Found })
 }
 

@@ -73,7 +73,7 @@ fn drive(shell: &Shell, command: &Command) -> Exit {
         Err(failure) => shell.report(failure),
     };
     if matches!(exit, Exit::Interrupted | Exit::Terminated) {
-        stderr::say("stopped by a signal; nothing half-done is visible, and running again is safe");
+        shell.say("stopped by a signal; nothing half-done is visible, and running again is safe");
     }
     runtime.shutdown_timeout(WIND_DOWN);
     exit

@@ -29,6 +29,7 @@ pub(crate) struct Shell {
     /// The moving lines.
     pub(crate) bars: Bars,
     log: LogSettings,
+    quiet: bool,
 }
 
 impl Shell {
@@ -52,7 +53,9 @@ impl Shell {
             _ if matches!(command, Command::Demo(_)) => Level::ERROR,
             // Where lines move, they say what INFO would.
             _ if moving && !is_loop(command) => Level::WARN,
-            _ => Level::INFO,
+            _ if is_run(command) => Level::INFO,
+            // What these find, they print.
+            _ => Level::WARN,
         };
         let filter = environment.get("STARLIFT_LOG").map(str::to_string);
         let project_dir = global.project.clone().or_else(|| environment.get("STARLIFT_PROJECT").map(PathBuf::from));
@@ -62,6 +65,7 @@ impl Shell {
             err,
             bars: Bars::new(moving),
             log: LogSettings { format, color: err.has_color(), level, filter },
+            quiet: global.quiet,
             environment,
         }
     }
@@ -99,11 +103,25 @@ impl Shell {
         Exit::Failed(error.kind())
     }
 
+    /// Says something that is neither data nor a problem.
+    pub(crate) fn say(&self, text: &str) {
+        self.bars.clear();
+        match self.log.format {
+            LogFormat::Text if self.quiet => {}
+            LogFormat::Text => stderr::say(text),
+            LogFormat::Json => tracing::info!("{text}"),
+        }
+    }
+
     /// Says that a stage failed where the process goes on: the line that raises the alarm, for people and machines.
     pub(crate) fn alarm(&self, stage: &'static str, run_id: &str, error: &Error) {
         self.bars.clear();
         telemetry::critical(stage, run_id, error);
     }
+}
+
+fn is_run(command: &Command) -> bool {
+    matches!(command, Command::Run(_) | Command::Ingest(_) | Command::Transform(_) | Command::Load(_))
 }
 
 fn is_loop(command: &Command) -> bool {

@@ -223,7 +223,9 @@ impl Line {
             line.push_str(&format!(" {}:", place.join(" ")));
         }
         line.push_str(&format!(" {}", self.fields.message));
-        let others = self.fields.others.iter().map(|(name, value)| match value {
+        // A list of tables is for machines: the message of such an event names them.
+        let others = self.fields.others.iter().filter(|(name, _)| *name != "tables");
+        let others = others.map(|(name, value)| match value {
             serde_json::Value::String(text) => format!("{name} {text}"),
             other => format!("{name} {other}"),
         });

@@ -52,13 +52,13 @@ mod warehouse_view;
 use std::collections::{BTreeSet, HashSet};
 
 use starlift_core::manifest::{Manifest, Origin};
-use starlift_core::model::nearest;
+use starlift_core::model::{ModelKind, nearest};
 use starlift_core::{Error, Micros, Result, event};
 use starlift_lake::manifests;
 
 pub use report::{Comparison, ComparisonKind, EXAMPLES, Example, Verdict, VerifyReport};
 
-use self::lake_warehouse::Covered;
+use self::lake_warehouse::{Covered, Past};
 use self::model_view::Later;
 use self::source_lake::{Gone, SourceView};
 use self::star_warehouse::Loaded;
@@ -219,11 +219,17 @@ async fn star_and_warehouse(ctx: &Context, request: &VerifyRequest, report: &mut
         let begun = begin(ctx, name);
         let comparison = star_warehouse::model(&loaded, name, relation).await.map_err(at)?;
         report.comparisons.push(finish(ctx, comparison, begun));
-        if let (Some(lake_head), Some(model)) = (&lake_head, ctx.project.graph.get(name)) {
+        let model = ctx.project.graph.get(name).filter(|m| m.header.kind != ModelKind::Calendar);
+        if let (Some(lake_head), Some(model)) = (&lake_head, model) {
             let begun = begin(ctx, name);
             let covered = Covered { lake: &lake, head: lake_head };
-            let compared = lake_warehouse::model(ctx, &loaded, &covered, model, relation).await.map_err(at)?;
-            report.comparisons.extend(compared.map(|comparison| finish(ctx, comparison, begun)));
+            match lake_warehouse::model(ctx, &loaded, &covered, model, relation).await.map_err(at)? {
+                Past::Compared(comparison) => report.comparisons.push(finish(ctx, comparison, begun)),
+                Past::Not(why) => {
+                    ctx.progress.finished(STAGE, name);
+                    report.notes.push(format!("model `{name}` is not compared with the lake: {why}"));
+                }
+            }
         }
     }
     for model in ctx.project.graph.models().iter().filter(|m| wanted(request, &m.name)) {

@@ -31,6 +31,12 @@ pub(crate) async fn run(shell: &Shell, args: &History) -> Ended {
     Ok(Exit::Done)
 }
 
+/// The beginning of an id that was made up is enough for people; one that was given is shown whole.
+fn short(run_id: &str) -> &str {
+    let is_made_up = run_id.len() == 36 && run_id.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
+    if is_made_up { run_id.get(..8).unwrap_or(run_id) } else { run_id }
+}
+
 fn text(style: Style, runs: &[HistoryEntry], notes: &[String]) -> String {
     let mut table = Table::new([
         ("started (UTC)", Align::Left),
@@ -58,7 +64,7 @@ fn text(style: Style, runs: &[HistoryEntry], notes: &[String]) -> String {
             count::or_dash(run.files),
             size::or_dash(run.bytes_written),
             duration::of_millis(run.millis),
-            run.run_id.clone(),
+            short(&run.run_id).to_string(),
         ]);
     }
     let mut text = table.render(style, "");
@@ -97,6 +103,12 @@ mod tests {
             "started (UTC)        stage   manifest  changed   read  written  deleted  files     size    time  run\n\
              2024-11-20 11:35:00  ingest        12        -  1,200    1,000        -      1  2.0 KiB  850 ms  r1\n"
         );
+    }
+
+    #[test]
+    fn only_an_id_that_was_made_up_is_cut() {
+        assert_eq!(short("88a7d6d6-b9eb-49e1-89fe-5caa40a9f880"), "88a7d6d6");
+        assert_eq!(short("arn:aws:states:x"), "arn:aws:states:x");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::collections::btree_map::Entry;
 use starlift::config::Project;
 use starlift::telemetry::one_line;
 
-use super::models::kind_of;
+use super::models::{kind_of, references_of};
 
 /// The flowchart: solid arrows from what is read, dotted ones to what is referred to, with the columns.
 pub(super) fn flowchart(project: &Project) -> String {
@@ -26,13 +26,10 @@ pub(super) fn flowchart(project: &Project) -> String {
         }
     }
     for model in models {
-        let mut columns: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for (column, to) in model.header.references() {
-            columns.entry(to).or_default().push(column);
-        }
-        for (to, columns) in columns {
+        for (to, columns) in references_of(model) {
             let label = label(&columns.join(", "));
-            arrows.push(format!("{} -. {label} .-> {}", ids.of("model", &model.name), ids.of("model", &to)));
+            let to = ids.of(kind_of(project, &to), &to);
+            arrows.push(format!("{} -. {label} .-> {to}", ids.of("model", &model.name)));
         }
     }
     let lines = nodes.into_iter().chain(arrows).map(|line| format!("  {line}\n"));

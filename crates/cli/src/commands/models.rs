@@ -64,6 +64,15 @@ pub(super) fn kind_of(project: &Project, input: &str) -> &'static str {
     }
 }
 
+/// What a model refers to, each with the columns that do.
+pub(super) fn references_of(model: &Model) -> BTreeMap<String, Vec<String>> {
+    let mut columns: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (column, to) in model.header.references() {
+        columns.entry(to).or_default().push(column);
+    }
+    columns
+}
+
 fn document<'a>(project: &Project, model: &'a Model) -> ModelDocument<'a> {
     ModelDocument {
         name: &model.name,
@@ -94,7 +103,8 @@ fn tree(style: Style, pipeline: &str, project: &Project) -> String {
             text.push_str(&format!("{}\n", style.dim(&one_line(description))));
         }
         let reads = model.inputs.iter().map(|input| format!("reads {} {input}", kind_of(project, input)));
-        let refers = model.header.references().into_iter().map(|(column, to)| format!("refers to {to} by {column}"));
+        let refers =
+            references_of(model).into_iter().map(|(to, columns)| format!("refers to {to} by {}", columns.join(", ")));
         let branches: Vec<String> = reads.chain(refers).collect();
         for (number, branch) in branches.iter().enumerate() {
             let is_last = number + 1 == branches.len();
@@ -119,7 +129,7 @@ mod tests {
             ),
             (
                 "models/fact_sale.sql",
-                "-- kind: fact\n-- key: id\n-- tests: relationships(currency_id -> dim_currency)\nselect id, currency_id from sale",
+                "-- kind: fact\n-- key: id\n-- tests: relationships(currency_id -> dim_currency), relationships(paid_in -> dim_currency)\nselect id, currency_id, paid_in from sale",
             ),
             ("seeds/names.csv", "id,name\n"),
         ] {
@@ -138,7 +148,7 @@ mod tests {
              \n\
              fact_sale  fact, key id\n\
              |- reads table sale\n\
-             `- refers to dim_currency by currency_id\n"
+             `- refers to dim_currency by currency_id, paid_in\n"
         );
         assert_eq!(
             mermaid::flowchart(&project),
@@ -151,7 +161,7 @@ mod tests {
              \x20 table_currency --> model_dim_currency\n\
              \x20 seed_names --> model_dim_currency\n\
              \x20 table_sale --> model_fact_sale\n\
-             \x20 model_fact_sale -. currency_id .-> model_dim_currency\n"
+             \x20 model_fact_sale -. \"currency_id, paid_in\" .-> model_dim_currency\n"
         );
     }
 }

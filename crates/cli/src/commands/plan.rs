@@ -53,7 +53,7 @@ fn text(style: Style, plan: &Plan) -> String {
     for model in &plan.transform {
         let when = match (model.evaluate, model.follows.as_slice()) {
             (true, _) => "now".to_string(),
-            (false, []) => "no more".to_string(),
+            (false, []) => "if its settings changed".to_string(),
             (false, inputs) => format!("if {} changed", inputs.join(" or ")),
         };
         models.row([model.name.clone(), when, model.reason.clone().unwrap_or_default()]);

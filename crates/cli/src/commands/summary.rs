@@ -7,6 +7,9 @@ use crate::style::Style;
 use crate::table::{Align, Table};
 use crate::{count, duration, size};
 
+/// More quiet tables than this are counted and not named.
+const NAMES_SHOWN: usize = 4;
+
 /// The card of a run, ready to print.
 pub(super) fn card(style: Style, pipeline: &str, report: &RunReport) -> String {
     let mut text =
@@ -43,13 +46,25 @@ fn section(style: Style, stage: &StageReport) -> String {
     }
     text.push_str(&table.render(style, "  "));
     if !quiet.is_empty() {
-        let names: Vec<String> = quiet.iter().map(|r| one_line(&r.name)).collect();
-        text.push_str(&format!("  {}\n", style.dim(&format!("nothing new: {}", names.join(", ")))));
+        text.push_str(&format!("  {}\n", style.dim(&nothing_new(stage, &quiet))));
     }
     for warning in &stage.warnings {
         text.push_str(&format!("  {} {}\n", style.alert(), one_line(warning)));
     }
     text
+}
+
+/// Few names are said, many are counted.
+fn nothing_new(stage: &StageReport, quiet: &[&RelationReport]) -> String {
+    let noun = if stage.stage == "ingest" { "table" } else { "model" };
+    match quiet.len() {
+        0..=NAMES_SHOWN => {
+            let names: Vec<String> = quiet.iter().map(|r| one_line(&r.name)).collect();
+            format!("nothing new: {}", names.join(", "))
+        }
+        all if all == stage.relations.len() => format!("nothing new in all {all} {noun}s"),
+        others => format!("nothing new in {others} other {noun}s"),
+    }
 }
 
 fn cells(stage: &StageReport, relation: &RelationReport) -> [String; 9] {
@@ -90,6 +105,9 @@ fn last_line(style: Style, report: &RunReport) -> String {
     }
     let (written, deleted) = sum("ingest");
     let (loaded, retracted) = sum("load");
+    if written + deleted + loaded + retracted == 0 {
+        return format!("{} nothing new, in {}", style.tick(), duration::of_millis(millis));
+    }
     format!(
         "{} {} and {} from the source, {} and {} into the warehouse, in {}",
         style.tick(),
@@ -145,6 +163,27 @@ mod tests {
              load      nothing new, 3 ms\n\
              \n\
              + 1,200 rows and 0 deletes from the source, 0 rows and 0 retractions into the warehouse, in 88 ms\n"
+        );
+    }
+
+    #[test]
+    fn a_run_without_news_is_short() {
+        let names = ["a", "b", "c", "d", "e"];
+        let ingest = StageReport {
+            outcome: Outcome::Committed,
+            seq: Some(13),
+            relations: names.map(|name| relation(name, 0)).to_vec(),
+            ..StageReport::nothing("ingest", "r1", Micros(0), Micros(85_000))
+        };
+        let report = RunReport { run_id: "r1".into(), stages: vec![ingest], error: None };
+        assert_eq!(
+            card(Style::PLAIN, "totesys", &report),
+            "totesys run r1\n\
+             \n\
+             ingest    committed manifest 13, 85 ms\n\
+             \x20 nothing new in all 5 tables\n\
+             \n\
+             + nothing new, in 85 ms\n"
         );
     }
 

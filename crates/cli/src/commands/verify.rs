@@ -74,7 +74,8 @@ fn section(style: Style, kind: ComparisonKind, comparisons: &[&Comparison]) -> S
     }
     let marks: Vec<String> = comparisons.iter().map(|c| mark(style, c.verdict)).collect();
     let mut text = format!("{}\n{}", style.bold(&format!("{left} and {right}")), table.marked(style, "  ", &marks));
-    for comparison in comparisons {
+    // What is equal needs no explanation; --json has it.
+    for comparison in comparisons.iter().filter(|c| c.verdict != Verdict::Equal) {
         for note in &comparison.notes {
             text.push_str(&format!("    {}: {}\n", comparison.name, style.dim(&one_line(note))));
         }
@@ -108,7 +109,10 @@ fn verdict(style: Style, report: &VerifyReport) -> String {
     }
     let missing = report.comparisons.iter().filter(|c| c.verdict == Verdict::Missing).count() as u64;
     match (report.equal(), report.differences(), report.pending()) {
-        (true, _, 0) => format!("{} {}", style.tick(), style.good("equal")),
+        (true, _, 0) => {
+            let all = count::with(report.comparisons.len() as u64, "comparison");
+            format!("{} {} in {all}", style.tick(), style.good("equal"))
+        }
         (true, _, pending) => format!(
             "{} equal as far as the runs are; {} will be looked at by the next one",
             style.tick(),
@@ -178,7 +182,7 @@ mod tests {
     fn the_last_line_is_the_verdict() {
         let last = |comparisons| verdict(Style::PLAIN, &report(comparisons));
         let kind = ComparisonKind::StarWarehouse;
-        assert_eq!(last(vec![comparison(kind, "dim_staff", Verdict::Equal, 0)]), "+ equal");
+        assert_eq!(last(vec![comparison(kind, "dim_staff", Verdict::Equal, 0)]), "+ equal in 1 comparison");
         let pending = Comparison { pending: 2, ..comparison(kind, "dim_staff", Verdict::Pending, 0) };
         assert_eq!(last(vec![pending]), "+ equal as far as the runs are; 2 rows will be looked at by the next one");
         assert_eq!(last(vec![comparison(kind, "dim_staff", Verdict::Missing, 0)]), "x 1 table missing on one side");

@@ -28,7 +28,7 @@ pub(super) fn sales(style: Style, months: &[Month]) -> String {
         let bars: String = months.iter().map(|m| format!("{} ", cell(style, m.pounds, top, line))).collect();
         text.push_str(&format!("  {} {}\n", style.dim(&format!("{scale:>margin$}")), style.good(bars.trim_end())));
     }
-    text.push_str(&format!("  {} {}\n", " ".repeat(margin), style.dim(&axis(months))));
+    text.push_str(&format!("  {} {}", " ".repeat(margin), style.dim(&axis(months))));
     text
 }
 

@@ -6,7 +6,7 @@
 
 use starlift_core::Result;
 use starlift_core::manifest::{Manifest, Relation};
-use starlift_core::model::{Model, ModelKind};
+use starlift_core::model::Model;
 use starlift_lake::{State, Store};
 use starlift_models::EVALUATION_VERSION;
 
@@ -48,26 +48,36 @@ struct Passed {
     columns: Vec<(String, String)>,
 }
 
-/// Compares one model; none where it has no spine in the lake, or was loaded from another version of its SQL.
+/// What came of the comparison of one model.
+pub(super) enum Past {
+    /// It was compared.
+    Compared(Comparison),
+    /// It cannot be, for this reason.
+    Not(&'static str),
+}
+
+/// Compares one model, if it has a spine in the lake and was loaded from its present SQL.
 pub(super) async fn model(
     ctx: &Context,
     loaded: &Loaded<'_>,
     covered: &Covered<'_>,
     model: &Model,
     relation: &Relation,
-) -> Result<Option<Comparison>> {
+) -> Result<Past> {
     let is_loaded = relation.fingerprint == ctx.project.fingerprint(model, EVALUATION_VERSION, ctx.config.calendar);
-    if model.header.kind == ModelKind::Calendar || !is_loaded {
-        return Ok(None);
+    if !is_loaded {
+        return Ok(Past::Not("it changed since it was loaded"));
     }
-    let Some(spine) = spine(&model.sql) else { return Ok(None) };
-    let Some(table) = covered.relation(&spine.table) else { return Ok(None) };
-    let Some(passed) = passed(&spine, table, relation) else { return Ok(None) };
+    let Some(spine) = spine(&model.sql) else { return Ok(Past::Not("it has not one row for each row of a table")) };
+    let Some(table) = covered.relation(&spine.table) else { return Ok(Past::Not("it selects from no source table")) };
+    let Some(passed) = passed(&spine, table, relation) else {
+        return Ok(Past::Not("its key is not passed through from its table"));
+    };
 
     let mut comparison = Comparison::new(ComparisonKind::LakeWarehouse, &model.name);
     let held = loaded.warehouse.columns(&model.name).await?;
     let Some(view) = ModelView::new(&relation.schema, held.as_ref(), &mut comparison) else {
-        return Ok(Some(comparison));
+        return Ok(Past::Compared(comparison));
     };
     // Columns that only the star can be compared in are left out here without another note.
     let columns: Vec<_> = passed
@@ -105,7 +115,7 @@ pub(super) async fn model(
     }
     loaded.later.note(&mut comparison);
     comparison.judge();
-    Ok(Some(comparison))
+    Ok(Past::Compared(comparison))
 }
 
 /// What a model takes from its spine; none where its key is not the spine's to give.

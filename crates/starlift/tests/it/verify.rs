@@ -574,3 +574,31 @@ async fn a_ledger_that_names_another_manifest_stops_verify() {
     world.in_warehouse("update starlift.ledger set seq = 9").await;
     assert!(verify(&world.context(), &VerifyRequest::default()).await.is_err());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn models_that_cannot_be_compared_with_the_lake_are_noted() {
+    let world = World::new().await.with_own_project();
+    let models = world.project.join("models");
+    let grouped = "-- kind: dimension\n-- key: currency_id\nselect currency_id, count(*) as orders from sales_order group by currency_id";
+    std::fs::write(models.join("dim_trade.sql"), grouped).unwrap();
+    world.make_tables().await;
+    world.in_warehouse("create table dim_trade (currency_id int primary key, orders bigint not null)").await;
+    world.run().await;
+    std::fs::write(
+        models.join("dim_design.sql"),
+        "-- kind: dimension\n-- key: design_id\nselect design_id from design",
+    )
+    .unwrap();
+    let report = world.look().await;
+    assert_eq!(findings(&report), Vec::<String>::new());
+    let expected = [
+        "model `dim_design` is not compared with the lake: it changed since it was loaded",
+        "model `dim_trade` is not compared with the lake: it has not one row for each row of a table",
+    ];
+    assert_eq!(report.notes, expected);
+    world.in_warehouse("update dim_trade set orders = orders + 1 where currency_id = 1").await;
+    assert_eq!(
+        findings(&world.look().await),
+        ["star-warehouse dim_trade: differs currency_id=1 (differs in column orders)"]
+    );
+}

@@ -11,26 +11,26 @@ use starlift_sandbox::totesys::{self, Calendar, History};
 use starlift_sandbox::{Cluster, shared};
 use tokio_postgres::Client;
 
-pub const CALENDAR: Calendar = Calendar { start_year: 2020, end_year: 2031 };
-pub const SEED: u64 = 7;
+pub(crate) const CALENDAR: Calendar = Calendar { start_year: 2020, end_year: 2031 };
+pub(crate) const SEED: u64 = 7;
 
-pub struct World {
-    pub cluster: &'static Cluster,
-    pub source: String,
-    pub warehouse: String,
-    pub dir: tempfile::TempDir,
+pub(crate) struct World {
+    pub(crate) cluster: &'static Cluster,
+    pub(crate) source: String,
+    pub(crate) warehouse: String,
+    pub(crate) dir: tempfile::TempDir,
     /// The project's folder: the shipped one, or a copy that the test may change.
-    pub project: PathBuf,
+    pub(crate) project: PathBuf,
     reader: String,
 }
 
 impl World {
     /// A small history in the source and an empty warehouse database.
-    pub async fn new() -> World {
+    pub(crate) async fn new() -> World {
         World::of_scale(0.02).await
     }
 
-    pub async fn of_scale(scale: f64) -> World {
+    pub(crate) async fn of_scale(scale: f64) -> World {
         let cluster = shared().expect("a private PostgreSQL");
         let source = cluster.fresh_database("source").await.unwrap();
         let warehouse = cluster.fresh_database("warehouse").await.unwrap();
@@ -45,30 +45,30 @@ impl World {
     }
 
     /// The same world with a copy of the project that the test may change.
-    pub fn with_own_project(mut self) -> World {
+    pub(crate) fn with_own_project(mut self) -> World {
         let copy = self.dir.path().join("project");
         copy_folder(&self.project, &copy);
         self.project = copy;
         self
     }
 
-    pub fn lake(&self) -> PathBuf {
+    pub(crate) fn lake(&self) -> PathBuf {
         self.dir.path().join("ingest")
     }
 
-    pub fn star(&self) -> PathBuf {
+    pub(crate) fn star(&self) -> PathBuf {
         self.dir.path().join("transform")
     }
 
-    pub fn source_url(&self) -> String {
+    pub(crate) fn source_url(&self) -> String {
         self.cluster.url(&self.source, &self.reader)
     }
 
-    pub fn warehouse_url(&self) -> String {
+    pub(crate) fn warehouse_url(&self) -> String {
         self.cluster.superuser_url(&self.warehouse)
     }
 
-    pub fn overrides(&self) -> Overrides {
+    pub(crate) fn overrides(&self) -> Overrides {
         Overrides {
             source_url: Some(self.source_url()),
             warehouse_url: Some(self.warehouse_url()),
@@ -77,50 +77,50 @@ impl World {
         }
     }
 
-    pub fn try_context(&self, overrides: Overrides, environment: Environment) -> Result<Context, Error> {
+    pub(crate) fn try_context(&self, overrides: Overrides, environment: Environment) -> Result<Context, Error> {
         let config = Config::read(&self.project, environment, overrides)?;
         let project = Project::read(&self.project)?;
         Ok(Context::new(config, project, Arc::new(Unwatched), None))
     }
 
-    pub fn context(&self) -> Context {
+    pub(crate) fn context(&self) -> Context {
         self.try_context(self.overrides(), Environment::default()).unwrap()
     }
 
-    pub fn context_of_run(&self, run_id: &str) -> Context {
+    pub(crate) fn context_of_run(&self, run_id: &str) -> Context {
         Context { run_id: run_id.into(), ..self.context() }
     }
 
-    pub async fn create_warehouse(&self) {
+    pub(crate) async fn create_warehouse(&self) {
         starlift::warehouse::create(&self.context()).await.unwrap();
     }
 
-    pub async fn source_client(&self) -> Client {
+    pub(crate) async fn source_client(&self) -> Client {
         self.cluster.connect(&self.source).await.unwrap()
     }
 
-    pub async fn warehouse_client(&self) -> Client {
+    pub(crate) async fn warehouse_client(&self) -> Client {
         self.cluster.connect(&self.warehouse).await.unwrap()
     }
 
     /// Changes the source in one transaction.
-    pub async fn change(&self, sql: &str) {
+    pub(crate) async fn change(&self, sql: &str) {
         self.source_client().await.batch_execute(sql).await.unwrap();
     }
 
-    pub async fn ingest(&self) -> StageReport {
+    pub(crate) async fn ingest(&self) -> StageReport {
         starlift::ingest(&self.context(), None).await.unwrap()
     }
 
-    pub async fn transform(&self) -> StageReport {
+    pub(crate) async fn transform(&self) -> StageReport {
         starlift::transform(&self.context(), None).await.unwrap()
     }
 
-    pub async fn load(&self) -> StageReport {
+    pub(crate) async fn load(&self) -> StageReport {
         starlift::load(&self.context(), &LoadRequest::default()).await.unwrap()
     }
 
-    pub async fn run(&self) -> RunReport {
+    pub(crate) async fn run(&self) -> RunReport {
         let report = starlift::run(&self.context()).await;
         if let Some(error) = &report.error {
             panic!("{error:?}");
@@ -129,24 +129,24 @@ impl World {
     }
 
     /// The warehouse's current views hold what a direct query on the source says that they must.
-    pub async fn assert_star_equals_source(&self) {
+    pub(crate) async fn assert_star_equals_source(&self) {
         let (source, warehouse) = (self.source_client().await, self.warehouse_client().await);
         let differences = totesys::compare_all(&source, &warehouse, CALENDAR).await.unwrap();
         assert!(differences.is_empty(), "{}", differences.join("\n"));
     }
 
     /// Rows of a query on the warehouse that yields one number.
-    pub async fn count_in_warehouse(&self, sql: &str) -> i64 {
+    pub(crate) async fn count_in_warehouse(&self, sql: &str) -> i64 {
         self.warehouse_client().await.query_one(sql, &[]).await.unwrap().get(0)
     }
 }
 
 /// The report of one table or model.
-pub fn of<'a>(report: &'a StageReport, name: &str) -> &'a starlift::RelationReport {
+pub(crate) fn of<'a>(report: &'a StageReport, name: &str) -> &'a starlift::RelationReport {
     report.relations.iter().find(|r| r.name == name).unwrap_or_else(|| panic!("`{name}` is not in the report"))
 }
 
-pub fn copy_folder(from: &Path, to: &Path) {
+pub(crate) fn copy_folder(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
@@ -160,7 +160,7 @@ pub fn copy_folder(from: &Path, to: &Path) {
 }
 
 /// Every file below a folder, by its path relative to it.
-pub fn files_below(folder: &Path) -> Vec<String> {
+pub(crate) fn files_below(folder: &Path) -> Vec<String> {
     fn walk(root: &Path, folder: &Path, found: &mut Vec<String>) {
         let Ok(entries) = std::fs::read_dir(folder) else { return };
         for entry in entries {
