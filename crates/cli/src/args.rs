@@ -282,7 +282,7 @@ pub(crate) struct Demo {
 
 fn scale(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
-        Ok(scale) if scale >= 0.01 && scale <= 1000.0 => Ok(scale),
+        Ok(scale) if (0.01..=1000.0).contains(&scale) => Ok(scale),
         _ => Err("give a number from 0.01 to 1000".into()),
     }
 }

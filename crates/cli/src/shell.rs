@@ -51,6 +51,8 @@ impl Shell {
             (_, 1) => Level::DEBUG,
             // The demo tells its own story.
             _ if matches!(command, Command::Demo(_)) => Level::ERROR,
+            // At a terminal, the card at the end has the warnings.
+            _ if moving && matches!(command, Command::Run(_)) && !is_loop(command) => Level::ERROR,
             // Where lines move, they say what INFO would.
             _ if moving && !is_loop(command) => Level::WARN,
             _ if is_run(command) => Level::INFO,

@@ -53,7 +53,7 @@ pub async fn history(ctx: &Context, limit: usize) -> Result<(Vec<HistoryEntry>, 
         Ok(loads) => entries.extend(loads),
         Err(error) => notes.push(format!("loads are not listed: {error}")),
     }
-    entries.sort_by(|a, b| b.started.cmp(&a.started));
+    entries.sort_by_key(|entry| std::cmp::Reverse(entry.started));
     Ok((entries, notes))
 }
 

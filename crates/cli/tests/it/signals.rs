@@ -1,5 +1,7 @@
 //! The loop, and the signals that end it.
 
+#![allow(clippy::disallowed_methods, reason = "a test measures time and passes its environment on")]
+
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::{Duration, Instant};

@@ -1,5 +1,7 @@
 //! Running the built program in a neutral environment.
 
+#![allow(clippy::disallowed_methods, reason = "a test measures time and passes its environment on")]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
