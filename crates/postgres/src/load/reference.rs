@@ -12,6 +12,7 @@ use tokio_postgres::Client;
 use super::check::{Check, refuse};
 use super::model::LookAhead;
 use super::pair::{Pair, staged};
+use super::session::value;
 use super::stage::Stage;
 use crate::ident::quote_ident;
 
@@ -72,6 +73,9 @@ pub(crate) async fn refuse_orphans(
     let is_checked =
         |r: &&Reference<'_>| r.to.model.name != pair.model.name && !dates.iter().any(|date| date == r.column);
     let checks: Vec<Check> = references.iter().filter(is_checked).filter_map(|r| orphan(pair, *r)).collect();
+    if !any(client, pair, stage, &checks).await? {
+        return Ok(0);
+    }
     refuse(client, pair, stage, &checks, look_ahead).await.map_err(|error| {
         if error.kind() != ErrorKind::Data {
             return error;
@@ -85,6 +89,19 @@ pub(crate) async fn refuse_orphans(
             )
             .with_context("model", pair.model.name.clone())
     })
+}
+
+/// Whether a row meets one of the conditions. As a WHERE each of them is one anti join; as the FILTER of a count it is a
+/// probe for every row, which took five times as long for 2 million rows.
+async fn any(client: &Client, pair: Pair<'_>, stage: &Stage, checks: &[Check]) -> Result<bool> {
+    let what = format!("cannot check the references of model `{}`", pair.model.name);
+    for check in checks {
+        let sql = format!("select exists (select from {} s where {})", stage.table, check.condition);
+        if value(client, &sql, &what).await? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn orphan(pair: Pair<'_>, reference: Reference<'_>) -> Option<Check> {

@@ -52,12 +52,15 @@ async fn only_rows_that_changed_are_written_although_an_open_transaction_makes_t
     world.change("update sales_order set units_sold = units_sold + 1 where sales_order_id <= 10").await;
     let first = world.ingest().await;
     assert_eq!(of(&first, "sales_order").rows_written, 10);
-    // The open transaction keeps the watermark back: the same rows are read again, and not written again.
+    // The open transaction keeps the watermark back: the same rows are read again, and not written again. Transactions of
+    // other databases of the cluster do so too, so more rows than these may be read.
     let second = world.ingest().await;
-    assert_eq!((of(&second, "sales_order").rows_read, of(&second, "sales_order").rows_written), (10, 0));
+    let orders = of(&second, "sales_order");
+    assert!(orders.rows_read >= 10 && orders.rows_written == 0, "{orders:?}");
     holder.batch_execute("commit").await.unwrap();
     let third = world.ingest().await;
-    assert_eq!((of(&third, "design").rows_read, of(&third, "design").rows_written), (1, 0));
+    let designs = of(&third, "design");
+    assert!(designs.rows_read >= 1 && designs.rows_written == 0, "{designs:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
