@@ -25,7 +25,8 @@ use crate::args::Demo;
 use crate::failure::{Ended, Exit, Failure};
 use crate::shell::Shell;
 use crate::style::Style;
-use crate::{count, duration, stdout};
+use crate::{duration, stdout};
+use starlift::count;
 
 /// What the demo found, for machines.
 #[derive(Serialize)]
@@ -138,9 +139,9 @@ async fn lift(shell: &Shell, place: &Place) -> Result<Vec<StageWork>, Failure> {
     let report: RunReport = starlift::run(&context).await;
     shell.bars.clear();
     let work = report.stages.iter().map(StageWork::of).collect();
-    match report.error {
+    match report.failures.into_iter().next() {
         None => Ok(work),
-        Some(error) => Err(Failure::Command(in_the_demo(error))),
+        Some(failure) => Err(Failure::Command(in_the_demo(failure.error))),
     }
 }
 

@@ -5,7 +5,6 @@
 
 mod args;
 mod commands;
-mod count;
 mod demo;
 mod duration;
 mod failure;
@@ -13,7 +12,6 @@ mod panic;
 mod progress;
 mod shell;
 mod signals;
-mod size;
 mod stderr;
 mod stdout;
 mod style;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use starlift::context::Progress;
 
-use crate::{count, size};
+use starlift::{count, size};
 
 /// How often a line that waits turns its sign.
 const TICK: Duration = Duration::from_millis(100);

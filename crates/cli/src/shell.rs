@@ -4,9 +4,9 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use starlift::Context;
 use starlift::config::{Config, Environment, Overrides, Project};
 use starlift::telemetry::{self, LogFormat, LogSettings};
+use starlift::{Context, RunReport};
 use starlift_core::{Error, Result};
 use tracing::Level;
 
@@ -103,6 +103,22 @@ impl Shell {
             (LogFormat::Json, None) => telemetry::failed(&error),
         }
         Exit::Failed(error.kind())
+    }
+
+    /// Says which stages of a run failed: for people once each way of failing, for machines one line per stage.
+    pub(crate) fn failed(&self, report: &RunReport) {
+        self.bars.clear();
+        for (i, failure) in report.failures.iter().enumerate() {
+            match self.log.format {
+                LogFormat::Json => telemetry::critical(failure.stage, &report.run_id, &failure.error),
+                LogFormat::Text => {
+                    let said = report.failures[..i].iter().any(|f| f.error.message() == failure.error.message());
+                    if !said {
+                        stderr::error(self.err, &failure.error);
+                    }
+                }
+            }
+        }
     }
 
     /// Says something that is neither data nor a problem.

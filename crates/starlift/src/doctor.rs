@@ -13,6 +13,7 @@ use crate::config::Side;
 use crate::context::{Context, new_id};
 use crate::head::Head;
 use crate::ingest::look;
+use crate::{count, size};
 
 /// How a check came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -44,10 +45,10 @@ pub async fn doctor(ctx: &Context) -> Vec<Check> {
     let mut checks = vec![ok(
         "project",
         format!(
-            "pipeline `{}` with {} models and {} seeds",
+            "pipeline `{}` with {} and {}",
             ctx.config.pipeline,
-            ctx.project.graph.models().len(),
-            ctx.project.seeds.len()
+            count::with(ctx.project.graph.models().len() as u64, "model"),
+            count::with(ctx.project.seeds.len() as u64, "seed")
         ),
     )];
     checks.extend(source(ctx).await);
@@ -70,7 +71,7 @@ async fn source(ctx: &Context) -> Vec<Check> {
     ];
     let names: BTreeSet<String> = seen.selection.tables().into_iter().collect();
     checks.push(match seen.selection.check() {
-        Ok(()) => ok("source: tables", format!("{} tables can be read", names.len())),
+        Ok(()) => ok("source: tables", format!("{} can be read", count::with(names.len() as u64, "table"))),
         Err(error) => failed("source: tables", &error),
     });
     let keyless: Vec<String> = seen.tables().filter(|t| t.schema.key.is_empty()).map(|t| t.name.clone()).collect();
@@ -85,7 +86,7 @@ async fn source(ctx: &Context) -> Vec<Check> {
     let bytes: u64 = seen.tables().filter(|t| ctx.config.capture(&t.name) != CaptureMode::None).map(|t| t.bytes).sum();
     checks.push(ok(
         "source: scan",
-        format!("a run scans {} MiB; 288 runs a day scan {} MiB", bytes >> 20, (bytes * 288) >> 20),
+        format!("a run scans {}; 288 runs a day scan {}", size::of(bytes), size::of(bytes.saturating_mul(288))),
     ));
     checks
 }

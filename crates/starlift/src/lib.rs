@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod context;
+pub mod count;
 pub mod doctor;
 mod head;
 pub mod history;
@@ -10,6 +11,7 @@ mod load;
 pub mod plan;
 pub mod report;
 mod run;
+pub mod size;
 pub mod status;
 pub mod telemetry;
 mod transform;
@@ -21,5 +23,5 @@ pub use head::Head;
 pub use ingest::ingest;
 pub use load::{LoadRequest, load};
 pub use report::{Outcome, RelationReport, StageReport};
-pub use run::{RunReport, run};
+pub use run::{RunReport, StageFailure, run};
 pub use transform::{plan as transform_plan, transform};

@@ -5,11 +5,11 @@ use starlift::doctor::{Check, Verdict};
 use starlift::telemetry::{lines, one_line};
 
 use crate::args::Inspect;
-use crate::count;
 use crate::failure::{Ended, Exit};
 use crate::shell::Shell;
 use crate::stdout;
 use crate::style::Style;
+use starlift::count;
 
 #[derive(Serialize)]
 struct Document<'a> {

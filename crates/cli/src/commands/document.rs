@@ -9,7 +9,15 @@ use starlift_core::Error;
 pub(super) struct RunDocument<'a> {
     run_id: &'a str,
     stages: &'a [StageReport],
-    error: Option<ErrorDocument<'a>>,
+    errors: Vec<StageError<'a>>,
+}
+
+/// Why a stage of a run failed.
+#[derive(Serialize)]
+struct StageError<'a> {
+    stage: &'static str,
+    #[serde(flatten)]
+    error: ErrorDocument<'a>,
 }
 
 impl<'a> RunDocument<'a> {
@@ -18,7 +26,11 @@ impl<'a> RunDocument<'a> {
         RunDocument {
             run_id: &report.run_id,
             stages: &report.stages,
-            error: report.error.as_ref().map(ErrorDocument::of),
+            errors: report
+                .failures
+                .iter()
+                .map(|f| StageError { stage: f.stage, error: ErrorDocument::of(&f.error) })
+                .collect(),
         }
     }
 }

@@ -8,10 +8,9 @@
 use std::time::Duration;
 
 use starlift::Context;
-use starlift_core::Error;
 use tokio::time::Instant;
 
-use super::run::{failed_stage, show};
+use super::run::show;
 use crate::args::Run;
 use crate::failure::{Ended, Exit, Failure};
 use crate::shell::Shell;
@@ -70,7 +69,7 @@ async fn one(shell: &Shell, args: &Run) -> Result<(), Failure> {
     let context: Context = match shell.context(args.places.overrides(), None) {
         Ok(context) => context,
         Err(error) => {
-            alarm(shell, "run", "", &error);
+            shell.alarm("run", "", &error);
             return Ok(());
         }
     };
@@ -80,14 +79,10 @@ async fn one(shell: &Shell, args: &Run) -> Result<(), Failure> {
         Err(Failure::Command(error) | Failure::Stage { error, .. }) => tracing::error!("{error}"),
         Ok(()) => {}
     }
-    if let Some(error) = &report.error {
-        alarm(shell, failed_stage(&report), &report.run_id, error);
+    for failure in &report.failures {
+        shell.alarm(failure.stage, &report.run_id, &failure.error);
     }
     Ok(())
-}
-
-fn alarm(shell: &Shell, stage: &'static str, run_id: &str, error: &Error) {
-    shell.alarm(stage, run_id, error);
 }
 
 /// The first beat after `now`, and how many between were skipped.

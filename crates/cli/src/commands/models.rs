@@ -9,11 +9,11 @@ use starlift_core::model::Model;
 
 use super::mermaid;
 use crate::args::{Models, ModelsFormat};
-use crate::count;
 use crate::failure::{Ended, Exit};
 use crate::shell::Shell;
 use crate::stdout;
 use crate::style::Style;
+use starlift::count;
 
 #[derive(Serialize)]
 struct Document<'a> {

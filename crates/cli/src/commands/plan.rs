@@ -6,9 +6,10 @@ use starlift::telemetry::one_line;
 use crate::args::Inspect;
 use crate::failure::{Ended, Exit};
 use crate::shell::Shell;
+use crate::stdout;
 use crate::style::Style;
 use crate::table::{Align, Table};
-use crate::{count, size, stdout};
+use starlift::{count, size};
 
 /// Shows what a run would do; writes nothing anywhere.
 pub(crate) async fn run(shell: &Shell, args: &Inspect) -> Ended {

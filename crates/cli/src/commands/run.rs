@@ -8,18 +8,17 @@ use crate::failure::{Ended, Exit, Failure};
 use crate::shell::Shell;
 use crate::stdout;
 
-/// The stages in the order of a run.
-const STAGES: [&str; 3] = ["ingest", "transform", "load"];
-
 /// Runs the stages once.
 pub(crate) async fn run(shell: &Shell, args: &Run) -> Ended {
     let context = shell.context(args.places.overrides(), args.run_id.clone())?;
     let report = starlift::run(&context).await;
     show(shell, args, &context, &report)?;
-    let stage = failed_stage(&report);
-    match report.error {
+    match report.worst().map(|worst| worst.error.kind()) {
         None => Ok(Exit::Done),
-        Some(error) => Err(Failure::Stage { stage, run_id: report.run_id, error }),
+        Some(kind) => {
+            shell.failed(&report);
+            Ok(Exit::Failed(kind))
+        }
     }
 }
 
@@ -32,10 +31,4 @@ pub(super) fn show(shell: &Shell, args: &Run, context: &Context, report: &RunRep
     } else {
         stdout::print(&summary::card(shell.out, &context.config.pipeline, report))
     }
-}
-
-/// The stage that stopped a run: the first that did not come through.
-pub(super) fn failed_stage(report: &RunReport) -> &'static str {
-    let done = |stage: &&'static str| report.stages.iter().any(|s| s.stage == *stage);
-    STAGES.into_iter().find(|stage| !done(stage)).unwrap_or("load")
 }

@@ -8,7 +8,8 @@ use crate::failure::{Ended, Exit};
 use crate::shell::Shell;
 use crate::style::Style;
 use crate::table::{Align, Table};
-use crate::{count, duration, size, stdout};
+use crate::{duration, stdout};
+use starlift::{count, size};
 
 /// Shows where everything is.
 pub(crate) async fn run(shell: &Shell, args: &Inspect) -> Ended {

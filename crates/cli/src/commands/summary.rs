@@ -3,9 +3,10 @@
 use starlift::telemetry::one_line;
 use starlift::{Outcome, RelationReport, RunReport, StageReport};
 
+use crate::duration;
 use crate::style::Style;
 use crate::table::{Align, Table};
-use crate::{count, duration, size};
+use starlift::{count, size};
 
 /// More quiet tables than this are counted and not named.
 const NAMES_SHOWN: usize = 4;
@@ -100,8 +101,9 @@ fn last_line(style: Style, report: &RunReport) -> String {
         let relations = report.stages.iter().filter(|s| s.stage == stage).flat_map(|s| &s.relations);
         relations.fold((0, 0), |(written, deleted), r| (written + r.rows_written, deleted + r.rows_deleted))
     };
-    if report.error.is_some() {
-        return style.bad("stopped before the end");
+    if !report.failures.is_empty() {
+        let stages: Vec<_> = report.failures.iter().map(|f| f.stage).collect();
+        return style.bad(&format!("{} failed", stages.join(" and ")));
     }
     let (written, deleted) = sum("ingest");
     let (loaded, retracted) = sum("load");
@@ -122,6 +124,7 @@ fn last_line(style: Style, report: &RunReport) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use starlift::StageFailure;
     use starlift_core::{Error, Micros};
 
     fn relation(name: &str, rows: u64) -> RelationReport {
@@ -146,7 +149,7 @@ mod tests {
             ..StageReport::nothing("ingest", "r1", Micros(0), Micros(85_000))
         };
         let load = StageReport::nothing("load", "r1", Micros(0), Micros(3_000));
-        RunReport { run_id: "r1".into(), stages: vec![ingest, load], error: None }
+        RunReport { run_id: "r1".into(), stages: vec![ingest, load], failures: Vec::new() }
     }
 
     #[test]
@@ -175,7 +178,7 @@ mod tests {
             relations: names.map(|name| relation(name, 0)).to_vec(),
             ..StageReport::nothing("ingest", "r1", Micros(0), Micros(85_000))
         };
-        let report = RunReport { run_id: "r1".into(), stages: vec![ingest], error: None };
+        let report = RunReport { run_id: "r1".into(), stages: vec![ingest], failures: Vec::new() };
         assert_eq!(
             card(Style::PLAIN, "totesys", &report),
             "totesys run r1\n\
@@ -188,8 +191,9 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_was_stopped_does_not_end_in_a_tick() {
-        let report = RunReport { error: Some(Error::unavailable("the source is away")), ..report() };
-        assert!(card(Style::PLAIN, "totesys", &report).ends_with("\nstopped before the end\n"));
+    fn a_run_with_a_failed_stage_does_not_end_in_a_tick() {
+        let failures = vec![StageFailure { stage: "ingest", error: Error::unavailable("the source is away") }];
+        let report = RunReport { failures, ..report() };
+        assert!(card(Style::PLAIN, "totesys", &report).ends_with("\ningest failed\n"));
     }
 }

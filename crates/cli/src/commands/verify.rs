@@ -7,9 +7,10 @@ use starlift::verify::{Comparison, ComparisonKind, Verdict, VerifyReport, Verify
 use crate::args::Verify;
 use crate::failure::{Ended, Exit};
 use crate::shell::Shell;
+use crate::stdout;
 use crate::style::Style;
 use crate::table::{Align, Table};
-use crate::{count, stdout};
+use starlift::count;
 
 const KINDS: [ComparisonKind; 3] =
     [ComparisonKind::SourceLake, ComparisonKind::StarWarehouse, ComparisonKind::LakeWarehouse];

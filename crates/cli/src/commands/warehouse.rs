@@ -9,8 +9,9 @@ use starlift_core::{Error, Result};
 use crate::args::{Inspect, Warehouse};
 use crate::failure::{Ended, Exit};
 use crate::shell::Shell;
+use crate::stdout;
 use crate::table::{Align, Table};
-use crate::{count, stdout};
+use starlift::count;
 
 #[derive(Serialize)]
 struct Created<'a> {

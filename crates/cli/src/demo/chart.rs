@@ -2,8 +2,8 @@
 
 use starlift_sandbox::totesys::Month;
 
-use crate::count;
 use crate::style::Style;
+use starlift::count;
 
 /// Lines of the tallest bar.
 const HEIGHT: u64 = 8;

@@ -4,8 +4,8 @@ use serde::Serialize;
 use starlift_sandbox::totesys::{Change, DayReport, Effect};
 
 use super::work::StageWork;
-use crate::count;
 use crate::style::Style;
+use starlift::count;
 
 /// A day and the run after it.
 #[derive(Debug, Clone, Serialize)]

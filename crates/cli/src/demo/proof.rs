@@ -9,10 +9,10 @@ use starlift_core::Result;
 use starlift_sandbox::totesys::{self, Calendar, STAR_TABLES};
 
 use super::place::{self, Place};
-use crate::count;
 use crate::shell::Shell;
 use crate::style::Style;
 use crate::table::{Align, Table};
+use starlift::count;
 
 /// What was compared, and how it came out.
 #[derive(Debug, Serialize)]

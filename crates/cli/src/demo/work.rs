@@ -3,9 +3,9 @@
 use serde::Serialize;
 use starlift::StageReport;
 
-use crate::count;
 use crate::style::Style;
 use crate::table::{Align, Table};
+use starlift::count;
 
 /// What one stage did in one run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -110,7 +110,7 @@ fn an_unknown_setting_is_refused_with_its_line_and_without_its_value() {
     let folder = project(&[("starlift.toml", "[pipeline]\nname = \"shop\"\n[source]\npasword = \"hunter2\"\n")]);
     let wrong = ran(&mut starlift(["status", "--project", folder.path().to_str().unwrap()]));
     assert_eq!((wrong.code, wrong.stdout.as_str()), (Some(1), ""));
-    assert!(wrong.stderr.contains("line ") && wrong.stderr.contains("pasword"), "{}", wrong.stderr);
+    assert!(wrong.stderr.contains("line 4") && wrong.stderr.contains("pasword"), "{}", wrong.stderr);
     assert!(!wrong.stderr.contains("hunter2"), "{}", wrong.stderr);
 }
 

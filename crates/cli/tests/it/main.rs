@@ -2,5 +2,6 @@
 
 mod cli;
 mod demo;
+mod journey;
 mod signals;
 mod support;

@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::journey::Shop;
 use crate::support::{NOBODY, small_project, starlift};
 
 fn signal(child: &Child, name: &str) {
@@ -55,4 +56,29 @@ fn ctrl_c_ends_the_loop_with_130() {
     signal(&child, "-INT");
     std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
     assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+/// A lock that somebody holds keeps the run from going on; the loop still ends in time, and what was begun is not left behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_waits_for_a_lock_does_not_keep_the_loop_from_ending() {
+    let shop = Shop::new().await;
+    let mut owner = shop.cluster.connect(&shop.source).await.unwrap();
+    let held = owner.transaction().await.unwrap();
+    held.batch_execute("lock table city in access exclusive mode").await.unwrap();
+    let watcher = shop.cluster.connect(&shop.source).await.unwrap();
+    let waiting = async || -> i64 {
+        watcher.query_one("select count(*) from pg_locks where not granted", &[]).await.unwrap().get(0)
+    };
+    let mut child = shop.command(["run", "--every", "1m"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    while waiting().await == 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert!(child.try_wait().unwrap().is_none(), "the loop ended");
+    }
+    let sent = Instant::now();
+    signal(&child, "-TERM");
+    let ended = tokio::task::spawn_blocking(move || child.wait().unwrap()).await.unwrap();
+    assert_eq!(ended.code(), Some(0));
+    assert!(sent.elapsed() < Duration::from_secs(10), "{:?}", sent.elapsed());
+    drop(held);
+    assert_eq!(waiting().await, 0);
 }

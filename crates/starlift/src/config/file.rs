@@ -220,7 +220,7 @@ fn column_setting(column: &Column) -> Option<ColumnSetting> {
 
 /// toml's own rendering shows the line, which may hold a password; its message may quote a value.
 fn broken(path: &Path, text: &str, error: &toml::de::Error) -> Error {
-    let line = error.span().map(|span| text[..span.start.min(text.len())].lines().count().max(1));
+    let line = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
     let message = without_values(error.message());
     Error::config(format!("`{}` cannot be used", path.display()))
         .with_detail(match line {

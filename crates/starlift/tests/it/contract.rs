@@ -119,7 +119,7 @@ async fn whole_runs_that_overlap_leave_the_star_equal() {
         .collect();
     for run in race {
         let report = run.await.unwrap();
-        assert!(report.error.is_none(), "{:?}", report.error);
+        assert!(report.failures.is_empty(), "{:?}", report.failures);
     }
     world.run().await;
     world.assert_star_equals_source().await;
@@ -203,7 +203,8 @@ async fn a_changed_or_added_model_is_evaluated_with_the_source_away() {
     overrides.source_url = Some("postgres://nobody@127.0.0.1:1/nothing".into());
     let context = world.try_context(overrides, Default::default()).unwrap();
     let report = starlift::run(&context).await;
-    assert_eq!(report.error.as_ref().map(|e| e.kind()), Some(starlift_core::ErrorKind::Unavailable));
+    let failed: Vec<_> = report.failures.iter().map(|f| (f.stage, f.error.kind())).collect();
+    assert_eq!(failed, [("ingest", starlift_core::ErrorKind::Unavailable)]);
     let transform = &report.stages[0];
     assert_eq!(of(transform, "dim_design").reason.as_deref(), Some("model changed"));
     assert_eq!(of(transform, "dim_city").reason.as_deref(), Some("new model"));

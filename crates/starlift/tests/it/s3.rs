@@ -95,7 +95,7 @@ async fn the_pipeline_runs_on_s3_and_races_there_end_as_on_a_folder() {
     let server = S3Server::start().await;
     let run = async || {
         let report = starlift::run(&server.context(&world)).await;
-        assert!(report.error.is_none(), "{:?}", report.error);
+        assert!(report.failures.is_empty(), "{:?}", report.failures);
         report
     };
     run().await;

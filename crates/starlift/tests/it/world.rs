@@ -122,9 +122,7 @@ impl World {
 
     pub(crate) async fn run(&self) -> RunReport {
         let report = starlift::run(&self.context()).await;
-        if let Some(error) = &report.error {
-            panic!("{error:?}");
-        }
+        assert!(report.failures.is_empty(), "{:?}", report.failures);
         report
     }
 

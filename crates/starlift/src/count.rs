@@ -1,7 +1,7 @@
 //! Counts, shown to people.
 
 /// A count with its thousands apart: `1,234,567`.
-pub(crate) fn of(count: u64) -> String {
+pub fn of(count: u64) -> String {
     let digits = count.to_string();
     let mut shown = String::with_capacity(digits.len() + digits.len() / 3);
     for (i, digit) in digits.chars().enumerate() {
@@ -14,12 +14,12 @@ pub(crate) fn of(count: u64) -> String {
 }
 
 /// A count for a column of a table, where a dash is easier to pass over than a 0.
-pub(crate) fn or_dash(count: u64) -> String {
+pub fn or_dash(count: u64) -> String {
     if count == 0 { "-".to_string() } else { of(count) }
 }
 
 /// A count with its noun, which gets an `s` where there is not one of it.
-pub(crate) fn with(count: u64, noun: &str) -> String {
+pub fn with(count: u64, noun: &str) -> String {
     format!("{} {noun}{}", of(count), if count == 1 { "" } else { "s" })
 }
 

@@ -3,7 +3,7 @@
 const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
 
 /// A size in binary units (IEC 80000-13): `512 B`, `1.5 KiB`, `20 MiB`.
-pub(crate) fn of(bytes: u64) -> String {
+pub fn of(bytes: u64) -> String {
     if bytes < 1024 {
         return format!("{bytes} B");
     }
@@ -20,7 +20,7 @@ pub(crate) fn of(bytes: u64) -> String {
 }
 
 /// A size for a column of a table, where a dash is easier to pass over than a 0.
-pub(crate) fn or_dash(bytes: u64) -> String {
+pub fn or_dash(bytes: u64) -> String {
     if bytes == 0 { "-".to_string() } else { of(bytes) }
 }
 
