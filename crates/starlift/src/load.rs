@@ -109,7 +109,6 @@ async fn load_next(ctx: &Context, star: &Store, head: &Head, newest: &Stored, ad
         LoadPlan::Follow { first, .. } => (manifests::read(star, first).await?, None, false),
     };
     let manifest = &stored.manifest;
-    let begun = now();
     let models = order::load_order(manifest)?;
     for name in &models {
         ctx.progress.started(STAGE, name);
@@ -138,8 +137,7 @@ async fn load_next(ctx: &Context, star: &Store, head: &Head, newest: &Stored, ad
     }
     let loaded = match outcome {
         LoadOutcome::Loaded(report) => {
-            let millis = now().millis_since(begun);
-            let relations = report.models.iter().map(|m| relation_report(m, adopt, millis)).collect();
+            let relations = report.models.iter().map(|m| relation_report(m, adopt)).collect();
             Loaded { seq: manifest.seq, mode: if adopt { "adopt" } else { "follow" }, relations }
         }
         // Another loader was there first, or the ledger moved while we waited for its lock: look again.
@@ -158,14 +156,14 @@ fn unknown(manifest: &Manifest, source: Error) -> Error {
         .with_source(source)
 }
 
-fn relation_report(model: &warehouse::ModelReport, adopt: bool, millis: u64) -> RelationReport {
+fn relation_report(model: &warehouse::ModelReport, adopt: bool) -> RelationReport {
     RelationReport {
         name: model.model.clone(),
         mode: if adopt { "adopt" } else { "follow" }.into(),
         rows_read: model.staged,
         rows_written: model.inserted + model.updated,
         rows_deleted: model.retracted,
-        millis,
+        // One transaction brings in all models: none has a time of its own.
         ..RelationReport::default()
     }
 }
@@ -182,7 +180,6 @@ fn merge(report: &mut StageReport, loaded: Loaded) {
                 sum.rows_read += new.rows_read;
                 sum.rows_written += new.rows_written;
                 sum.rows_deleted += new.rows_deleted;
-                sum.millis += new.millis;
             }
         }
     }

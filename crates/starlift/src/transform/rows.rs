@@ -5,6 +5,8 @@ use starlift_core::model::{Model, ModelKind};
 use starlift_core::{Error, Result, TableSchema};
 use starlift_models::{Evaluation, FailedTest, Refusals, Session, calendar};
 
+use crate::count;
+
 /// The rows of a model on their way.
 pub(super) struct Rows {
     schema: TableSchema,
@@ -45,7 +47,8 @@ impl Rows {
         let mut warnings = self.warnings.clone();
         if let Source::Evaluation(evaluation) = &self.source {
             let line = |test: &FailedTest| {
-                format!("model `{model}`: {} rows fail {} ({})", test.rows, test.test, test.examples.join("; "))
+                let rows = count::with(test.rows, "row");
+                format!("model `{model}`: {rows} failed {} ({})", test.test, test.examples.join("; "))
             };
             warnings.extend(evaluation.failed_tests().iter().map(line));
         }
