@@ -161,8 +161,8 @@ fn ending(style: Style, keep: bool) -> String {
     let fate = if keep {
         "The databases, the lake and the project are kept."
     } else {
-        "The databases, the lake and the project are gone now. `starlift demo --keep` keeps them,\n\
-         and says how to look inside with psql."
+        "The databases, the lake and the project are gone now. `starlift demo --keep` keeps them\n\
+         and ends with the command to connect, of the form `psql -h FOLDER -p PORT -U postgres warehouse`."
     };
     let tries = [
         ("starlift demo --scale 10 --days 20", "ten times the orders, four weeks of life"),

@@ -44,8 +44,6 @@ impl From<Exit> for ExitCode {
 /// What stopped a command.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// Nobody reads standard output any more: no error, there is just nothing more to say.
-    Closed,
     /// A command failed.
     Command(Error),
     /// A stage failed: that raises the alarm.

@@ -100,10 +100,11 @@ async fn dispatch(shell: &Shell, command: &Command, signals: &mut Signals) -> En
 /// Prints help or version on standard output, or what is wrong with the command line on standard error.
 fn usage(error: &clap::Error) -> Exit {
     let text = error.render().to_string();
-    // An argument in the wrong place is quoted, and it may be a URL with a password.
-    if text.contains("://") && text.contains('@') {
+    // An argument in the wrong place is quoted, and it may be a URL or a connection string with a password.
+    let may_hold_credentials = ["://", "host=", "password", "PASSWORD"].iter().any(|mark| text.contains(mark));
+    if error.use_stderr() && may_hold_credentials {
         stderr::say(
-            "error: an argument that holds credentials is in the wrong place\n\nFor more information, try '--help'.",
+            "error: an argument that may hold credentials is in the wrong place\n\nFor more information, try '--help'.",
         );
     } else {
         let _ = error.print();

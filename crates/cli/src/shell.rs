@@ -93,7 +93,6 @@ impl Shell {
     pub(crate) fn report(&self, failure: Failure) -> Exit {
         self.bars.clear();
         let (error, failed) = match failure {
-            Failure::Closed => return Exit::Done,
             Failure::Command(error) => (error, None),
             Failure::Stage { stage, run_id, error } => (error, Some((stage, run_id))),
         };

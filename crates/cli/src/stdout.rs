@@ -7,14 +7,15 @@ use starlift_core::Error;
 
 use crate::failure::Failure;
 
-/// Prints text as it is.
+/// Prints text as it is; into nothing where nobody reads it any more.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|e| match e.kind() {
-        // `starlift history | head` is no error.
-        ErrorKind::BrokenPipe => Failure::Closed,
-        _ => Error::unavailable("cannot write to standard output").with_source(e).into(),
-    })
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // `starlift history | head` is no error; a command that failed still has to say so, and to end as one.
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()),
+        Err(e) => Err(Error::unavailable("cannot write to standard output").with_source(e).into()),
+        Ok(()) => Ok(()),
+    }
 }
 
 /// Prints one line.

@@ -81,6 +81,9 @@ pub enum Origin {
         after: u64,
         /// The ingest seq that the star covers now: every model is as of this manifest.
         upto: u64,
+        /// The SHA-256 of that ingest manifest, by which a lake that was put back or forked is told.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        upto_sha256: Option<String>,
     },
 }
 
@@ -359,7 +362,7 @@ mod tests {
             finished: Micros(2),
             newest_change: 0,
             checkpoint: 0,
-            origin: Origin::Transform { lake_id: "l".into(), after: 0, upto: u64::MAX },
+            origin: Origin::Transform { lake_id: "l".into(), after: 0, upto: u64::MAX, upto_sha256: None },
             relations: BTreeMap::new(),
             live: None,
             result: BTreeMap::new(),

@@ -111,7 +111,7 @@ mod tests {
             at: Micros(1),
             started: Micros(1),
             finished: Micros(1),
-            origin: Origin::Transform { lake_id: "l".into(), after: 0, upto: 0 },
+            origin: Origin::Transform { lake_id: "l".into(), after: 0, upto: 0, upto_sha256: None },
             relations,
         }
     }

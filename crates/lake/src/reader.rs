@@ -11,15 +11,19 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, stream};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReaderBuilder, RowSelection};
+use parquet::file::metadata::FileMetaData;
 use starlift_core::digest::sha256_hex;
 use starlift_core::manifest::DataFile;
 use starlift_core::{Error, Result};
 use tokio::sync::mpsc;
 
 use crate::store::{Found, Store};
+use crate::writer::ROW_BYTES;
 
 /// Rows of a batch at most.
 pub const BATCH_ROWS: usize = 8_192;
+/// Bytes of a batch, about, where its rows are wide; Arrow's texts end at 2 GiB a batch.
+const BATCH_BYTES: usize = 16 << 20;
 const BATCHES_AHEAD: usize = 2;
 const FETCH_FILES: usize = 16;
 const FETCH_BYTES: u64 = 32 << 20;
@@ -190,7 +194,8 @@ impl Decoding {
         stored.dedup();
         let order: Vec<usize> = wanted.iter().filter_map(|p| stored.binary_search(p).ok()).collect();
         let mask = ProjectionMask::roots(builder.parquet_schema(), stored);
-        let mut builder = builder.with_batch_size(BATCH_ROWS).with_projection(mask);
+        let rows = batch_rows(builder.metadata().file_metadata());
+        let mut builder = builder.with_batch_size(rows).with_projection(mask);
         if let Some(selection) = selection {
             builder = builder.with_row_selection(selection);
         }
@@ -203,6 +208,13 @@ impl Decoding {
             RecordBatch::try_new_with_options(yielded.clone(), columns, &options).map_err(|e| e.to_string())
         }))
     }
+}
+
+/// How many rows make a batch of a file: fewer where they are wide. Files of other writers do not say.
+fn batch_rows(file: &FileMetaData) -> usize {
+    let said = file.key_value_metadata().into_iter().flatten().find(|entry| entry.key == ROW_BYTES);
+    let row_bytes = said.and_then(|entry| entry.value.as_ref()?.parse::<usize>().ok()).unwrap_or(0);
+    (BATCH_BYTES / row_bytes.max(1)).clamp(1, BATCH_ROWS)
 }
 
 /// The schema of the columns at these positions, in their order.

@@ -8,6 +8,7 @@ use arrow::datatypes::SchemaRef;
 use parquet::arrow::AsyncArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
+use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use starlift_core::manifest::{DataFile, FileMode};
 use starlift_core::{Error, Micros, Result, key};
@@ -58,9 +59,14 @@ pub struct FileWriter {
     files: Vec<DataFile>,
 }
 
+/// The key of a data file's metadata that says how many bytes a row takes in memory, in the slice where they are largest.
+/// Encoded sizes do not tell: a dictionary makes equal texts small.
+pub(crate) const ROW_BYTES: &str = "starlift.row_bytes";
+
 struct Part {
     key: String,
     rows: u64,
+    row_bytes: usize,
     writer: AsyncArrowWriter<Upload>,
 }
 
@@ -163,6 +169,7 @@ impl FileWriter {
         };
         part.writer.write(slice).await.map_err(failed)?;
         part.rows += slice.num_rows() as u64;
+        part.row_bytes = part.row_bytes.max(bytes_in_memory(slice) / slice.num_rows().max(1));
         if part.writer.memory_size() >= self.options.row_group_bytes {
             part.writer.flush().await.map_err(failed)?;
         }
@@ -183,11 +190,12 @@ impl FileWriter {
         let upload = self.store.upload(&key).await?;
         let writer =
             AsyncArrowWriter::try_new(upload, self.schema.clone(), Some(self.properties.clone())).map_err(failed)?;
-        Ok(Part { key, rows: 0, writer })
+        Ok(Part { key, rows: 0, row_bytes: 0, writer })
     }
 
     async fn close_part(&mut self) -> Result<()> {
         let Some(mut part) = self.open.take() else { return Ok(()) };
+        part.writer.append_key_value_metadata(KeyValue::new(ROW_BYTES.to_string(), part.row_bytes.to_string()));
         part.writer.finish().await.map_err(failed)?;
         let published = part.writer.into_inner().publish().await?;
         self.files.push(DataFile {
@@ -199,6 +207,11 @@ impl FileWriter {
         });
         Ok(())
     }
+}
+
+/// What the rows of a slice take, without what other slices of the same buffers do.
+fn bytes_in_memory(slice: &RecordBatch) -> usize {
+    slice.columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or(0)).sum()
 }
 
 /// Our own error comes back out of parquet as it went in.

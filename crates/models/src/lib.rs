@@ -17,6 +17,7 @@
 mod arithmetic;
 mod calendar;
 mod casts;
+mod checked_sum;
 mod evaluation;
 mod failure;
 mod functions;

@@ -25,6 +25,7 @@ use starlift_core::model::{Model, nearest};
 use starlift_core::{Error, Result, TableSchema};
 
 use crate::arithmetic::CheckedArithmetic;
+use crate::checked_sum::checked_sum;
 use crate::functions;
 use crate::input::{Input, InputSource};
 use crate::model_test::Seeds;
@@ -115,6 +116,7 @@ impl Session {
         for function in functions::all() {
             context.register_udf(function);
         }
+        context.register_udaf(checked_sum());
         Ok(Session { context, seeds: Arc::default() })
     }
 

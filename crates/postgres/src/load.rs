@@ -29,7 +29,9 @@ mod fit;
 mod ledger;
 mod model;
 mod pair;
+mod record_id;
 mod reference;
+mod rehearsal;
 mod retraction;
 mod session;
 mod stage;
@@ -52,6 +54,7 @@ pub use self::model::{
     BatchStream, LoadLimits, LoadOutcome, LoadReport, LoadRun, LookAhead, ModelLoad, ModelReport, ModelTable,
     nothing_later,
 };
+pub use self::rehearsal::{rehearse_names, rehearse_support};
 pub use self::support::{Statement, create_support, missing_support};
 pub use self::view::view_name;
 pub use self::warehouse::{Cleared, clear, count_rows, create};

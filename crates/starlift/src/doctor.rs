@@ -7,13 +7,16 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use starlift_core::Error;
 use starlift_core::capture::CaptureMode;
-use starlift_postgres::load::missing_support;
+use starlift_postgres::load::{rehearse_names, rehearse_support};
 
 use crate::config::Side;
 use crate::context::{Context, new_id};
 use crate::head::Head;
 use crate::ingest::look;
 use crate::{count, size};
+
+/// The check of the warehouse's tables.
+const TABLES: &str = "warehouse: tables";
 
 /// How a check came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -80,7 +83,10 @@ async fn source(ctx: &Context) -> Vec<Check> {
             name: "source: keys".into(),
             verdict: Verdict::Warn,
             detail: format!("{} without a primary key: read in full by every run", keyless.join(", ")),
-            mend: Some("alter table … add primary key (…)".into()),
+            mend: Some(format!(
+                "name the columns: alter table {}.{} add primary key (…);",
+                ctx.config.source.database.schema, keyless[0]
+            )),
         });
     }
     let bytes: u64 = seen.tables().filter(|t| ctx.config.capture(&t.name) != CaptureMode::None).map(|t| t.bytes).sum();
@@ -137,38 +143,46 @@ async fn warehouse(ctx: &Context) -> Vec<Check> {
     }
     let models = match crate::warehouse::models(ctx).await {
         Ok(models) if models.iter().all(|m| m.schema.columns.is_empty()) => {
-            checks.push(Check {
-                name: "warehouse: tables".into(),
-                verdict: Verdict::Warn,
-                detail: "the columns of the models are not known before the first ingest".into(),
-                mend: Some("starlift warehouse create".into()),
+            let schema = &ctx.config.warehouse.schema;
+            checks.push(match rehearse_names(connection.client_mut(), schema, &models).await {
+                Err(error) => failed(TABLES, &error),
+                Ok(missing) if missing.is_empty() => ok(
+                    TABLES,
+                    format!("{} are there; their columns are compared after the first ingest", tables(models.len())),
+                ),
+                Ok(missing) => to_create(&missing),
             });
             return checks;
         }
         Ok(models) => models,
         Err(error) => {
-            checks.push(failed("warehouse: tables", &error));
+            checks.push(failed(TABLES, &error));
             return checks;
         }
     };
     let schema = &ctx.config.warehouse.schema;
-    checks.push(match missing_support(connection.client_mut(), &ctx.config.pipeline, schema, &models).await {
-        Err(error) => failed("warehouse: tables", &error),
+    checks.push(match rehearse_support(connection.client_mut(), &ctx.config.pipeline, schema, &models).await {
+        Err(error) => failed(TABLES, &error),
         Ok(missing) if missing.is_empty() => {
-            ok("warehouse: tables", format!("{} tables with their views and ledger", models.len()))
+            ok(TABLES, format!("{} with their views and ledger", tables(models.len())))
         }
-        Ok(missing) => {
-            let grants: Vec<&str> = missing.iter().filter(|s| s.is_grant).map(|s| s.sql.as_str()).collect();
-            let objects: Vec<&str> = missing.iter().map(|s| s.object.as_str()).collect();
-            Check {
-                name: "warehouse: tables".into(),
-                verdict: if grants.is_empty() { Verdict::Warn } else { Verdict::Fail },
-                detail: format!("missing: {}", objects.join(", ")),
-                mend: Some(if grants.is_empty() { "starlift warehouse create".into() } else { grants.join("\n") }),
-            }
-        }
+        Ok(missing) => to_create(&missing.iter().map(|s| s.object.clone()).collect::<Vec<_>>()),
     });
     checks
+}
+
+fn tables(count: usize) -> String {
+    count::with(count as u64, "table")
+}
+
+/// What is missing in the warehouse and our role may make.
+fn to_create(missing: &[String]) -> Check {
+    Check {
+        name: TABLES.into(),
+        verdict: Verdict::Warn,
+        detail: format!("missing: {}", missing.join(", ")),
+        mend: Some("starlift warehouse create".into()),
+    }
 }
 
 fn version(name: &str, number: u32) -> Check {

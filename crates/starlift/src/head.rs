@@ -1,11 +1,12 @@
 //! The newest state of a lake or star, and the keys that an event may name.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use starlift_core::event::{StageResult, printable};
 use starlift_core::manifest::Manifest;
 use starlift_core::state::{self, LiveFiles};
-use starlift_core::{Error, Result};
+use starlift_core::{Error, Result, key};
 use starlift_lake::{Store, Stored, manifests};
 
 /// The newest state of a lake or star: its manifests since the checkpoint and the live files that they add up to.
@@ -85,19 +86,42 @@ impl Head {
         Ok(())
     }
 
-    /// Looks beyond the checkpoint: an event may be old.
+    /// Looks beyond the checkpoint, because an event may be old. The window ends of manifests grow with their seq and are
+    /// in the keys of their files, so that a few reads find the one that could name the key in years of manifests.
     async fn named_before(&self, store: &Store, name: &str, key: &str) -> Result<bool> {
-        let mut seq = self.chain.first().map_or(0, |s| s.manifest.seq);
-        while seq > 1 {
-            seq -= 1;
-            if names(&manifests::read(store, seq).await?.manifest, name, key) {
-                return Ok(true);
+        let (mut low, mut high) = (1, self.chain.first().map_or(0, |s| s.manifest.seq.saturating_sub(1)));
+        while low <= high {
+            let middle = low + (high - low) / 2;
+            let manifest = manifests::read(store, middle).await?.manifest;
+            match stem(key).cmp(stem(&key::data(name, manifest.at, 1))) {
+                Ordering::Equal => return Ok(names(&manifest, name, key)),
+                Ordering::Less => high = middle - 1,
+                Ordering::Greater => low = middle + 1,
             }
         }
         Ok(false)
     }
 }
 
+/// A data key without its part and ending: `<name>/<yyyy>/<mm>/<dd>/<hhmmssffffff>`.
+fn stem(key: &str) -> &str {
+    let file = key.rfind('/').map_or(0, |slash| slash + 1);
+    &key[..key[file..].find(['-', '.']).map_or(key.len(), |end| file + end)]
+}
+
 fn names(manifest: &Manifest, name: &str, key: &str) -> bool {
     manifest.files_of(name).iter().any(|file| file.file.key == key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_one_run_have_one_stem() {
+        let first = "payment/2024/11/20/113500000000.parquet";
+        assert_eq!(stem(first), "payment/2024/11/20/113500000000");
+        assert_eq!(stem("payment/2024/11/20/113500000000-0002.parquet"), stem(first));
+        assert_eq!(stem("no key"), "no key");
+    }
 }

@@ -15,7 +15,7 @@ use starlift_core::coverage::{self, ModelNow, TransformPlan};
 use starlift_core::manifest::{Manifest, Origin, Relation};
 use starlift_core::model::nearest;
 use starlift_core::{Error, Result, event, succession};
-use starlift_lake::{Commit, claim, commit};
+use starlift_lake::{Commit, Store, claim, commit, manifests};
 use starlift_models::EVALUATION_VERSION;
 
 use crate::config::Project;
@@ -33,8 +33,9 @@ pub async fn transform(ctx: &Context, event: Option<&[u8]>) -> Result<StageRepor
     let started = now();
     let event = event.map(|bytes| event::parse_keys(STAGE, bytes)).transpose()?.unwrap_or_default();
     let (lake, star) = (ctx.lake()?, ctx.star()?);
-    let (lake_head, star_head) =
-        (Head::read(&lake, &ctx.config.pipeline).await?, Head::read(&star, &ctx.config.pipeline).await?);
+    // The star first: a star that was read later could cover manifests that the lake read before does not have.
+    let star_head = Head::read(&star, &ctx.config.pipeline).await?;
+    let lake_head = Head::read(&lake, &ctx.config.pipeline).await?;
     if let Some(done) = star_head.find_run(&star, &ctx.run_id).await? {
         return Ok(StageReport::of_manifest(STAGE, &done.manifest, Outcome::Replayed, started, now()));
     }
@@ -48,6 +49,7 @@ pub async fn transform(ctx: &Context, event: Option<&[u8]>) -> Result<StageRepor
             .with_hint("add `models/<name>.sql`; docs/models.md shows how one looks"));
     }
     let plan = plan(ctx, lake_manifest, star_head.manifest())?;
+    check_covered(&lake, &lake_head, star_head.manifest()).await?;
     if plan.settled {
         tracing::warn!(stage = STAGE, run_id = ctx.run_id, "nothing new: the star covers the lake");
         let mut report = StageReport::nothing(STAGE, &ctx.run_id, started, now());
@@ -70,12 +72,17 @@ pub async fn transform(ctx: &Context, event: Option<&[u8]>) -> Result<StageRepor
         at,
         started,
         finished: now(),
-        origin: Origin::Transform { lake_id: lake_manifest.id.clone(), after: plan.after, upto: plan.upto },
+        origin: Origin::Transform {
+            lake_id: lake_manifest.id.clone(),
+            after: plan.after,
+            upto: plan.upto,
+            upto_sha256: lake_head.newest().map(|s| s.sha256.clone()),
+        },
         relations,
     };
     let previous = star_head.newest().map(|s| (&s.manifest, s.sha256.as_str()));
     match commit(&star, succession::next(previous, star_head.live.clone(), draft)).await? {
-        Commit::Superseded(other) => Ok(crate::ingest::commit::superseded(STAGE, ctx, other.manifest.seq, started)),
+        Commit::Superseded(other) => Ok(crate::ingest::commit::superseded(STAGE, ctx, &other.manifest, started)),
         Commit::Committed(stored) => {
             let mut report = StageReport::of_manifest(STAGE, &stored.manifest, Outcome::Committed, started, now());
             report.warnings = warnings;
@@ -83,6 +90,31 @@ pub async fn transform(ctx: &Context, event: Option<&[u8]>) -> Result<StageRepor
             Ok(report)
         }
     }
+}
+
+/// Refuses a lake that is not the one whose manifests the star covers: one that was put back to an earlier state, or forked,
+/// has other changes under the same numbers, and these would be passed over.
+async fn check_covered(lake: &Store, lake_head: &Head, star: Option<&Manifest>) -> Result<()> {
+    let Some(Origin::Transform { lake_id, upto, upto_sha256: Some(covered), .. }) = star.map(|s| &s.origin) else {
+        return Ok(());
+    };
+    if lake_head.manifest().is_none_or(|newest| newest.id != *lake_id || newest.seq < *upto) {
+        return Ok(());
+    }
+    let found = match lake_head.chain.iter().find(|s| s.manifest.seq == *upto) {
+        Some(stored) => stored.sha256.clone(),
+        None => manifests::read(lake, *upto).await?.sha256,
+    };
+    if found == *covered {
+        return Ok(());
+    }
+    Err(Error::config("the star covers another lake than this")
+        .with_detail(format!(
+            "ingest manifest {upto} is not the one that the star was made from: the lake was put back or forked"
+        ))
+        .with_hint(
+            "start a new star by pointing `lake.transform` at an empty place; the next load takes the warehouse over",
+        ))
 }
 
 /// What a transform would do now.

@@ -49,7 +49,7 @@ pub(crate) async fn run(shell: &Shell, args: &Run, signals: &mut Signals) -> End
                 }
                 return Ok(stopped(exit));
             }
-            ended = &mut going => ended?,
+            () = &mut going => {}
         }
         let (next, skipped) = next_beat(beat, Instant::now(), every);
         if skipped > 0 {
@@ -64,25 +64,22 @@ fn stopped(exit: Exit) -> Exit {
     if exit == Exit::Terminated { Exit::Done } else { exit }
 }
 
-/// One run. Only a standard output that is gone ends the loop.
-async fn one(shell: &Shell, args: &Run) -> Result<(), Failure> {
+/// One run. Whatever it ends with, the loop goes on.
+async fn one(shell: &Shell, args: &Run) {
     let context: Context = match shell.context(args.places.overrides(), None) {
         Ok(context) => context,
         Err(error) => {
             shell.alarm("run", "", &error);
-            return Ok(());
+            return;
         }
     };
     let report = starlift::run(&context).await;
-    match show(shell, args, &context, &report) {
-        Err(Failure::Closed) => return Err(Failure::Closed),
-        Err(Failure::Command(error) | Failure::Stage { error, .. }) => tracing::error!("{error}"),
-        Ok(()) => {}
+    if let Err(Failure::Command(error) | Failure::Stage { error, .. }) = show(shell, args, &context, &report) {
+        tracing::error!("{error}");
     }
     for failure in &report.failures {
         shell.alarm(failure.stage, &report.run_id, &failure.error);
     }
-    Ok(())
 }
 
 /// The first beat after `now`, and how many between were skipped.

@@ -12,11 +12,15 @@ use crate::stdout;
 pub(crate) async fn run(shell: &Shell, args: &Run) -> Ended {
     let context = shell.context(args.places.overrides(), args.run_id.clone())?;
     let report = starlift::run(&context).await;
-    show(shell, args, &context, &report)?;
+    let shown = show(shell, args, &context, &report);
     match report.worst().map(|worst| worst.error.kind()) {
-        None => Ok(Exit::Done),
+        None => shown.map(|()| Exit::Done),
         Some(kind) => {
             shell.failed(&report);
+            // What stopped the run decides how it ends, not a report that could not be written.
+            if let Err(failure) = shown {
+                shell.report(failure);
+            }
             Ok(Exit::Failed(kind))
         }
     }

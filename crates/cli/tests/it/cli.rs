@@ -74,9 +74,11 @@ fn wrong_usage_exits_2_and_says_so_on_stderr_alone() {
 
 #[test]
 fn a_password_in_the_wrong_place_is_not_repeated() {
-    let wrong = ran(&mut starlift(["status", NOBODY]));
-    assert_eq!(wrong.code, Some(2));
-    assert!(!wrong.stderr.contains("hunter2"), "{}", wrong.stderr);
+    for secret in [NOBODY, "postgres://h/d?user=u&password=hunter2", "host=h password=hunter2"] {
+        let wrong = ran(&mut starlift(["status", secret]));
+        assert_eq!(wrong.code, Some(2));
+        assert!(!wrong.stderr.contains("hunter2"), "{}", wrong.stderr);
+    }
 }
 
 #[test]
@@ -255,6 +257,21 @@ fn a_reader_that_goes_away_is_no_error() {
         .wait_with_output()
         .unwrap();
     assert_eq!((ended.status.code(), ended.stderr.as_slice()), (Some(0), b"".as_slice()));
+}
+
+#[test]
+fn a_failure_is_said_and_ends_as_one_although_nobody_reads_standard_output_or_the_report_cannot_be_written() {
+    let folder = small_project();
+    let dir = folder.path().to_str().unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let unread = ran(starlift(["run", "--project", dir]).env("STARLIFT_SOURCE_URL", NOBODY).stdout(writer));
+    assert_eq!(unread.code, Some(75), "{}", unread.stderr);
+    assert!(unread.stderr.contains("error: "), "{}", unread.stderr);
+    let mut run = starlift(["run", "--report", "/no/such/folder/report.json", "--project", dir]);
+    let unwritten = ran(run.env("STARLIFT_SOURCE_URL", NOBODY));
+    assert_eq!(unwritten.code, Some(75), "{}", unwritten.stderr);
+    assert!(unwritten.stderr.contains("cannot write the report"), "{}", unwritten.stderr);
 }
 
 #[test]

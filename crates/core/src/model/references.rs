@@ -28,22 +28,47 @@ pub fn referenced_tables(model: &str, sql: &str) -> Result<Vec<String>> {
     if let Some(name) = names.qualified {
         return Err(bad(format!("it names `{name}`; tables are named without a schema")));
     }
-    Ok(names.tables.difference(&names.queries).cloned().collect())
+    Ok(names.tables.into_iter().collect())
 }
 
 #[derive(Default)]
 struct Names {
     tables: BTreeSet<String>,
-    queries: BTreeSet<String>,
+    scopes: Vec<Scope>,
     qualified: Option<String>,
+}
+
+/// A query that is being visited, and the `with` names that its parts see.
+struct Scope {
+    query: *const Query,
+    visible: BTreeSet<String>,
+    /// A name that is not recursive is seen after its own query, not in it: `with t as (select * from t)` reads a table.
+    after: Vec<(*const Query, String)>,
 }
 
 impl Visitor for Names {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
-        if let Some(with) = &query.with {
-            self.queries.extend(with.cte_tables.iter().map(|cte| folded(&cte.alias.name)));
+        let mut scope = Scope { query: std::ptr::from_ref(query), visible: BTreeSet::new(), after: Vec::new() };
+        for cte in query.with.iter().flat_map(|with| &with.cte_tables) {
+            let name = folded(&cte.alias.name);
+            if query.with.as_ref().is_some_and(|with| with.recursive) {
+                scope.visible.insert(name);
+            } else {
+                scope.after.push((std::ptr::from_ref(cte.query.as_ref()), name));
+            }
+        }
+        self.scopes.push(scope);
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        let ended = std::ptr::from_ref(query);
+        while self.scopes.pop().is_some_and(|scope| scope.query != ended) {}
+        if let Some(outer) = self.scopes.last_mut() {
+            let seen = outer.after.iter().filter(|(query, _)| *query == ended).map(|(_, name)| name.clone());
+            outer.visible.extend(seen);
         }
         ControlFlow::Continue(())
     }
@@ -54,7 +79,10 @@ impl Visitor for Names {
             let parts: Vec<_> = name.0.iter().filter_map(|part| part.as_ident()).collect();
             match parts.as_slice() {
                 [one] => {
-                    self.tables.insert(folded(one));
+                    let name = folded(one);
+                    if !self.scopes.iter().any(|scope| scope.visible.contains(&name)) {
+                        self.tables.insert(name);
+                    }
                 }
                 _ => self.qualified = Some(name.to_string()),
             }
@@ -66,4 +94,24 @@ impl Visitor for Names {
 /// Unquoted names fold to lower case, as in PostgreSQL and DataFusion.
 fn folded(name: &sqlparser::ast::Ident) -> String {
     if name.quote_style.is_some() { name.value.clone() } else { name.value.to_lowercase() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_with_name_hides_a_table_only_where_it_is_seen() {
+        let reads = |sql: &str| referenced_tables("m", sql).unwrap();
+        assert_eq!(reads("with a as (select * from b) select * from a join c on true"), ["b", "c"]);
+        assert_eq!(reads("with a as (select * from a) select * from a"), ["a"]);
+        assert_eq!(reads("with a as (select 1), b as (select * from a) select * from b"), [] as [&str; 0]);
+        assert_eq!(reads("with a as (select * from b), b as (select 1) select * from a, b"), ["b"]);
+        assert_eq!(reads("with recursive a as (select 1 union all select * from a) select * from a"), [] as [&str; 0]);
+        assert_eq!(reads("select * from (with a as (select 1) select * from a) x join a on true"), ["a"]);
+        assert_eq!(
+            reads("with A as (select 1) select * from a where exists (select * from a join \"A\" on true)"),
+            ["A"]
+        );
+    }
 }

@@ -56,6 +56,23 @@ async fn files_are_written_and_read_in_tasks_of_their_own() {
 }
 
 #[tokio::test]
+async fn wide_rows_that_a_dictionary_makes_small_are_read_in_small_batches() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder_store(&folder);
+    let wide = ["a".repeat(60 << 10), "b".repeat(60 << 10)];
+    let mut writer = writer(&store, WriterOptions::default());
+    for start in (0..1_000).step_by(100) {
+        let slice: Vec<(i32, &str)> = (start..start + 100).map(|n| (n, wide[n as usize % 2].as_str())).collect();
+        writer.write(&rows(&slice)).await.unwrap();
+    }
+    let file = writer.finish().await.unwrap().remove(0);
+    assert!(file.bytes < 1 << 20, "{}", file.bytes);
+    let read = read_all(&store, &file).await.unwrap();
+    assert_eq!(read.iter().map(RecordBatch::num_rows).sum::<usize>(), 1_000);
+    assert!(read.iter().all(|batch| batch.get_array_memory_size() < 64 << 20 && batch.num_rows() < 400));
+}
+
+#[tokio::test]
 async fn no_rows_make_no_file() {
     let (_folder, stores) = both_stores();
     for (name, store) in stores {

@@ -97,7 +97,7 @@ pub(crate) fn first(write_id: &str) -> Manifest {
         finished: AT,
         newest_change: 0,
         checkpoint: 0,
-        origin: Origin::Transform { lake_id: "l".into(), after: 0, upto: 0 },
+        origin: Origin::Transform { lake_id: "l".into(), after: 0, upto: 0, upto_sha256: None },
         relations: BTreeMap::new(),
         live: None,
         result: BTreeMap::new(),

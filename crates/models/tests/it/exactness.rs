@@ -47,6 +47,46 @@ async fn whole_numbers_that_overflow_are_an_error_and_do_not_wrap() {
 }
 
 #[tokio::test]
+async fn a_sum_that_does_not_fit_is_an_error_and_does_not_wrap() {
+    let most = "9223372036854775807";
+    let wide = "9".repeat(38);
+    let rows = [
+        format!("1|1|{most}|5|{wide}"),
+        format!("2|1|{most}|0.5|{wide}"),
+        format!("3|1|-{most}|~|0"),
+        "4|2|3|1|1".to_string(),
+    ];
+    let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
+    let session = session(&[("v", "id int4, g int4, b int8, d numeric(38,10) null, e numeric(38,0)", &rows)]);
+    let fits = "select g, sum(b) as b, sum(d) as d, sum(b) filter (where d > 1) as f from v group by g order by g";
+    let evaluated = evaluate(&session, &model("g", fits)).await.unwrap();
+    assert_eq!(evaluated.rows, [format!("1|{most}|5.5000000000|{most}"), "2|3|1.0000000000|~".to_string()]);
+    let window =
+        "select id, sum(b) over (order by id rows between 1 preceding and current row) as b from v where id > 1";
+    assert_eq!(
+        evaluate(&session, &model("id", window)).await.unwrap().rows,
+        [format!("2|{most}"), "3|0".to_string(), format!("4|-{}", 9_223_372_036_854_775_804_u64)]
+    );
+    for wraps in [
+        "select 1 as g, sum(b) as b from v where id < 3",
+        "select g, sum(b) as b from v where id < 3 group by g",
+        "select g, sum(e) as e from v group by g",
+    ] {
+        let error = failure(&session, &model("g", wraps)).await;
+        assert_eq!(error.kind(), ErrorKind::Data, "{wraps}: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_with_query_may_have_the_name_of_the_table_that_it_reads() {
+    let session = session(&[("v", "id int4", &["1", "2"])]);
+    let sql = "with v as (select * from v where id > 1), w as (select * from v) select id from w";
+    let model = model("id", sql);
+    assert_eq!(model.inputs, ["v"]);
+    assert_eq!(evaluate(&session, &model).await.unwrap().rows, ["2"]);
+}
+
+#[tokio::test]
 async fn a_uuid_and_a_jsonb_keep_their_types_through_a_projection() {
     let session = session(&[("v", "id uuid, doc jsonb null, n int4", &["a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11|~|1"])]);
     let prepared =

@@ -91,7 +91,7 @@ fn resolve(
     setting: Option<ColumnSetting>,
 ) -> Result<Option<(ColumnType, Vec<String>)>> {
     if setting == Some(ColumnSetting::AsText) {
-        return Ok(Some((ColumnType::Text, Vec::new())));
+        return Ok(Some((ColumnType::Text, labels_of(attribute, types))));
     }
     let Some((base, typmod)) = base_of(attribute.type_oid, attribute.typmod, types) else { return Ok(None) };
     let (scalar, typmod, is_array) = match base.element {
@@ -108,6 +108,14 @@ fn resolve(
     };
     let wrap = |scalar: ColumnType| if is_array { ColumnType::Array(Box::new(scalar)) } else { scalar };
     Ok(scalar_type.map(|scalar_type| (wrap(scalar_type), scalar.labels.clone())))
+}
+
+/// The labels of an enum, or of an array of one, that is read as text: a renamed label changes no `xmin`, but every text.
+fn labels_of(attribute: &Attribute, types: &Types) -> Vec<String> {
+    let base = base_of(attribute.type_oid, attribute.typmod, types).map(|(base, _)| base);
+    let scalar =
+        base.and_then(|b| if b.element == 0 { Some(b) } else { base_of(b.element, -1, types).map(|(s, _)| s) });
+    scalar.map(|scalar| scalar.labels.clone()).unwrap_or_default()
 }
 
 /// The type under all domains, with the modifier that counts.

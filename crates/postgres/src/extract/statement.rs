@@ -14,7 +14,8 @@ pub(super) fn pinned_settings(statement_timeout_seconds: u64) -> String {
         "set lock_timeout = {}; set statement_timeout = {}; set idle_in_transaction_session_timeout = {}; \
          set row_security = off; set default_transaction_read_only = on; set search_path = pg_catalog; \
          set timezone = 'UTC'; set datestyle = 'ISO, YMD'; set intervalstyle = 'postgres'; set bytea_output = 'hex'; \
-         set extra_float_digits = 3; set xmloption = 'content'; set quote_all_identifiers = off",
+         set extra_float_digits = 3; set xmloption = 'content'; set quote_all_identifiers = off; \
+         set lc_monetary = 'C'",
         millis(LOCK_TIMEOUT),
         millis(Duration::from_secs(statement_timeout_seconds)),
         millis(IDLE_TIMEOUT),

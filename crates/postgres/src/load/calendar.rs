@@ -26,8 +26,8 @@ const COLUMNS: [(&str, &str); 7] = [
     ("quarter", "extract(quarter from d.day)::int"),
 ];
 
-/// The years that a calendar needs for dates from the year `first` to the year `last`: these, and those between them and
-/// the nearest year that it has.
+/// The years that a calendar needs for dates from the year `first` to the year `last`: these, and those up to the nearest
+/// year that it has, that one with them: it may have a part of it only.
 pub(crate) fn years_needed(existing: &BTreeSet<i32>, first: i32, last: i32) -> (i32, i32) {
     if existing.is_empty() || existing.range(first..=last).next().is_some() {
         return (first, last);
@@ -35,9 +35,9 @@ pub(crate) fn years_needed(existing: &BTreeSet<i32>, first: i32, last: i32) -> (
     let before = existing.range(..first).next_back();
     let after = existing.range(last..).find(|year| **year > last);
     match (before, after) {
-        (Some(before), Some(after)) if first - before <= after - last => (before + 1, last),
-        (Some(before), None) => (before + 1, last),
-        (_, Some(after)) => (first, after - 1),
+        (Some(before), Some(after)) if first - before <= after - last => (before, last),
+        (Some(before), None) => (before, last),
+        (_, Some(after)) => (first, after),
         (None, None) => (first, last),
     }
 }
@@ -155,18 +155,18 @@ mod tests {
     #[test]
     fn new_years_reach_to_the_nearest_year_that_exists() {
         let existing: BTreeSet<i32> = (2020..=2030).collect();
-        assert_eq!(years_needed(&existing, 2033, 2035), (2031, 2035));
-        assert_eq!(years_needed(&existing, 2015, 2016), (2015, 2019));
+        assert_eq!(years_needed(&existing, 2033, 2035), (2030, 2035));
+        assert_eq!(years_needed(&existing, 2015, 2016), (2015, 2020));
         assert_eq!(years_needed(&existing, 2024, 2025), (2024, 2025));
         assert_eq!(years_needed(&existing, 2015, 2040), (2015, 2040));
-        assert_eq!(years_needed(&existing, 2031, 2031), (2031, 2031));
+        assert_eq!(years_needed(&existing, 2031, 2031), (2030, 2031));
         assert_eq!(years_needed(&BTreeSet::new(), 2024, 2025), (2024, 2025));
     }
 
     #[test]
     fn a_lone_early_year_is_not_reached_for() {
         let existing: BTreeSet<i32> = [1900].into_iter().chain(2020..=2030).collect();
-        assert_eq!(years_needed(&existing, 2015, 2016), (2015, 2019));
-        assert_eq!(years_needed(&existing, 1903, 1903), (1901, 1903));
+        assert_eq!(years_needed(&existing, 2015, 2016), (2015, 2020));
+        assert_eq!(years_needed(&existing, 1903, 1903), (1900, 1903));
     }
 }

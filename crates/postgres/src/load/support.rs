@@ -49,15 +49,17 @@ pub struct Statement {
     pub sql: String,
     /// Whether it grants our role something, so that only somebody else can run it.
     pub is_grant: bool,
+    /// Whether it makes an index, which takes time.
+    pub(crate) is_index: bool,
 }
 
 impl Statement {
     fn create(object: impl Into<String>, sql: impl Into<String>) -> Statement {
-        Statement { object: object.into(), sql: sql.into(), is_grant: false }
+        Statement { object: object.into(), sql: sql.into(), is_grant: false, is_index: false }
     }
 
     fn grant(object: impl Into<String>, sql: impl Into<String>) -> Statement {
-        Statement { object: object.into(), sql: sql.into(), is_grant: true }
+        Statement { object: object.into(), sql: sql.into(), is_grant: true, is_index: false }
     }
 }
 
@@ -156,7 +158,7 @@ impl Missing {
         }
     }
 
-    fn refusal(&self, object: &str) -> Error {
+    pub(crate) fn refusal(&self, object: &str) -> Error {
         let sql: Vec<String> = self.for_owner().into_iter().map(|s| s.sql).collect();
         Error::new(ErrorKind::Permission, "our role in the warehouse lacks something and may not make it")
             .with_detail(format!("it stopped at {object}"))
@@ -219,10 +221,8 @@ fn missing_index(pair: Pair<'_>) -> Option<Statement> {
     }
     let name = view::object_name(&format!("{}_version_idx", pair.target.name));
     let columns = quote_idents(key.iter().map(String::as_str).chain([record_id.name.as_str()]));
-    Some(Statement::create(
-        format!("index `{name}`"),
-        format!("create index if not exists {} on {} ({columns});", quote_ident(&name), pair.table()),
-    ))
+    let sql = format!("create index if not exists {} on {} ({columns});", quote_ident(&name), pair.table());
+    Some(Statement { is_index: true, ..Statement::create(format!("index `{name}`"), sql) })
 }
 
 async fn missing_views(client: &Client, pipeline: &str, schema: &str, pairs: &[Pair<'_>]) -> Result<Vec<Statement>> {
@@ -254,6 +254,12 @@ async fn missing_views(client: &Client, pipeline: &str, schema: &str, pairs: &[P
         }
     }
     Ok(statements)
+}
+
+/// The grants that our role lacks on these tables and their schema.
+pub(crate) async fn missing_grants_on(client: &Client, schema: &str, pairs: &[Pair<'_>]) -> Result<Vec<Statement>> {
+    let role: String = value(client, "select quote_ident(current_user)", READ).await?;
+    missing_grants(client, &role, schema, pairs).await
 }
 
 async fn missing_grants(client: &Client, role: &str, schema: &str, pairs: &[Pair<'_>]) -> Result<Vec<Statement>> {

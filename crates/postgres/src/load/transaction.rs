@@ -8,7 +8,7 @@ use super::model::{BatchStream, LoadReport, LoadRun, LookAhead, ModelReport};
 use super::pair::Pair;
 use super::reference::{Reference, calendar_columns, references};
 use super::stage::{Stage, fill};
-use super::{calendar, check, constraint, dimension, fact, reference, retraction};
+use super::{calendar, check, constraint, dimension, fact, record_id, reference, retraction};
 
 /// A model on its way: its rows are staged, and its report grows.
 struct Staged<'a> {
@@ -129,6 +129,9 @@ impl Work<'_, '_> {
         report.passed_over +=
             reference::refuse_orphans(transaction.client(), pair, stage, &model.references, self.look_ahead).await?;
         let empty = fact::is_empty(transaction.client(), pair).await?;
+        if !empty {
+            record_id::raise(transaction.client(), pair).await?;
+        }
         let comparison = fact::comparison(empty, stage.rows, pair.target.estimated_rows);
         let dropped =
             if constraint::worth_dropping(empty, stage.rows, pair.target.owned, pair.target.foreign_keys.len()) {

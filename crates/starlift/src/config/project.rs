@@ -40,7 +40,7 @@ impl Project {
             return Err(Error::config("there are two models of kind `calendar`")
                 .with_hint("keep one: it is made from `[calendar]`"));
         }
-        let warehouse_sql = std::fs::read_to_string(dir.join("warehouse.sql")).ok();
+        let warehouse_sql = text_if_there(&dir.join("warehouse.sql"))?;
         Ok(Project { graph: ModelGraph::new(models)?, seeds, warehouse_sql })
     }
 
@@ -63,6 +63,17 @@ impl Project {
             depends_on.push(format!("{}..{}", calendar.0, calendar.1));
         }
         model.fingerprint(&depends_on.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+}
+
+/// The text of a file; none where there is no such file.
+fn text_if_there(path: &Path) -> Result<Option<String>> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Error::config(format!("cannot read `{}`", path.display()))
+            .with_source(e)
+            .with_hint("make it readable, and save it as UTF-8")),
     }
 }
 

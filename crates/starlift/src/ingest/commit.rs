@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use starlift_core::manifest::{Origin, Relation, Source};
+use starlift_core::manifest::{Manifest, Origin, Relation, Source};
 use starlift_core::{Micros, Result, succession};
 use starlift_lake::{Commit, Store, commit as put};
 
@@ -39,12 +39,17 @@ pub(super) async fn commit(
             log(&report);
             Ok(report)
         }
-        Commit::Superseded(other) => Ok(superseded(STAGE, ctx, other.manifest.seq, started)),
+        Commit::Superseded(other) => Ok(superseded(STAGE, ctx, &other.manifest, started)),
     }
 }
 
-/// What a stage reports when another run committed its seq first.
-pub(crate) fn superseded(stage: &'static str, ctx: &Context, seq: u64, started: Micros) -> StageReport {
+/// What a stage reports when another run committed its seq first. If it was this run itself, in an attempt that went on
+/// beside this one, its result is this run's.
+pub(crate) fn superseded(stage: &'static str, ctx: &Context, other: &Manifest, started: Micros) -> StageReport {
+    if other.run_id == ctx.run_id {
+        return StageReport::of_manifest(stage, other, Outcome::Replayed, started, now());
+    }
+    let seq = other.seq;
     tracing::warn!(
         stage,
         run_id = ctx.run_id,
