@@ -14,11 +14,12 @@
 //!
 //! A crash at any moment, of this process, the network or the server, leaves the warehouse as it was or holding the
 //! whole manifest; temporary tables end with their session. Only a connection that is lost during COMMIT leaves the
-//! question which of the two it is ([`LoadOutcome::Unknown`]): the ledger answers it.
+//! question which of the two it is ([`LoadOutcome::Unknown`]): the ledger answers it ([`entry`]).
 //!
 //! The parts, and where they are: `target_catalog` reads the tables, `target` compares them with the models, `support` makes what is
 //! missing beside them, `stage` copies the rows into temporary tables, `check` and `fit` refuse what does not fit,
-//! `calendar`, `dimension`, `fact`, `reference` and `retraction` write, `ledger` records.
+//! `calendar`, `dimension`, `fact`, `reference` and `retraction` write, `ledger` records. What a transaction is for, to follow,
+//! adopt or mend, is told in `purpose`.
 
 mod calendar;
 mod check;
@@ -29,6 +30,7 @@ mod fit;
 mod ledger;
 mod model;
 mod pair;
+mod purpose;
 mod record_id;
 mod reference;
 mod rehearsal;
@@ -44,12 +46,13 @@ mod transaction;
 mod view;
 mod warehouse;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use starlift_core::load_plan::LedgerHead;
 use starlift_core::{Error, Result};
 use tokio_postgres::Client;
 
-pub use self::ledger::{LedgerEntry, current_rows, entries, head, last_loaded_at};
+pub use self::ledger::{LedgerEntry, current_rows, entries, entry, head, last_loaded_at};
 pub use self::model::{
     BatchStream, LoadLimits, LoadOutcome, LoadReport, LoadRun, LookAhead, ModelLoad, ModelReport, ModelTable,
     nothing_later,
@@ -61,6 +64,7 @@ pub use self::warehouse::{Cleared, clear, count_rows, create};
 
 use self::ledger::Turn;
 use self::pair::Pair;
+use self::purpose::Purpose;
 use self::target::TargetTable;
 use self::target_catalog::read_tables;
 use crate::sqlstate::{Retry, classify, commit_retry};
@@ -83,6 +87,36 @@ pub async fn load(
     models: Vec<ModelLoad<'_>>,
     look_ahead: &LookAhead<'_>,
 ) -> Result<LoadOutcome> {
+    let purpose = if run.adopt { Purpose::Adopt } else { Purpose::Follow };
+    write(client, run, purpose, models, look_ahead).await
+}
+
+/// Mends models in a warehouse that holds this manifest already: the ledger's head is the run's seq and hash, and stays so.
+///
+/// `models` are all models of the star, in the order of [`load`]; those in `mended` bring their whole state as of the
+/// manifest, the others empty streams. Rows that differ from the state are upserted or appended as on adoption, keys that
+/// the state does not have are retracted, and nothing is deleted; a calendar is held to its rules. The ledger stays as it
+/// is. Again is the same: mending twice writes nothing more.
+///
+/// # Errors
+/// As [`load`].
+pub async fn mend(
+    client: &mut Client,
+    run: &LoadRun,
+    mended: &BTreeSet<String>,
+    models: Vec<ModelLoad<'_>>,
+    look_ahead: &LookAhead<'_>,
+) -> Result<LoadOutcome> {
+    write(client, run, Purpose::Mend(mended), models, look_ahead).await
+}
+
+async fn write(
+    client: &mut Client,
+    run: &LoadRun,
+    purpose: Purpose<'_>,
+    models: Vec<ModelLoad<'_>>,
+    look_ahead: &LookAhead<'_>,
+) -> Result<LoadOutcome> {
     let (models, streams): (Vec<ModelTable>, Vec<_>) =
         models.into_iter().map(|m| (m.model, (m.upserts, m.retractions))).unzip();
     let models: Vec<&ModelTable> = models.iter().collect();
@@ -94,28 +128,44 @@ pub async fn load(
     // Before the ledger, so that a role which may not read it is told what it lacks.
     let missing = support::missing(transaction.client(), &run.pipeline, &run.schema, &pairs).await?;
     missing.refuse_grants()?;
-    let now = head(transaction.client(), &run.pipeline, &run.star_id).await?;
-    let at_seq = ledger::sha256_at(transaction.client(), &run.pipeline, &run.star_id, run.seq).await?;
-    match ledger::turn(run, now.as_ref(), at_seq.as_deref()) {
-        Turn::Go => {}
-        Turn::AlreadyLoaded => return Ok(LoadOutcome::AlreadyLoaded),
-        Turn::Moved => return Ok(LoadOutcome::Moved { head: now }),
+    match turn_of(transaction.client(), run, purpose).await? {
+        (Turn::Go, _) => {}
+        (Turn::AlreadyLoaded, _) => return Ok(LoadOutcome::AlreadyLoaded),
+        (Turn::Moved, head) => return Ok(LoadOutcome::Moved { head }),
     }
     if !missing.statements.is_empty() {
         support::complete(transaction.client(), &run.pipeline, &run.schema, &pairs).await?;
     }
 
-    let work = transaction::Work { run, look_ahead };
+    let work = transaction::Work { run, purpose, look_ahead };
     let report = work.write(&mut transaction, &pairs, streams).await?;
-    ledger::record(transaction.client(), run, &report).await?;
+    match ledger::record(transaction.client(), run, purpose, &report).await {
+        Ok(()) => {}
+        // Somebody who does not take our lock wrote this row first: what we have is taken back, and the ledger decides.
+        Err(error) if ledger::is_taken(&error) => {
+            transaction.rollback().await.map_err(|e| classify(e, "cannot roll a load back"))?;
+            return Ok(match turn_of(client, run, purpose).await? {
+                (Turn::AlreadyLoaded, _) => LoadOutcome::AlreadyLoaded,
+                (_, head) => LoadOutcome::Moved { head },
+            });
+        }
+        Err(error) => return Err(error),
+    }
     match transaction.commit().await {
         Ok(()) => Ok(LoadOutcome::Loaded(report)),
         Err(error) => {
             let unknown = commit_retry(&error) == Retry::UnknownOutcome;
             let error = classify(error, "the commit of a load failed");
-            if unknown { Ok(LoadOutcome::Unknown(error)) } else { Err(error) }
+            if unknown { Ok(LoadOutcome::Unknown { error, report }) } else { Err(error) }
         }
     }
+}
+
+/// What the ledger says about a run, and its head.
+async fn turn_of(client: &Client, run: &LoadRun, purpose: Purpose<'_>) -> Result<(Turn, Option<LedgerHead>)> {
+    let now = head(client, &run.pipeline, &run.star_id).await?;
+    let at_seq = ledger::sha256_at(client, &run.pipeline, &run.star_id, run.seq).await?;
+    Ok((ledger::turn(run, purpose, now.as_ref(), at_seq.as_deref()), now))
 }
 
 /// The tables of the models, each compared with its model.

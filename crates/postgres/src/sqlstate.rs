@@ -35,42 +35,58 @@ pub struct Class {
     pub retry: Retry,
 }
 
-/// The class of a SQLSTATE: the only place where it is decided.
-pub fn class_of(code: &str) -> Class {
+/// What each SQLSTATE means, and what each class of them (their first two characters) does for codes that no row names:
+/// the only place where it is decided.
+const TABLE: &[(&[&str], ErrorKind, Retry)] = {
     use ErrorKind::{Config, Data, Internal, Permission, Unavailable, Unsupported};
-    let (kind, retry) = match code {
-        // Serialisation failure, deadlock, lock timeout, out of memory, snapshot too old.
-        "40001" | "40P01" | "55P03" | "53200" | "72000" => (Unavailable, Retry::Transaction),
-        "40003" | "08007" => (Unavailable, Retry::UnknownOutcome),
+    &[
+        // Serialisation failure, deadlock, lock timeout, out of memory, snapshot too old, an object in use or not ready.
+        (&["40001", "40P01", "55P03", "53200", "72000", "55000", "55006"], Unavailable, Retry::Transaction),
+        // The statement or the connection ended before the server could say how.
+        (&["40003", "08007"], Unavailable, Retry::UnknownOutcome),
+        // A transaction that took or idled too long, a node that became a standby, a server that stops, starts or is
+        // full, a disk that failed it.
+        (
+            &["25P03", "25P04", "25006", "57P01", "57P02", "57P03", "57P05", "53300", "58030"],
+            Unavailable,
+            Retry::Reconnect,
+        ),
+        // A statement timeout or a person who cancelled; a prepared statement that a pooler mixed up.
+        (&["57014", "26000", "42P05"], Unavailable, Retry::OnceChanged),
+        // The secret may have been rotated since it was read.
+        (&["28P01"], Permission, Retry::OnceChanged),
+        (&["53100"], Unavailable, Retry::Later),
+        (&["42501"], Permission, Retry::Never),
+        // A database that was dropped; a limit that an administrator has set, such as `temp_file_limit`.
+        (&["57P04", "53400"], Config, Retry::Never),
         // A foreign protocol: no server that we can talk to.
-        "08P01" => (Internal, Retry::Never),
-        // 25P03: idle in transaction for too long. 25006: the node became a standby. 58030: the server's disk failed it.
-        "25P03" | "25006" | "57P01" | "57P02" | "57P03" | "57P05" | "53300" | "58030" => {
-            (Unavailable, Retry::Reconnect)
-        }
-        "57P04" => (Config, Retry::Never),
-        // A statement timeout, or a person who cancelled.
-        "57014" => (Unavailable, Retry::OnceChanged),
-        "26000" => (Unavailable, Retry::OnceChanged),
-        "53100" => (Unavailable, Retry::Later),
-        "28P01" => (Permission, Retry::OnceChanged),
-        "42501" => (Permission, Retry::Never),
-        // The object is not in the state that the statement needs, such as a database that allows no connections.
-        "55000" | "55006" => (Unavailable, Retry::Transaction),
-        // Data that the server finds damaged on its own disk.
-        "XX001" | "XX002" => (Data, Retry::Never),
-        _ => match code.get(..2).unwrap_or_default() {
-            "08" => (Unavailable, Retry::Reconnect),
-            "0A" => (Unsupported, Retry::Never),
-            "21" | "22" | "23" | "44" | "54" | "P0" => (Data, Retry::Never),
-            "28" => (Permission, Retry::Never),
-            "3D" | "3F" | "42" | "F0" => (Config, Retry::Never),
-            "40" => (Unavailable, Retry::Transaction),
-            "53" | "57" | "58" | "HV" => (Unavailable, Retry::Reconnect),
-            _ => (Internal, Retry::Never),
-        },
-    };
-    Class { kind, retry }
+        (&["08P01"], Internal, Retry::Never),
+        // Data that the server finds damaged on its own disk, or whose files are not there.
+        (&["XX001", "XX002", "58P01"], Data, Retry::Never),
+        // Whole classes.
+        (&["08", "53", "57", "58", "HV"], Unavailable, Retry::Reconnect),
+        (&["40"], Unavailable, Retry::Transaction),
+        (&["0A"], Unsupported, Retry::Never),
+        // Values, constraints, limits of a row, and what functions and triggers of the database raise.
+        (&["09", "21", "22", "23", "27", "2F", "38", "39", "44", "54", "P0"], Data, Retry::Never),
+        (&["0L", "0P", "28"], Permission, Retry::Never),
+        (&["2B", "3D", "3F", "42", "55", "F0"], Config, Retry::Never),
+        // What only a mistake of ours, or of the server, leads to.
+        (
+            &["00", "01", "02", "03", "0B", "0F", "0Z", "10", "20", "24", "25", "26", "2D", "34", "3B", "72", "XX"],
+            Internal,
+            Retry::Never,
+        ),
+    ]
+};
+
+/// The class of a SQLSTATE; an unknown one is a bug.
+pub fn class_of(code: &str) -> Class {
+    let row = |wanted: &str| TABLE.iter().find(|(codes, _, _)| codes.contains(&wanted));
+    match row(code).or_else(|| row(code.get(..2)?)) {
+        Some((_, kind, retry)) => Class { kind: *kind, retry: *retry },
+        None => Class { kind: ErrorKind::Internal, retry: Retry::Never },
+    }
 }
 
 /// The class of an error of the driver while connecting or in a statement. For COMMIT see [`commit_retry`].
@@ -111,6 +127,18 @@ pub fn classify(error: tokio_postgres::Error, what: impl Into<String>) -> Error 
             ours = ours.with_context(name, value);
         }
     }
+    match hint_of(code) {
+        Some(hint) => ours.with_hint(hint),
+        None => ours,
+    }
+}
+
+/// The error of a server that takes no writes, a standby, whatever code it said so with.
+pub(crate) fn takes_no_writes(what: impl Into<String>) -> Error {
+    let code = "25006";
+    let ours = Error::new(class_of(code).kind, what)
+        .with_detail("the server is in recovery: it is a standby")
+        .with_context("sqlstate", code);
     match hint_of(code) {
         Some(hint) => ours.with_hint(hint),
         None => ours,
@@ -163,8 +191,10 @@ fn is_ours(error: &tokio_postgres::Error) -> bool {
     .any(|start| text.starts_with(start))
 }
 
+/// "Cached plan must not change result type", by the routine that says it: the message may be translated.
 fn is_stale_plan(db: &tokio_postgres::error::DbError) -> bool {
-    db.code().code() == "0A000" && db.message().contains("cached plan")
+    let says_so = db.routine() == Some("RevalidateCachedQuery") || db.message().contains("cached plan");
+    db.code().code() == "0A000" && says_so
 }
 
 /// The server's message where it holds no row value, else what its code says.
@@ -230,22 +260,34 @@ mod tests {
     fn codes_have_the_kind_and_retry_of_the_documentation() {
         use ErrorKind::*;
         for (codes, kind, retry) in [
-            (&["40001", "40P01", "55P03", "53200"][..], Unavailable, Retry::Transaction),
+            (&["40001", "40P01", "55P03", "53200", "40000", "55000"][..], Unavailable, Retry::Transaction),
             (&["08000", "08001", "08003", "08006", "57P01", "57P02", "57P03", "57P05"], Unavailable, Retry::Reconnect),
-            (&["25P03", "25006", "53300", "58030"], Unavailable, Retry::Reconnect),
-            (&["08007"], Unavailable, Retry::UnknownOutcome),
-            (&["57014", "26000"], Unavailable, Retry::OnceChanged),
+            (&["25P03", "25P04", "25006", "53300", "53000", "58030", "57000"], Unavailable, Retry::Reconnect),
+            (&["08007", "40003"], Unavailable, Retry::UnknownOutcome),
+            (&["57014", "26000", "42P05"], Unavailable, Retry::OnceChanged),
             (&["28P01"], Permission, Retry::OnceChanged),
             (&["53100"], Unavailable, Retry::Later),
-            (&["22003", "22P02", "23502", "23503", "23505", "23514", "XX001"], Data, Retry::Never),
-            (&["42P01", "42703", "42601", "3D000", "3F000"], Config, Retry::Never),
-            (&["42501", "28000"], Permission, Retry::Never),
+            (&["22003", "22007", "22008", "22021", "22P02", "21000", "44000", "54000"], Data, Retry::Never),
+            (&["23502", "23503", "23505", "23514", "23P01"], Data, Retry::Never),
+            (&["P0001", "38000", "39P01", "XX001", "XX002", "58P01"], Data, Retry::Never),
+            (&["42P01", "42703", "42601", "3D000", "3F000", "57P04", "53400", "55P02", "F0000"], Config, Retry::Never),
+            (&["42501", "28000", "0P000"], Permission, Retry::Never),
             (&["0A000"], Unsupported, Retry::Never),
-            (&["XX000", "", "2", "00000", "é1"], Internal, Retry::Never),
+            (&["XX000", "08P01", "25001", "25P02", "", "2", "00000", "é1", "ZZ999"], Internal, Retry::Never),
         ] {
             for code in codes {
                 assert_eq!(class_of(code), Class { kind, retry }, "{code}");
             }
+        }
+        // Every class of appendix A is decided, and nothing is decided twice.
+        let decided: Vec<&str> = TABLE.iter().flat_map(|(codes, _, _)| codes.iter().copied()).collect();
+        let classes = "00 01 02 03 08 09 0A 0B 0F 0L 0P 0Z 10 20 21 22 23 24 25 26 27 28 2B 2D 2F 34 38 39 3B 3D 3F 40 \
+                       42 44 53 54 55 57 58 72 F0 HV P0 XX";
+        for class in classes.split_whitespace() {
+            assert_eq!(decided.iter().filter(|code| **code == class).count(), 1, "{class}");
+        }
+        for code in &decided {
+            assert_eq!(decided.iter().filter(|other| *other == code).count(), 1, "{code}");
         }
     }
 }

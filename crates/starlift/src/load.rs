@@ -2,28 +2,28 @@
 //!
 //! The ledger in the warehouse says where to go on, so nothing is kept here. A crash at any point leaves either the
 //! whole manifest in the warehouse or nothing of it; a connection that breaks during COMMIT is answered by reading the
-//! ledger again, never by sending the rows again blindly.
+//! ledger again over a new one, never by sending the rows again blindly. What the server's errors lead to is one table,
+//! `starlift_postgres::sqlstate`; how often a transaction is tried is in `retry`.
 
 pub(crate) mod order;
+mod retry;
 pub(crate) mod star;
-
-use std::collections::BTreeMap;
-use std::time::Duration;
 
 use starlift_core::load_plan::{self, LedgerHead, LoadPlan};
 use starlift_core::manifest::Manifest;
 use starlift_core::{Error, Result, event};
 use starlift_lake::{Store, Stored, manifests};
 use starlift_postgres::load::{self as warehouse, LoadLimits, LoadOutcome, LoadRun};
+use starlift_postgres::sqlstate::retry_of;
 
+use self::retry::Failures;
+use self::star::Brings;
 use crate::config::Side;
 use crate::context::{Context, now};
 use crate::head::Head;
 use crate::report::{Outcome, RelationReport, StageReport};
 
 pub(crate) const STAGE: &str = "load";
-/// How often a load is tried again when the database asks for it (serialisation, deadlock, restart).
-const ATTEMPTS: u32 = 5;
 
 /// What a load is asked to do.
 #[derive(Debug, Clone, Default)]
@@ -52,22 +52,25 @@ pub async fn load(ctx: &Context, request: &LoadRequest) -> Result<StageReport> {
     };
 
     let mut adopt = request.adopt;
-    let mut attempt = 1;
+    let mut failures = Failures::default();
+    let mut unsure: Option<Loaded> = None;
     loop {
-        match load_next(ctx, &star, &head, newest, adopt).await {
+        match load_next(ctx, &star, &head, newest, adopt, &mut unsure).await {
             Ok(None) => break,
             Ok(Some(loaded)) => {
                 // A manifest that another loader brought in first counts as loaded, and a user's word holds once.
                 adopt = false;
-                attempt = 1;
+                failures = Failures::default();
                 merge(&mut report, loaded);
             }
-            Err(error) if error.kind().policy().retry && attempt < ATTEMPTS => {
-                tracing::warn!(stage = STAGE, run_id = ctx.run_id, attempt, "load is tried again: {error}");
-                tokio::time::sleep(Duration::from_millis(100 << attempt)).await;
-                attempt += 1;
-            }
-            Err(error) => return Err(error),
+            Err(error) => match failures.wait(retry_of(&error), &ctx.run_id) {
+                Some(wait) => {
+                    let attempt = failures.count();
+                    tracing::warn!(stage = STAGE, run_id = ctx.run_id, attempt, "load is tried again: {error}");
+                    tokio::time::sleep(wait).await;
+                }
+                None => return Err(error),
+            },
         }
     }
     report.millis = now().millis_since(started);
@@ -97,56 +100,80 @@ struct Loaded {
     relations: Vec<RelationReport>,
 }
 
-/// Loads one manifest; none when the warehouse holds them all.
-async fn load_next(ctx: &Context, star: &Store, head: &Head, newest: &Stored, adopt: bool) -> Result<Option<Loaded>> {
+/// Loads one manifest; none when the warehouse holds them all. `unsure` is what a transaction before did, if it was
+/// committed, which nobody could say.
+async fn load_next(
+    ctx: &Context,
+    star: &Store,
+    head: &Head,
+    newest: &Stored,
+    adopt: bool,
+    unsure: &mut Option<Loaded>,
+) -> Result<Option<Loaded>> {
     let mut connection = ctx.connect(Side::Warehouse).await?;
     let star_id = &newest.manifest.id;
+    if let Some(maybe) = unsure {
+        let entry = warehouse::entry(connection.client(), &ctx.config.pipeline, star_id, maybe.seq).await?;
+        // The ledger row is part of the transaction: if it is there and ours, all of it is.
+        if entry.is_some_and(|entry| entry.run_id == ctx.run_id) {
+            return Ok(unsure.take());
+        }
+    }
     let ledger = warehouse::head(connection.client(), &ctx.config.pipeline, star_id).await?;
-    let (stored, live, adopt) = match plan(star, Some(newest), ledger.as_ref(), adopt).await? {
+    let (stored, brings, adopt) = match plan(star, Some(newest), ledger.as_ref(), adopt).await? {
         LoadPlan::Nothing => return Ok(None),
-        LoadPlan::Adopt { .. } => (newest.clone(), Some(&head.live), true),
-        LoadPlan::Follow { first, .. } if first == newest.manifest.seq => (newest.clone(), None, false),
-        LoadPlan::Follow { first, .. } => (manifests::read(star, first).await?, None, false),
+        LoadPlan::Adopt { .. } => (newest.clone(), Brings::State(&head.live), true),
+        LoadPlan::Follow { first, .. } if first == newest.manifest.seq => (newest.clone(), Brings::Changes, false),
+        LoadPlan::Follow { first, .. } => (manifests::read(star, first).await?, Brings::Changes, false),
     };
     let manifest = &stored.manifest;
+    // Where the row is there already, finding it after a lost answer would prove nothing; adopting again is harmless.
+    let row_is_new = ledger.as_ref().is_none_or(|head| head.seq < manifest.seq);
     let models = order::load_order(manifest)?;
     for name in &models {
         ctx.progress.started(STAGE, name);
     }
-    let run = LoadRun {
-        pipeline: ctx.config.pipeline.clone(),
-        star_id: star_id.clone(),
-        seq: manifest.seq,
-        manifest_sha256: stored.sha256.clone(),
-        run_id: ctx.run_id.clone(),
-        schema: ctx.config.warehouse.schema.clone(),
-        adopt,
-        head: ledger,
-        limits: LoadLimits::default(),
-    };
-    let loads = star::model_loads(ctx, star, manifest, &models, live)?;
-    let keys: BTreeMap<String, Vec<String>> =
-        loads.iter().map(|m| (m.model.name.clone(), m.model.schema.key.clone())).collect();
-    let (from, upto) = (manifest.seq + 1, newest.manifest.seq);
-    let later = |model: &str| {
-        star::later_keys(star.clone(), keys.get(model).cloned().unwrap_or_default(), model.to_string(), from, upto)
-    };
+    let run = LoadRun { adopt, ..run_of(ctx, &stored, ledger) };
+    let loads = star::model_loads(ctx, star, manifest, &models, brings)?;
+    let later = star::later(star, &loads, manifest.seq, newest.manifest.seq);
     let outcome = warehouse::load(connection.client_mut(), &run, loads, &later).await?;
     for name in &models {
         ctx.progress.finished(STAGE, name);
     }
-    let loaded = match outcome {
+    let done = |report: &warehouse::LoadReport| {
+        let mode = if adopt { "adopt" } else { "follow" };
+        let relations = report.models.iter().map(|m| relation_report(m, mode)).collect();
+        Loaded { seq: manifest.seq, mode, relations }
+    };
+    match outcome {
         LoadOutcome::Loaded(report) => {
-            let relations = report.models.iter().map(|m| relation_report(m, adopt)).collect();
-            Loaded { seq: manifest.seq, mode: if adopt { "adopt" } else { "follow" }, relations }
+            *unsure = None;
+            Ok(Some(done(&report)))
         }
         // Another loader was there first, or the ledger moved while we waited for its lock: look again.
         LoadOutcome::AlreadyLoaded | LoadOutcome::Moved { .. } => {
-            Loaded { seq: manifest.seq, mode: "already", relations: vec![] }
+            Ok(Some(Loaded { seq: manifest.seq, mode: "already", relations: vec![] }))
         }
-        LoadOutcome::Unknown(error) => return Err(unknown(manifest, error)),
-    };
-    Ok(Some(loaded))
+        LoadOutcome::Unknown { error, report } => {
+            *unsure = row_is_new.then(|| done(&report));
+            Err(unknown(manifest, error))
+        }
+    }
+}
+
+/// The run of a star manifest, planned from this head of the ledger.
+fn run_of(ctx: &Context, stored: &Stored, head: Option<LedgerHead>) -> LoadRun {
+    LoadRun {
+        pipeline: ctx.config.pipeline.clone(),
+        star_id: stored.manifest.id.clone(),
+        seq: stored.manifest.seq,
+        manifest_sha256: stored.sha256.clone(),
+        run_id: ctx.run_id.clone(),
+        schema: ctx.config.warehouse.schema.clone(),
+        adopt: false,
+        head,
+        limits: LoadLimits::default(),
+    }
 }
 
 fn unknown(manifest: &Manifest, source: Error) -> Error {
@@ -156,10 +183,10 @@ fn unknown(manifest: &Manifest, source: Error) -> Error {
         .with_source(source)
 }
 
-fn relation_report(model: &warehouse::ModelReport, adopt: bool) -> RelationReport {
+fn relation_report(model: &warehouse::ModelReport, mode: &str) -> RelationReport {
     RelationReport {
         name: model.model.clone(),
-        mode: if adopt { "adopt" } else { "follow" }.into(),
+        mode: mode.into(),
         rows_read: model.staged,
         rows_written: model.inserted + model.updated,
         rows_deleted: model.retracted,

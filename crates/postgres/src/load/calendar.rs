@@ -69,6 +69,52 @@ pub(crate) async fn extend(client: &Client, calendar: Pair<'_>, dates: &[(&Stage
     Ok(added)
 }
 
+/// Holds a calendar to its rules: the columns of every day that differ from what the day says are written again, and the
+/// days that are missing between its first and its last year are made. Returns how many days were written or made.
+///
+/// # Errors
+/// As [`extend`].
+pub(crate) async fn mend(client: &Client, calendar: Pair<'_>) -> Result<u64> {
+    let name = &calendar.model.name;
+    let key = key_of(calendar)?;
+    let mut mended = 0;
+    if let Some(update) = correct_sql(calendar, &key) {
+        mended += execute(client, &update, &[], &format!("cannot mend the calendar `{name}`")).await?;
+    }
+    let existing = existing_years(client, calendar, &key).await?;
+    let (Some(first), Some(last)) = (existing.first(), existing.last()) else { return Ok(mended) };
+    let insert = extend_sql(calendar, &key)?;
+    let (first, last) = (format!("{first:04}-01-01"), format!("{last:04}-12-31"));
+    let parameters: &[(&(dyn tokio_postgres::types::ToSql + Sync), Type)] =
+        &[(&first, Type::TEXT), (&last, Type::TEXT)];
+    Ok(mended + execute(client, &insert, parameters, &format!("cannot mend the calendar `{name}`")).await?)
+}
+
+/// The update of days whose columns are not what the day says; none where no column follows from the day.
+fn correct_sql(calendar: Pair<'_>, key: &str) -> Option<String> {
+    let of_days = |name: &str| COLUMNS.iter().find(|(column, _)| *column == name).map(|(_, value)| *value);
+    let known: Vec<(String, &str)> = calendar
+        .target
+        .columns
+        .iter()
+        .filter(|c| c.name != key && !c.generated)
+        .filter_map(|c| Some((quote_ident(&c.name), of_days(&c.name)?)))
+        .collect();
+    if known.is_empty() {
+        return None;
+    }
+    let (first, last) = CALENDAR_BOUNDS;
+    let (table, key) = (calendar.table(), quote_ident(key));
+    let set: Vec<String> = known.iter().map(|(name, value)| format!("{name} = {value}")).collect();
+    let differs: Vec<String> = known.iter().map(|(name, value)| format!("t.{name} is distinct from {value}")).collect();
+    Some(format!(
+        "update {table} t set {} from (select g.{key} as day from {table} g where g.{key} between '{first}' and '{last}') d \
+         where t.{key} = d.day and ({})",
+        set.join(", "),
+        differs.join(" or ")
+    ))
+}
+
 fn key_of(calendar: Pair<'_>) -> Result<String> {
     match calendar.model.schema.key_columns().collect::<Vec<_>>().as_slice() {
         [key] if key.column_type == ColumnType::Date => Ok(key.name.clone()),

@@ -5,12 +5,13 @@
 
 use starlift_core::load_plan::LedgerHead;
 use starlift_core::{Error, Micros, Result};
-use tokio_postgres::Client;
 use tokio_postgres::types::Type;
+use tokio_postgres::{Client, Row};
 
 use super::model::{LoadReport, LoadRun};
+use super::purpose::Purpose;
 use super::session::{count, execute, query, seq_to_sql, value};
-use crate::sqlstate::classify;
+use crate::sqlstate::{classify, named_in, sqlstate_of};
 
 const READ: &str = "cannot read the ledger of the warehouse";
 const WRITE: &str = "cannot write the ledger of the warehouse";
@@ -56,32 +57,48 @@ pub async fn head(client: &Client, pipeline: &str, star_id: &str) -> Result<Opti
     Ok(Some(LedgerHead { seq: seq_from_sql(seq)?, manifest_sha256 }))
 }
 
+/// What is read of a row, for [`of_row`].
+const COLUMNS: &str = "star_id, seq, manifest_sha256, run_id, rows, \
+                       (extract(epoch from started_at) * 1000000)::bigint, \
+                       (extract(epoch from loaded_at) * 1000000)::bigint";
+
 /// The newest rows of a pipeline's ledger, newest first; empty where there is no ledger.
 pub async fn entries(client: &Client, pipeline: &str, limit: u32) -> Result<Vec<LedgerEntry>> {
     if !exists(client).await? {
         return Ok(Vec::new());
     }
-    let sql = "select star_id, seq, manifest_sha256, run_id, rows, \
-                      (extract(epoch from started_at) * 1000000)::bigint, \
-                      (extract(epoch from loaded_at) * 1000000)::bigint \
-               from starlift.ledger where pipeline = $1 order by loaded_at desc, seq desc limit $2";
+    let sql =
+        format!("select {COLUMNS} from starlift.ledger where pipeline = $1 order by loaded_at desc, seq desc limit $2");
     let limit = i64::from(limit);
-    let rows = query(client, sql, &[(&pipeline, Type::TEXT), (&limit, Type::INT8)], READ).await?;
-    let mut entries = Vec::with_capacity(rows.len());
-    for row in rows {
-        let read = |e| classify(e, READ);
-        let started_at: Option<i64> = row.try_get(5).map_err(read)?;
-        entries.push(LedgerEntry {
-            star_id: row.try_get(0).map_err(read)?,
-            seq: seq_from_sql(row.try_get(1).map_err(read)?)?,
-            manifest_sha256: row.try_get(2).map_err(read)?,
-            run_id: row.try_get(3).map_err(read)?,
-            rows: row.try_get(4).map_err(read)?,
-            started_at: started_at.map(Micros),
-            loaded_at: Micros(row.try_get(6).map_err(read)?),
-        });
+    let rows = query(client, &sql, &[(&pipeline, Type::TEXT), (&limit, Type::INT8)], READ).await?;
+    rows.iter().map(of_row).collect()
+}
+
+/// The ledger's row of one star manifest: whether it is in the warehouse, and which run brought it there. None where it is
+/// not, or where there is no ledger.
+pub async fn entry(client: &Client, pipeline: &str, star_id: &str, seq: u64) -> Result<Option<LedgerEntry>> {
+    if !exists(client).await? {
+        return Ok(None);
     }
-    Ok(entries)
+    let seq = seq_to_sql(seq)?;
+    let sql = format!("select {COLUMNS} from starlift.ledger where pipeline = $1 and star_id = $2 and seq = $3");
+    let parameters: &[(&(dyn tokio_postgres::types::ToSql + Sync), Type)] =
+        &[(&pipeline, Type::TEXT), (&star_id, Type::TEXT), (&seq, Type::INT8)];
+    query(client, &sql, parameters, READ).await?.first().map(of_row).transpose()
+}
+
+fn of_row(row: &Row) -> Result<LedgerEntry> {
+    let read = |e| classify(e, READ);
+    let started_at: Option<i64> = row.try_get(5).map_err(read)?;
+    Ok(LedgerEntry {
+        star_id: row.try_get(0).map_err(read)?,
+        seq: seq_from_sql(row.try_get(1).map_err(read)?)?,
+        manifest_sha256: row.try_get(2).map_err(read)?,
+        run_id: row.try_get(3).map_err(read)?,
+        rows: row.try_get(4).map_err(read)?,
+        started_at: started_at.map(Micros),
+        loaded_at: Micros(row.try_get(6).map_err(read)?),
+    })
 }
 
 /// When the pipeline was last loaded, by the warehouse's clock; none where it never was.
@@ -114,11 +131,16 @@ pub(crate) enum Turn {
 }
 
 /// Whose turn it is. `head` is the ledger's head now and `at_seq` the hash that it has for the run's seq.
-pub(crate) fn turn(run: &LoadRun, head: Option<&LedgerHead>, at_seq: Option<&str>) -> Turn {
-    let follows = head.is_some_and(|head| head.seq.checked_add(1) == Some(run.seq));
-    if head == run.head.as_ref() && (run.adopt || follows) {
+pub(crate) fn turn(run: &LoadRun, purpose: Purpose<'_>, head: Option<&LedgerHead>, at_seq: Option<&str>) -> Turn {
+    let is_this = |head: &LedgerHead| head.seq == run.seq && head.manifest_sha256 == run.manifest_sha256;
+    let may_go = match purpose {
+        Purpose::Follow => head.is_some_and(|head| head.seq.checked_add(1) == Some(run.seq)),
+        Purpose::Adopt => true,
+        Purpose::Mend(_) => head.is_some_and(is_this),
+    };
+    if head == run.head.as_ref() && may_go {
         Turn::Go
-    } else if at_seq == Some(run.manifest_sha256.as_str()) {
+    } else if at_seq == Some(run.manifest_sha256.as_str()) && !matches!(purpose, Purpose::Mend(_)) {
         Turn::AlreadyLoaded
     } else {
         Turn::Moved
@@ -127,21 +149,22 @@ pub(crate) fn turn(run: &LoadRun, head: Option<&LedgerHead>, at_seq: Option<&str
 
 /// The hash that the ledger has for one seq; none where there is none, or no ledger.
 pub(crate) async fn sha256_at(client: &Client, pipeline: &str, star_id: &str, seq: u64) -> Result<Option<String>> {
-    if !exists(client).await? {
-        return Ok(None);
-    }
-    let seq = seq_to_sql(seq)?;
-    let sql = "select manifest_sha256 from starlift.ledger where pipeline = $1 and star_id = $2 and seq = $3";
-    let parameters: &[(&(dyn tokio_postgres::types::ToSql + Sync), Type)] =
-        &[(&pipeline, Type::TEXT), (&star_id, Type::TEXT), (&seq, Type::INT8)];
-    let rows = query(client, sql, parameters, READ).await?;
-    rows.first().map(|row| row.try_get(0).map_err(|e| classify(e, READ))).transpose()
+    Ok(entry(client, pipeline, star_id, seq).await?.map(|entry| entry.manifest_sha256))
 }
 
-/// Writes the run's row. An adopted star replaces what the ledger says of other stars, and of later seqs of this one.
-pub(crate) async fn record(client: &Client, run: &LoadRun, report: &LoadReport) -> Result<()> {
+/// Whether an error of [`record`] means that somebody else's transaction wrote the same row first.
+pub(crate) fn is_taken(error: &Error) -> bool {
+    sqlstate_of(error) == Some("23505") && named_in(error, "table").as_deref() == Some("ledger")
+}
+
+/// Writes the run's row. An adopted star replaces what the ledger says of other stars, and of later seqs of this one. What
+/// is mended has its row: it stays as it is, because verify tells by its age which versions of a fact are ours.
+pub(crate) async fn record(client: &Client, run: &LoadRun, purpose: Purpose<'_>, report: &LoadReport) -> Result<()> {
     let seq = seq_to_sql(run.seq)?;
-    if run.adopt {
+    if let Purpose::Mend(_) = purpose {
+        return Ok(());
+    }
+    if purpose == Purpose::Adopt {
         let delete = "delete from starlift.ledger where pipeline = $1 and (star_id <> $2 or seq >= $3)";
         let parameters: &[(&(dyn tokio_postgres::types::ToSql + Sync), Type)] =
             &[(&run.pipeline, Type::TEXT), (&run.star_id, Type::TEXT), (&seq, Type::INT8)];
@@ -191,6 +214,10 @@ mod tests {
         LedgerHead { seq, manifest_sha256: format!("hash {seq}") }
     }
 
+    fn turn(run: &LoadRun, head: Option<&LedgerHead>, at_seq: Option<&str>) -> Turn {
+        super::turn(run, if run.adopt { Purpose::Adopt } else { Purpose::Follow }, head, at_seq)
+    }
+
     #[test]
     fn a_run_goes_only_from_the_head_that_it_was_planned_from() {
         assert_eq!(turn(&run(4, Some(3), false), Some(&at(3)), None), Turn::Go);
@@ -211,5 +238,16 @@ mod tests {
         assert_eq!(turn(&run(9, Some(9), true), Some(&at(9)), Some("hash 9")), Turn::Go);
         assert_eq!(turn(&run(9, Some(12), true), Some(&at(12)), Some("another")), Turn::Go);
         assert_eq!(turn(&run(9, None, true), Some(&at(12)), Some("another")), Turn::Moved);
+    }
+
+    #[test]
+    fn what_is_mended_is_what_the_ledger_holds_and_nothing_else() {
+        let models = ["m".to_string()].into();
+        let mend = |head: Option<&LedgerHead>| super::turn(&run(4, Some(4), false), Purpose::Mend(&models), head, None);
+        assert_eq!(mend(Some(&at(4))), Turn::Go);
+        assert_eq!(mend(Some(&at(5))), Turn::Moved);
+        assert_eq!(mend(None), Turn::Moved);
+        let other = LoadRun { manifest_sha256: "another".into(), ..run(4, Some(4), false) };
+        assert_eq!(super::turn(&other, Purpose::Mend(&models), Some(&at(4)), Some("another")), Turn::Moved);
     }
 }

@@ -118,7 +118,12 @@ pub enum LoadOutcome {
     },
     /// The connection was lost during COMMIT: nobody knows whether it is committed. Connect again, read the ledger, and
     /// plan from it.
-    Unknown(Error),
+    Unknown {
+        /// How it was lost.
+        error: Error,
+        /// What was done, if it is committed.
+        report: LoadReport,
+    },
 }
 
 /// What one load did.

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use starlift_core::{Error, Result};
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, IsolationLevel, Row, Transaction};
 
 use super::model::LoadLimits;
 use crate::ident::quote_ident;
-use crate::sqlstate::classify;
+use crate::sqlstate::{classify, takes_no_writes};
 
 /// Begins a READ COMMITTED transaction whose meaning does not depend on the role's or the server's settings: zone,
 /// formats of dates and floats, search path, waits, and a commit that waits for the disk.
@@ -19,7 +20,7 @@ pub(crate) async fn begin<'a>(client: &'a mut Client, schema: &str, limits: Load
         .read_only(false)
         .start()
         .await
-        .map_err(|e| classify(e, "cannot begin a transaction in the warehouse"))?;
+        .map_err(cannot_begin)?;
     let settings = format!(
         "set local lock_timeout = {}; set local statement_timeout = {}; set local synchronous_commit = on; \
          set local timezone = 'UTC'; set local datestyle = 'ISO, YMD'; set local intervalstyle = 'postgres'; \
@@ -30,6 +31,15 @@ pub(crate) async fn begin<'a>(client: &'a mut Client, schema: &str, limits: Load
     );
     run(transaction.client(), &settings, "cannot prepare a transaction in the warehouse").await?;
     Ok(transaction)
+}
+
+/// A server in recovery refuses `READ WRITE` as a feature that it does not support; it means what 25006 means elsewhere.
+fn cannot_begin(error: tokio_postgres::Error) -> Error {
+    let what = "cannot begin a transaction in the warehouse";
+    match error.code() {
+        Some(code) if *code == SqlState::FEATURE_NOT_SUPPORTED => takes_no_writes(what),
+        _ => classify(error, what),
+    }
 }
 
 /// Takes the lock that lets one load of a pipeline in at a time, until the transaction ends.

@@ -6,6 +6,7 @@ use tokio_postgres::Transaction;
 
 use super::model::{BatchStream, LoadReport, LoadRun, LookAhead, ModelReport};
 use super::pair::Pair;
+use super::purpose::Purpose;
 use super::reference::{Reference, calendar_columns, references};
 use super::stage::{Stage, fill};
 use super::{calendar, check, constraint, dimension, fact, record_id, reference, retraction};
@@ -24,6 +25,8 @@ struct Staged<'a> {
 pub(crate) struct Work<'w, 'l> {
     /// The manifest.
     pub(crate) run: &'w LoadRun,
+    /// What it is written for.
+    pub(crate) purpose: Purpose<'w>,
     /// What later manifests bring.
     pub(crate) look_ahead: &'w LookAhead<'l>,
 }
@@ -57,6 +60,9 @@ impl Work<'_, '_> {
                 }
             }
             report.dates_added += calendar::extend(transaction.client(), model.pair, &dates).await?;
+            if self.is_mended(model.pair) {
+                report.dates_added += calendar::mend(transaction.client(), model.pair).await?;
+            }
         }
         for model in models.iter_mut().filter(|m| m.pair.model.kind == ModelKind::Dimension) {
             self.upsert(transaction, model).await?;
@@ -69,6 +75,10 @@ impl Work<'_, '_> {
         }
         report.models = models.into_iter().map(|m| m.report).collect();
         Ok(report)
+    }
+
+    fn is_mended(&self, pair: Pair<'_>) -> bool {
+        matches!(self.purpose, Purpose::Mend(mended) if mended.contains(&pair.model.name))
     }
 
     /// Stages and checks the rows of the model at a position.
@@ -95,7 +105,7 @@ impl Work<'_, '_> {
             report.passed_over =
                 check::check(client, pair, stage, &check::checks(pair, &dates), self.look_ahead).await?;
         }
-        let gone = if self.run.adopt || model.kind == ModelKind::Calendar {
+        let gone = if self.purpose.brings_state_of(&model.name) || model.kind == ModelKind::Calendar {
             None
         } else {
             let key: Vec<_> = model.schema.key_columns().cloned().collect();
@@ -109,7 +119,7 @@ impl Work<'_, '_> {
     /// A dimension or calendar.
     async fn upsert(&self, transaction: &Transaction<'_>, model: &mut Staged<'_>) -> Result<()> {
         let client = transaction.client();
-        if self.run.adopt {
+        if self.purpose.brings_state_of(&model.pair.model.name) {
             dimension::refuse_double_rows(client, model.pair).await?;
         }
         let Some(stage) = &model.upserts else { return Ok(()) };
@@ -150,7 +160,7 @@ impl Work<'_, '_> {
     async fn retract(&self, transaction: &Transaction<'_>, model: &mut Staged<'_>) -> Result<()> {
         let client = transaction.client();
         let (pair, report) = (model.pair, &mut model.report);
-        if self.run.adopt {
+        if self.purpose.brings_state_of(&pair.model.name) {
             let state = model.upserts.as_ref();
             report.retracted =
                 retraction::retract_unknown(client, pair, state, &self.run.pipeline, self.run.seq).await?;

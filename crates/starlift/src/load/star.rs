@@ -27,23 +27,32 @@ pub(crate) fn model_table(manifest: &Manifest, name: &str) -> Result<ModelTable>
     })
 }
 
-/// The rows and retractions of each model: those of the manifest, or with `live` the whole state.
+/// What a load brings of each model.
+#[derive(Clone, Copy)]
+pub(super) enum Brings<'a> {
+    /// What the manifest changed.
+    Changes,
+    /// Its whole state, from these live files.
+    State(&'a BTreeMap<String, LiveFiles>),
+}
+
+/// The rows and retractions of each model.
 pub(super) fn model_loads(
     ctx: &Context,
     star: &Store,
     manifest: &Manifest,
     names: &[String],
-    live: Option<&BTreeMap<String, LiveFiles>>,
+    brings: Brings<'_>,
 ) -> Result<Vec<ModelLoad<'static>>> {
     let mut loads = Vec::with_capacity(names.len());
     for name in names {
         let model = model_table(manifest, name)?;
-        let (upserts, retractions) = match live {
-            Some(live) => {
+        let (upserts, retractions) = match brings {
+            Brings::State(live) => {
                 let state = State::new(star, model.schema.clone(), live.get(name).cloned().unwrap_or_default())?;
                 (state.scan(None), stream::empty().boxed())
             }
-            None => {
+            Brings::Changes => {
                 let (deleted, data): (Vec<_>, Vec<_>) = manifest.files_of(name).into_iter().partition(is_deleted);
                 (rows(star, data, &model.schema), rows(star, deleted, &model.schema))
             }
@@ -76,8 +85,24 @@ fn watched(ctx: &Context, name: &str, batches: BatchStream<'static>) -> BatchStr
         .boxed()
 }
 
+/// What manifests after `loaded`, up to `newest`, bring for the keys of these models.
+pub(super) fn later(
+    star: &Store,
+    loads: &[ModelLoad<'_>],
+    loaded: u64,
+    newest: u64,
+) -> impl Fn(&str) -> BatchStream<'static> + Send + Sync + use<> {
+    let keys: BTreeMap<String, Vec<String>> =
+        loads.iter().map(|m| (m.model.name.clone(), m.model.schema.key.clone())).collect();
+    let star = star.clone();
+    move |model: &str| {
+        let key = keys.get(model).cloned().unwrap_or_default();
+        later_keys(star.clone(), key, model.to_string(), loaded + 1, newest)
+    }
+}
+
 /// The keys of a model that the manifests `from..=upto` have an entry of, row or retraction.
-pub(super) fn later_keys(star: Store, key: Vec<String>, model: String, from: u64, upto: u64) -> BatchStream<'static> {
+fn later_keys(star: Store, key: Vec<String>, model: String, from: u64, upto: u64) -> BatchStream<'static> {
     let keys_of = move |seq: u64| {
         let (star, model, key) = (star.clone(), model.clone(), key.clone());
         async move {

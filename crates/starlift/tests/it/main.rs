@@ -2,7 +2,9 @@
 
 mod bad_input;
 mod contract;
+mod cut_off;
 mod days;
+mod loads;
 mod s3;
 mod verify;
 mod world;

@@ -67,6 +67,28 @@ async fn versions_a_b_a_give_three_rows_and_a_is_current() {
 }
 
 #[tokio::test]
+async fn a_manifest_that_comes_again_out_of_order_appends_nothing() {
+    let mut w = Warehouse::with(SQL).await;
+    let mut heads = Vec::new();
+    for amount in ["1.5", "2.5", "1.5"] {
+        heads.push(w.head().await);
+        w.next(vec![change(&sale(), &[&["7", NULL, amount, "x"]])]).await.unwrap();
+    }
+    // The second one, planned from where it was planned the first time, from now, or as if nothing were there: its
+    // row differs from the newest version, so nothing but the ledger keeps it out.
+    let now = w.head().await;
+    for head in [heads[1].clone(), now.clone(), None] {
+        let again = w.run(2, false, head, vec![change(&sale(), &[&["7", NULL, "2.5", "x"]])]).await.unwrap();
+        assert!(matches!(again, LoadOutcome::AlreadyLoaded), "{again:?}");
+    }
+    // One of the same seq with another content is refused.
+    w.execute("update starlift.ledger set manifest_sha256 = 'another' where seq = 2").await;
+    let other = w.run(2, false, heads[1].clone(), vec![change(&sale(), &[&["7", NULL, "2.5", "x"]])]).await.unwrap();
+    assert!(matches!(&other, LoadOutcome::Moved { head } if *head == now), "{other:?}");
+    assert_eq!(w.rows("select amount from fact_sale order by record_id").await, ["1.50", "2.50", "1.50"]);
+}
+
+#[tokio::test]
 async fn a_row_that_equals_the_newest_version_is_not_appended() {
     let mut w = Warehouse::with(SQL).await;
     let same: &[&[&str]] = &[&["1", "08:00:00", "1.50", "x"], &["2", NULL, NULL, NULL]];

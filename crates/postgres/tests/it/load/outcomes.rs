@@ -38,8 +38,8 @@ async fn a_session_that_is_ended_during_commit_has_an_unknown_outcome_and_the_le
         other
     });
     let outcome = w.run(1, true, None, changes()).await.unwrap();
-    let LoadOutcome::Unknown(error) = outcome else { panic!("{outcome:?}") };
-    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    let LoadOutcome::Unknown { error, report: done } = outcome else { panic!("{outcome:?}") };
+    assert_eq!((error.kind(), report(&done, "fact_sale").inserted), (ErrorKind::Unavailable, 1));
     let other = ending.await.unwrap();
     let mut again = other.again().await;
     assert_eq!(again.head().await, None, "it was not committed");

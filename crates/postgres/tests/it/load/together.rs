@@ -41,6 +41,55 @@ async fn of_two_loads_of_one_manifest_one_wins_and_the_other_finds_it_there() {
 }
 
 #[tokio::test]
+async fn a_ledger_row_that_somebody_writes_without_our_lock_wins_and_takes_our_rows_back() {
+    for (hash, is_the_same) in [("hash 2", true), ("another", false)] {
+        let mut w = Warehouse::with(SQL).await;
+        w.next(changes()).await.unwrap();
+        let head = w.head().await;
+        let other = w.again().await;
+        // A transaction sees the list of sessions as it was when it first looked, hence a third one.
+        let watch = w.again().await;
+        let row = format!(
+            "begin; insert into starlift.ledger (pipeline, star_id, seq, manifest_sha256, run_id, rows) \
+             values ('{PIPELINE}', '{STAR}', 2, '{hash}', 'other', '{{}}')"
+        );
+        other.execute(&row).await;
+        let load = w.run(2, false, head, vec![change(&shop(), &[&["1", "b"]]), change(&sale(), &[&["3", "1"]])]);
+        let commit = async {
+            let waits = "select count(*) from pg_stat_activity where datname = current_database() \
+                         and wait_event_type = 'Lock' and query like 'insert into starlift.ledger%'";
+            while watch.one(waits).await == "0" {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+            other.execute("commit").await;
+        };
+        let (outcome, ()) = tokio::join!(load, commit);
+        match outcome.unwrap() {
+            LoadOutcome::AlreadyLoaded => assert!(is_the_same),
+            LoadOutcome::Moved { head } => assert!(!is_the_same && head.is_some_and(|head| head.seq == 2)),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(other.rows("select name from dim_shop").await, ["a"]);
+        assert_eq!(other.one("select count(*) from fact_sale").await, "2");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_takes_no_writes_is_to_be_tried_again_at_the_primary() {
+    use starlift_sandbox::{Cluster, ClusterOptions};
+    let cluster = tokio::task::spawn_blocking(|| Cluster::start(ClusterOptions::default())).await.unwrap().unwrap();
+    cluster.stop_server(false).unwrap();
+    std::fs::write(cluster.dir().join("data/standby.signal"), "").unwrap();
+    cluster.start_server().unwrap();
+    let client = cluster.connect("postgres").await.unwrap();
+    let mut w =
+        Warehouse { client, database: "postgres".into(), schema: "public".into(), seq: 0, later: Default::default() };
+    let error = w.run(1, true, None, changes()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", text(&error));
+    assert!(error.hint().unwrap().contains("primary"), "{}", text(&error));
+}
+
+#[tokio::test]
 async fn a_load_that_is_dropped_half_way_leaves_nothing_and_the_next_one_goes_on() {
     let mut w = Warehouse::with(SQL).await;
     let blocker = w.again().await;
