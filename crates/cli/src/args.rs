@@ -209,6 +209,10 @@ pub(crate) struct Verify {
     /// First run the stages in the snapshot that is compared, so that nothing is pending
     #[arg(long)]
     pub(crate) settle: bool,
+    /// Settle, mend what differs, and compare again: tables are read in full, models evaluated, rows of the warehouse
+    /// written again; nothing is deleted
+    #[arg(long)]
+    pub(crate) repair: bool,
     #[command(flatten)]
     pub(crate) print: Print,
     #[command(flatten)]

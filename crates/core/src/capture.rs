@@ -41,6 +41,8 @@ pub enum FullReason {
     Behind,
     /// It is captured in full by setting, or because it has no key.
     Mode,
+    /// A person asked for it: the lake differed from the source.
+    Repair,
 }
 
 impl FullReason {
@@ -53,6 +55,7 @@ impl FullReason {
             FullReason::Restored => "source was restored",
             FullReason::Behind => "watermark too far behind",
             FullReason::Mode => "captured in full",
+            FullReason::Repair => "repair",
         }
     }
 }
@@ -69,6 +72,17 @@ pub enum Read {
         /// Whether what is read replaces the state even where rows are equal, because they are stored otherwise.
         replaces: bool,
     },
+}
+
+impl Read {
+    /// The same read, widened to every row, which is compared with the state: what differs for whatever reason is
+    /// written again. A read that is full anyway stays as it is.
+    pub fn repairing(self) -> Read {
+        match self {
+            Read::Window(_) => Read::Full { reason: FullReason::Repair, replaces: false },
+            full @ Read::Full { .. } => full,
+        }
+    }
 }
 
 /// Whether the source at this snapshot may follow the newest manifest.
@@ -171,6 +185,14 @@ mod tests {
     fn the_window_starts_at_the_watermark_not_at_the_last_xmax() {
         let read = decide(&state(100, 120), &source(130, 140, 0));
         assert_eq!(read, Read::Window(XidWindow::new(100, 140).unwrap()));
+    }
+
+    #[test]
+    fn a_repair_reads_everything_and_compares_it_with_the_state() {
+        let window = decide(&state(100, 120), &source(130, 140, 0));
+        assert_eq!(window.repairing(), Read::Full { reason: FullReason::Repair, replaces: false });
+        let keyless = Read::Full { reason: FullReason::Mode, replaces: true };
+        assert_eq!(keyless.repairing(), keyless);
     }
 
     #[test]

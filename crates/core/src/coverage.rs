@@ -27,6 +27,8 @@ pub enum Evaluate {
     Lake,
     /// An input changed since the covered seq.
     Input(String),
+    /// A person asked for it: the star differed from what the lake says.
+    Repair,
 }
 
 impl Evaluate {
@@ -37,6 +39,7 @@ impl Evaluate {
             Evaluate::Changed => "model changed".into(),
             Evaluate::Lake => "lake changed".into(),
             Evaluate::Input(name) => format!("{name} changed"),
+            Evaluate::Repair => "repair".into(),
         }
     }
 }
@@ -62,6 +65,18 @@ pub struct TransformPlan {
 ///
 /// Errors: Config where the star covers more than the lake holds, which means that one of them was put back.
 pub fn plan(lake: &Manifest, star: Option<&Manifest>, models: &[ModelNow]) -> Result<TransformPlan> {
+    plan_repair(lake, star, models, &BTreeSet::new())
+}
+
+/// Plans a transform that evaluates the models in `again` whatever the manifests say, and with them what reads them.
+///
+/// Errors: those of [`plan`].
+pub fn plan_repair(
+    lake: &Manifest,
+    star: Option<&Manifest>,
+    models: &[ModelNow],
+    again: &BTreeSet<String>,
+) -> Result<TransformPlan> {
     let covered = star.and_then(|s| match &s.origin {
         Origin::Transform { lake_id, upto, .. } => Some((lake_id.as_str(), *upto)),
         Origin::Ingest { .. } => None,
@@ -102,7 +117,9 @@ pub fn plan(lake: &Manifest, star: Option<&Manifest>, models: &[ModelNow]) -> Re
             None => Some(Evaluate::New),
             Some(_) if !same_lake => Some(Evaluate::Lake),
             Some(before) if before.fingerprint != model.fingerprint => Some(Evaluate::Changed),
-            Some(_) => changed_input().map(|input| Evaluate::Input(input.clone())),
+            Some(_) => changed_input()
+                .map(|input| Evaluate::Input(input.clone()))
+                .or_else(|| again.contains(&model.name).then_some(Evaluate::Repair)),
         };
         if let Some(reason) = reason {
             evaluate.push((model.name.clone(), reason));
@@ -114,4 +131,58 @@ pub fn plan(lake: &Manifest, star: Option<&Manifest>, models: &[ModelNow]) -> Re
         .unwrap_or_default();
     let settled = evaluate.is_empty() && dropped.is_empty() && same_lake && lake.newest_change <= after;
     Ok(TransformPlan { after, upto: lake.seq, evaluate, waiting, dropped, settled })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::{ModelState, Relation};
+    use crate::schema::TableSchema;
+    use crate::succession::{Draft, next};
+    use crate::time::Micros;
+
+    fn manifest(origin: Origin, names: &[&str]) -> Manifest {
+        let relation = |name: &&str| {
+            let relation = Relation {
+                schema: TableSchema { columns: vec![], key: vec!["id".into()], oid: None, partitions: vec![] },
+                fingerprint: "f".into(),
+                rows: 1,
+                last_change: 1,
+                base: 1,
+                capture: None,
+                model: Some(ModelState { kind: "fact".into(), inputs: vec![], references: BTreeMap::new() }),
+                run: None,
+            };
+            (name.to_string(), relation)
+        };
+        let draft = Draft {
+            pipeline: "p".into(),
+            new_id: "lake".into(),
+            run_id: "r".into(),
+            write_id: "w".into(),
+            version: "0".into(),
+            at: Micros(1),
+            started: Micros(1),
+            finished: Micros(1),
+            origin,
+            relations: names.iter().map(relation).collect(),
+        };
+        next(None, BTreeMap::new(), draft)
+    }
+
+    #[test]
+    fn a_repair_evaluates_what_it_is_asked_for_and_what_reads_it_although_nothing_changed() {
+        let covers = || Origin::Transform { lake_id: "lake".into(), after: 0, upto: 1 };
+        let (lake, star) = (manifest(covers(), &["t"]), manifest(covers(), &["a", "b", "c"]));
+        let model = |(name, input): (&str, &str)| ModelNow {
+            name: name.into(),
+            fingerprint: "f".into(),
+            inputs: vec![input.into()],
+        };
+        let models = [("a", "t"), ("b", "a"), ("c", "t")].map(model);
+        assert!(plan(&lake, Some(&star), &models).unwrap().settled);
+        let repair = plan_repair(&lake, Some(&star), &models, &["a".to_string()].into()).unwrap();
+        let expected = [("a".to_string(), Evaluate::Repair), ("b".to_string(), Evaluate::Input("a".into()))];
+        assert_eq!((repair.settled, repair.evaluate), (false, expected.to_vec()));
+    }
 }

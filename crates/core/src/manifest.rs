@@ -183,12 +183,37 @@ pub struct RelationRun {
     pub bytes_read: u64,
     /// Time that it took.
     pub millis: u64,
+    /// What an ingest proved about the table before it committed; none for a model, and in manifests from before there
+    /// was such a thing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Proof>,
     /// Data files, in the order of their parts.
     #[serde(default)]
     pub files: Vec<DataFile>,
     /// Tombstones of a table, retractions of a model.
     #[serde(default)]
     pub deleted: Vec<DataFile>,
+}
+
+/// What one ingest proved about one table: the lake holds as many rows as the source counted in the same snapshot.
+///
+/// After a window the lake's keys include the source's, so an equal number means equal sets; where it differed, the keys
+/// themselves were compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proof {
+    /// Rows of the table that the source counted at the snapshot.
+    pub counted: u64,
+    /// Keys (rows, of a table without a key) that the lake knows after this manifest.
+    pub known: u64,
+    /// Whether the keys were compared one by one, in both directions.
+    pub reconciled: bool,
+}
+
+impl Proof {
+    /// Whether the two sides have the same number. No manifest is committed where they have not.
+    pub fn agrees(&self) -> bool {
+        self.counted == self.known
+    }
 }
 
 impl RelationRun {
@@ -387,6 +412,20 @@ mod tests {
             assert!(Manifest::from_bytes("k", &altered).is_err(), "byte {position}");
             assert!(Manifest::from_bytes("k", &bytes[..position]).is_err(), "cut at {position}");
         }
+    }
+
+    #[test]
+    fn a_run_of_an_older_version_has_no_proof_and_is_written_as_it_was() {
+        let before = r#"{"mode":"window","rows_read":3,"bytes_read":9,"millis":1,"files":[],"deleted":[]}"#;
+        let run: RelationRun = serde_json::from_str(before).unwrap();
+        assert_eq!(run.proof, None);
+        assert_eq!(serde_json::to_string(&run).unwrap(), before);
+        let proof = Proof { counted: 7, known: 7, reconciled: true };
+        let run = RelationRun { proof: Some(proof), ..run };
+        let text = serde_json::to_string(&run).unwrap();
+        assert!(text.contains(r#""proof":{"counted":7,"known":7,"reconciled":true}"#), "{text}");
+        assert_eq!(serde_json::from_str::<RelationRun>(&text).unwrap(), run);
+        assert!(proof.agrees() && !Proof { known: 6, ..proof }.agrees());
     }
 
     #[test]

@@ -70,6 +70,18 @@ async fn open(ctx: &Context) -> Result<SourceSession> {
 ///
 /// Errors: as DESIGN names them by kind; whatever fails before the commit leaves the lake as it was.
 pub async fn ingest(ctx: &Context, event: Option<&[u8]>) -> Result<StageReport> {
+    ingest_with(ctx, event, &BTreeSet::new()).await
+}
+
+/// Runs ingest over all tables, and reads those of `repair` in full: rows and keys of the lake that differ from the source,
+/// for whatever reason, are written again or get a tombstone.
+///
+/// Errors: those of [`ingest`].
+pub(crate) async fn ingest_repair(ctx: &Context, repair: &BTreeSet<String>) -> Result<StageReport> {
+    ingest_with(ctx, None, repair).await
+}
+
+async fn ingest_with(ctx: &Context, event: Option<&[u8]>, repair: &BTreeSet<String>) -> Result<StageReport> {
     let started = now();
     let listed = event.map(event::parse_ingest).transpose()?.unwrap_or_default();
     let lake = ctx.lake()?;
@@ -97,7 +109,8 @@ pub async fn ingest(ctx: &Context, event: Option<&[u8]>) -> Result<StageReport> 
     let seq = starlift_core::succession::next_seq(newest);
     for name in selection.tables() {
         ctx.progress.started(STAGE, &name);
-        let task = table::Task { ctx, lake: &lake, head: &head, source: &source, at, seq, selection: &selection };
+        let task =
+            table::Task { ctx, lake: &lake, head: &head, source: &source, at, seq, selection: &selection, repair };
         let relation = task.read(&session, &name).await.map_err(|e| e.with_context("table", name.clone()))?;
         relations.insert(name.clone(), relation);
         ctx.progress.finished(STAGE, &name);

@@ -5,6 +5,7 @@
 //! ledger again over a new one, never by sending the rows again blindly. What the server's errors lead to is one table,
 //! `starlift_postgres::sqlstate`; how often a transaction is tried is in `retry`.
 
+mod mend;
 pub(crate) mod order;
 mod retry;
 pub(crate) mod star;
@@ -16,6 +17,7 @@ use starlift_lake::{Store, Stored, manifests};
 use starlift_postgres::load::{self as warehouse, LoadLimits, LoadOutcome, LoadRun};
 use starlift_postgres::sqlstate::retry_of;
 
+pub(crate) use self::mend::mend;
 use self::retry::Failures;
 use self::star::Brings;
 use crate::config::Side;

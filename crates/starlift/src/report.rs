@@ -3,7 +3,7 @@
 use serde::Serialize;
 use starlift_core::Micros;
 use starlift_core::event::StageResult;
-use starlift_core::manifest::{Manifest, Relation, RelationRun};
+use starlift_core::manifest::{Manifest, Proof, Relation, RelationRun};
 
 /// How a stage ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -68,6 +68,9 @@ pub struct RelationReport {
     pub rows: u64,
     /// Time that it took.
     pub millis: u64,
+    /// What ingest proved about the table.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Proof>,
 }
 
 impl RelationReport {
@@ -86,6 +89,7 @@ impl RelationReport {
             bytes_written: run.bytes_written(),
             rows: relation.rows,
             millis: run.millis,
+            proof: run.proof,
         })
     }
 }

@@ -1,6 +1,7 @@
 //! Status: where each table and model is, from the manifests and the ledger alone; the source is not asked.
 
 use serde::Serialize;
+use starlift_core::manifest::Proof;
 use starlift_core::{Micros, Result};
 use starlift_postgres::load as ledger;
 
@@ -52,6 +53,9 @@ pub struct RelationStatus {
     pub bytes: u64,
     /// Whether a change of it waits for the next stage.
     pub pending: bool,
+    /// What the last ingest that read a table proved about it; none for a model, and where that was before the newest
+    /// checkpoint.
+    pub proof: Option<Proof>,
 }
 
 /// Finds out where everything is.
@@ -86,6 +90,7 @@ pub async fn status(ctx: &Context) -> Result<Status> {
                 files: files.len() as u64,
                 bytes: starlift_core::state::bytes(&files),
                 pending: is_pending(relation.last_change),
+                proof: proof(head, &name),
                 name,
             }
         };
@@ -119,6 +124,11 @@ pub async fn status(ctx: &Context) -> Result<Status> {
         models,
         notes,
     })
+}
+
+/// What the newest run that read a table proved.
+fn proof(head: &Head, name: &str) -> Option<Proof> {
+    head.chain.iter().rev().find_map(|stored| stored.manifest.relations.get(name)?.run.as_ref()?.proof)
 }
 
 async fn loaded(ctx: &Context, star: &Head) -> Result<Option<u64>> {

@@ -9,7 +9,7 @@ mod evaluate;
 pub(crate) mod inputs;
 mod rows;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use starlift_core::coverage::{self, ModelNow, TransformPlan};
 use starlift_core::manifest::{Manifest, Origin, Relation};
@@ -30,6 +30,18 @@ pub(crate) const STAGE: &str = "transform";
 /// Errors: Data where rows are refused, a key yields two rows or a file is damaged; Config where a model cannot be used.
 /// Whatever fails before the commit leaves the star as it was.
 pub async fn transform(ctx: &Context, event: Option<&[u8]>) -> Result<StageReport> {
+    transform_with(ctx, event, &BTreeSet::new()).await
+}
+
+/// Runs transform, and evaluates the models of `repair` whatever the manifests say: rows of the star that differ from what
+/// the models yield, for whatever reason, are written again or retracted.
+///
+/// Errors: those of [`transform`].
+pub(crate) async fn transform_repair(ctx: &Context, repair: &BTreeSet<String>) -> Result<StageReport> {
+    transform_with(ctx, None, repair).await
+}
+
+async fn transform_with(ctx: &Context, event: Option<&[u8]>, repair: &BTreeSet<String>) -> Result<StageReport> {
     let started = now();
     let event = event.map(|bytes| event::parse_keys(STAGE, bytes)).transpose()?.unwrap_or_default();
     let (lake, star) = (ctx.lake()?, ctx.star()?);
@@ -48,7 +60,7 @@ pub async fn transform(ctx: &Context, event: Option<&[u8]>) -> Result<StageRepor
         return Err(Error::config("the project has no model")
             .with_hint("add `models/<name>.sql`; docs/models.md shows how one looks"));
     }
-    let plan = plan(ctx, lake_manifest, star_head.manifest())?;
+    let plan = plan_with(ctx, lake_manifest, star_head.manifest(), repair)?;
     check_covered(&lake, &lake_head, star_head.manifest()).await?;
     if plan.settled {
         tracing::warn!(stage = STAGE, run_id = ctx.run_id, "nothing new: the star covers the lake");
@@ -119,6 +131,15 @@ async fn check_covered(lake: &Store, lake_head: &Head, star: Option<&Manifest>) 
 
 /// What a transform would do now.
 pub fn plan(ctx: &Context, lake: &Manifest, star: Option<&Manifest>) -> Result<TransformPlan> {
+    plan_with(ctx, lake, star, &BTreeSet::new())
+}
+
+fn plan_with(
+    ctx: &Context,
+    lake: &Manifest,
+    star: Option<&Manifest>,
+    repair: &BTreeSet<String>,
+) -> Result<TransformPlan> {
     let project = &ctx.project;
     check_inputs(project, lake)?;
     let models: Vec<ModelNow> = project
@@ -131,7 +152,7 @@ pub fn plan(ctx: &Context, lake: &Manifest, star: Option<&Manifest>) -> Result<T
             inputs: project.inputs_of(model),
         })
         .collect();
-    coverage::plan(lake, star, &models)
+    coverage::plan_repair(lake, star, &models, repair)
 }
 
 /// Tables that no ingest has read yet are waited for; names that no table has are mistakes.

@@ -31,7 +31,7 @@
 //! source's snapshot and its `ACCESS SHARE` locks are held until its last table is compared. A view of the source does
 //! not show which of its rows changed, so what differs there is pending for ever, unless the source stands still.
 //!
-//! Nothing is written but what the stages write with `settle`. No value of a row leaves the databases and files but
+//! Nothing is written but what the stages write with `settle`, and what [`repair`] mends. No value of a row leaves the databases and files but
 //! those of keys; a crash leaves nothing behind.
 
 mod calendar;
@@ -39,6 +39,7 @@ mod lake_side;
 mod lake_warehouse;
 mod matching;
 mod model_view;
+mod repair;
 mod report;
 mod row_digest;
 mod side;
@@ -53,9 +54,10 @@ use std::collections::{BTreeSet, HashSet};
 
 use starlift_core::manifest::{Manifest, Origin};
 use starlift_core::model::{ModelKind, nearest};
-use starlift_core::{Error, Micros, Result, event};
+use starlift_core::{Error, ErrorKind, Micros, Result, event};
 use starlift_lake::manifests;
 
+pub use repair::{Repair, repair};
 pub use report::{Comparison, ComparisonKind, EXAMPLES, Example, Verdict, VerifyReport};
 
 use self::lake_warehouse::{Covered, Past};
@@ -66,11 +68,13 @@ use self::warehouse_view::WarehouseView;
 use crate::context::{Context, now};
 use crate::head::Head;
 use crate::load::LoadRequest;
-use crate::report::Outcome;
+use crate::report::{Outcome, StageReport};
 
 const STAGE: &str = "verify";
 /// How often, with `settle`, a key that only the lake has is looked at before it counts as a difference.
 const ROUNDS: usize = 3;
+/// How a note begins that tells of a stage which could not settle.
+const STOPPED: &str = "a stage stopped: ";
 /// How often an ingest is tried that another run supersedes.
 const ATTEMPTS: usize = 3;
 
@@ -90,6 +94,19 @@ pub struct VerifyRequest {
 /// where ledger and star disagree; Data for a damaged file or manifest; Permission and Unavailable as the stages; with
 /// `settle` those of the stages.
 pub async fn verify(ctx: &Context, request: &VerifyRequest) -> Result<VerifyReport> {
+    compare(ctx, request, Settling::Strict).await
+}
+
+/// What happens to data that a stage refuses while it settles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Settling {
+    /// It stops verify.
+    Strict,
+    /// It becomes a note: what is damaged may be the reason, and it is about to be mended.
+    Tolerant,
+}
+
+async fn compare(ctx: &Context, request: &VerifyRequest, settling: Settling) -> Result<VerifyReport> {
     let mut report = VerifyReport {
         run_id: ctx.run_id.clone(),
         settled: request.settle,
@@ -98,7 +115,7 @@ pub async fn verify(ctx: &Context, request: &VerifyRequest) -> Result<VerifyRepo
         comparisons: Vec::new(),
         notes: Vec::new(),
     };
-    source_and_lake(ctx, request, &mut report).await?;
+    source_and_lake(ctx, request, settling, &mut report).await?;
     star_and_warehouse(ctx, request, &mut report).await?;
     report.comparisons.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
     for comparison in &report.comparisons {
@@ -117,9 +134,14 @@ pub async fn verify(ctx: &Context, request: &VerifyRequest) -> Result<VerifyRepo
 }
 
 /// Compares the source with the lake, with `settle` in as many rounds as it takes.
-async fn source_and_lake(ctx: &Context, request: &VerifyRequest, report: &mut VerifyReport) -> Result<()> {
+async fn source_and_lake(
+    ctx: &Context,
+    request: &VerifyRequest,
+    settling: Settling,
+    report: &mut VerifyReport,
+) -> Result<()> {
     if request.settle {
-        settle(ctx).await?;
+        settle(ctx, settling, &mut report.notes).await?;
     }
     let none = BTreeSet::new();
     let (mut comparisons, mut gone) = round(ctx, request, &none, &Gone::new(), report).await?;
@@ -128,7 +150,7 @@ async fn source_and_lake(ctx: &Context, request: &VerifyRequest, report: &mut Ve
         if !request.settle || gone.is_empty() {
             break;
         }
-        if !settle(ctx).await? {
+        if !settle(ctx, settling, &mut report.notes).await? {
             report.notes.push("keys that only the lake has are pending: other runs kept committing first".into());
             break;
         }
@@ -254,18 +276,35 @@ async fn covered(ctx: &Context, star: &Manifest, report: &mut VerifyReport) -> R
 }
 
 /// Runs the stages; whether the ingest was our own, so that what the source held before it started is in the lake.
-async fn settle(ctx: &Context) -> Result<bool> {
+async fn settle(ctx: &Context, settling: Settling, notes: &mut Vec<String>) -> Result<bool> {
     let mut is_ours = false;
     for _ in 0..ATTEMPTS {
-        if crate::ingest(&ctx.for_new_run(), None).await?.outcome == Outcome::Committed {
-            is_ours = true;
-            break;
+        match tolerated(crate::ingest(&ctx.for_new_run(), None).await, settling, notes)? {
+            Some(report) if report.outcome != Outcome::Committed => {}
+            committed => {
+                is_ours = committed.is_some();
+                break;
+            }
         }
     }
     let run = ctx.for_new_run();
-    crate::transform(&run, None).await?;
-    crate::load(&run, &LoadRequest::default()).await?;
+    tolerated(crate::transform(&run, None).await, settling, notes)?;
+    tolerated(crate::load(&run, &LoadRequest::default()).await, settling, notes)?;
     Ok(is_ours)
+}
+
+/// What a stage came to; none where it refused data and that is tolerated.
+fn tolerated(done: Result<StageReport>, settling: Settling, notes: &mut Vec<String>) -> Result<Option<StageReport>> {
+    match done {
+        Err(error) if settling == Settling::Tolerant && error.kind() == ErrorKind::Data => {
+            let note = format!("{STOPPED}{error}");
+            if !notes.contains(&note) {
+                notes.push(note);
+            }
+            Ok(None)
+        }
+        done => done.map(Some),
+    }
 }
 
 fn nothing_loaded(request: &VerifyRequest, models: impl Iterator<Item = String>, note: &str) -> Vec<Comparison> {

@@ -2,6 +2,7 @@
 
 use starlift::status::{RelationStatus, Status};
 use starlift::telemetry::one_line;
+use starlift_core::manifest::Proof;
 
 use crate::args::Inspect;
 use crate::failure::{Ended, Exit};
@@ -64,6 +65,7 @@ fn listed(style: Style, title: &'static str, relations: &[RelationStatus]) -> St
         ("files", Align::Right),
         ("size", Align::Right),
         ("changed in", Align::Right),
+        ("proved by", Align::Left),
         ("as of", Align::Left),
         ("age", Align::Right),
         ("next", Align::Left),
@@ -77,6 +79,7 @@ fn listed(style: Style, title: &'static str, relations: &[RelationStatus]) -> St
             count::or_dash(relation.files),
             size::or_dash(relation.bytes),
             count::or_dash(relation.last_change),
+            relation.proof.map(proved_by).unwrap_or_default().to_string(),
             // Whole seconds are enough for people; --json has all.
             relation.as_of.map(|at| at.to_datetime().format("%Y-%m-%d %H:%M:%S UTC").to_string()).unwrap_or_default(),
             relation.age_seconds.map(duration::of_seconds).unwrap_or_default(),
@@ -84,6 +87,15 @@ fn listed(style: Style, title: &'static str, relations: &[RelationStatus]) -> St
         ]);
     }
     table.render(style, "  ")
+}
+
+/// How the last run showed that the lake holds what the source counted.
+fn proved_by(proof: Proof) -> &'static str {
+    match proof {
+        Proof { reconciled: true, .. } if proof.agrees() => "keys",
+        _ if proof.agrees() => "count",
+        _ => "nothing",
+    }
 }
 
 #[cfg(test)]
@@ -102,6 +114,7 @@ mod tests {
             files: 3,
             bytes: 20_480,
             pending: true,
+            proof: Some(Proof { counted: 1_200, known: 1_200, reconciled: false }),
         };
         Status {
             pipeline: "totesys".into(),
@@ -125,8 +138,8 @@ mod tests {
              \x20 star       manifest 9, covers the lake up to 11\n\
              \x20 warehouse  holds the star up to 9\n\
              \n\
-             \x20 table    capture   rows  files    size  changed in  as of                           age  next\n\
-             \x20 payment  xid      1,200      3  20 KiB          12  2024-11-20 11:35:00 UTC  3 min 20 s  waits for transform\n\
+             \x20 table    capture   rows  files    size  changed in  proved by  as of                           age  next\n\
+             \x20 payment  xid      1,200      3  20 KiB          12  count      2024-11-20 11:35:00 UTC  3 min 20 s  waits for transform\n\
              \n\
              ! pending: transform: ingest manifests 12 to 12\n"
         );

@@ -1,8 +1,10 @@
-//! `verify`: whether source, lake, star and warehouse hold the same rows.
+//! `verify`: whether source, lake, star and warehouse hold the same rows; with `--repair` it mends where they do not.
+
+mod repaired;
 
 use serde::Serialize;
 use starlift::telemetry::one_line;
-use starlift::verify::{Comparison, ComparisonKind, Verdict, VerifyReport, VerifyRequest, verify};
+use starlift::verify::{Comparison, ComparisonKind, Repair, Verdict, VerifyReport, VerifyRequest, repair, verify};
 
 use crate::args::Verify;
 use crate::failure::{Ended, Exit};
@@ -20,17 +22,25 @@ struct Document<'a> {
     equal: bool,
     #[serde(flatten)]
     report: &'a VerifyReport,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repair: Option<&'a Repair>,
 }
 
 /// Compares; exits 1 where anything differs or is missing.
 pub(crate) async fn run(shell: &Shell, args: &Verify) -> Ended {
     let context = shell.context(args.places.overrides(), None)?;
-    let report = verify(&context, &VerifyRequest { settle: args.settle, only: args.only.clone() }).await?;
+    let (done, report) = if args.repair {
+        let (done, report) = repair(&context, &args.only).await?;
+        (Some(done), report)
+    } else {
+        (None, verify(&context, &VerifyRequest { settle: args.settle, only: args.only.clone() }).await?)
+    };
     shell.bars.clear();
     if args.print.json {
-        stdout::json(&Document { equal: report.equal(), report: &report })?;
+        stdout::json(&Document { equal: report.equal(), report: &report, repair: done.as_ref() })?;
     } else {
-        stdout::print(&text(shell.out, &report))?;
+        let done = done.map(|done| repaired::text(shell.out, &done)).unwrap_or_default();
+        stdout::print(&format!("{done}{}", text(shell.out, &report)))?;
     }
     Ok(if report.equal() { Exit::Done } else { Exit::Found })
 }

@@ -16,9 +16,10 @@ use super::table::Task;
 
 /// What the reconcile found.
 pub(super) struct Found {
-    /// Keys that are gone.
-    pub(super) gone: u64,
-    /// Their tombstones.
+    /// Keys of the state before that the source has: counted, not taken from the manifest before, so that a state which
+    /// does not hold what its manifest says is mended here too.
+    pub(super) kept: u64,
+    /// The tombstones of the keys that are gone.
     pub(super) tombstones: Vec<DataFile>,
     /// Rows that were fetched because the lake did not know their key.
     pub(super) fetched: u64,
@@ -45,16 +46,18 @@ pub(super) async fn reconcile(
     drop(keys);
 
     let mut gone: HashSet<KeyDigest> = HashSet::new();
+    let mut kept = 0;
     let mut stored = state.keys();
     while let Some(batch) = stored.try_next().await? {
         for key in digests.keys_of_key_batch(&batch)? {
-            if !source.remove(&key) {
+            if source.remove(&key) {
+                kept += 1;
+            } else {
                 gone.insert(key);
             }
         }
     }
     drop(stored);
-    let gone_keys = gone.len() as u64;
     let tombstones = task.tombstones(table, state, gone).await?;
 
     // What is left of the source's keys is in no state: either this window brought it, or nobody has seen it.
@@ -72,5 +75,5 @@ pub(super) async fn reconcile(
         }
         bytes_read += rows.finish(&table.name)?;
     }
-    Ok(Found { gone: gone_keys, tombstones, fetched, bytes_read })
+    Ok(Found { kept, tombstones, fetched, bytes_read })
 }

@@ -1,12 +1,12 @@
 //! One table of one ingest: read its window or all of it, write what is new or differs, prove the count.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use futures::TryStreamExt;
 use starlift_core::capture::{self, Read};
-use starlift_core::manifest::{CaptureState, DataFile, FileMode, Relation, RelationRun, Source};
+use starlift_core::manifest::{CaptureState, DataFile, FileMode, Proof, Relation, RelationRun, Source};
 use starlift_core::xid::XidWindow;
 use starlift_core::{Error, Micros, Result, TableSchema};
 use starlift_lake::{Difference, Digests, FileWriter, KeyDigest, Multiset, State, Store, WriterOptions, tombstones};
@@ -28,6 +28,8 @@ pub(super) struct Task<'a> {
     pub(super) at: Micros,
     pub(super) seq: u64,
     pub(super) selection: &'a Selection,
+    /// Tables that are read in full because the lake differed from them.
+    pub(super) repair: &'a BTreeSet<String>,
 }
 
 /// What reading one table came to.
@@ -39,6 +41,10 @@ pub(super) struct Written {
     pub(super) deleted: Vec<DataFile>,
     /// Rows of the table at the snapshot.
     pub(super) rows: u64,
+    /// Keys that the lake knows with what was written.
+    pub(super) known: u64,
+    /// Whether keys were compared one by one.
+    pub(super) reconciled: bool,
 }
 
 impl Task<'_> {
@@ -52,6 +58,7 @@ impl Task<'_> {
         let fingerprint = table.schema.fingerprint();
         let has_key = !table.schema.key.is_empty();
         let read = capture::decide_read(mode, has_key, &fingerprint, before, newest, self.source);
+        let read = if self.repair.contains(name) { read.repairing() } else { read };
 
         let state = self.state(table, before, &fingerprint)?;
         let rows_before = before.map_or(0, |r| r.rows);
@@ -86,6 +93,7 @@ impl Task<'_> {
                 rows_read: written.rows_read,
                 bytes_read: written.bytes_read,
                 millis: now().millis_since(begun),
+                proof: Some(self.prove(table, &written)?),
                 files: written.files,
                 deleted: written.deleted,
             }),
@@ -134,17 +142,18 @@ impl Task<'_> {
             difference.new_keys().clone()
         };
         written.rows = session.count(table).await?;
-        if written.rows == rows_before + new_keys.len() as u64 {
+        written.known = rows_before + new_keys.len() as u64;
+        if written.rows == written.known {
             written.files = writer.finish().await?;
             return Ok(written);
         }
         let found = reconcile::reconcile(self, session, table, state, &new_keys, &mut writer).await?;
-        let expected = rows_before + new_keys.len() as u64 + found.fetched - found.gone;
+        written.known = found.kept + new_keys.len() as u64 + found.fetched;
+        written.reconciled = true;
         written.rows_read += found.fetched;
         written.bytes_read += found.bytes_read;
         written.files = writer.finish().await?;
         written.deleted = found.tombstones;
-        self.prove(table, expected, written.rows)?;
         Ok(written)
     }
 
@@ -161,7 +170,7 @@ impl Task<'_> {
         written.bytes_read = rows.finish(&table.name)?;
         written.files = writer.finish().await?;
         written.rows = session.count(table).await?;
-        self.prove(table, written.rows_read, written.rows)?;
+        written.known = written.rows_read;
         Ok(written)
     }
 
@@ -169,7 +178,9 @@ impl Task<'_> {
     async fn compare(&self, session: &SourceSession, table: &SourceTable, state: &State) -> Result<Written> {
         let mut written = Written::default();
         let mut writer = self.writer(table, table.schema.to_arrow(), FileMode::Window)?;
-        let mut difference = Difference::new(&table.name, table.schema.clone(), state.index().await?)?;
+        let before = state.index().await?;
+        let keys_before = before.len() as u64;
+        let mut difference = Difference::new(&table.name, table.schema.clone(), before)?;
         let mut rows = session.copy_rows(table, None).await?;
         while let Some(batch) = rows.try_next().await? {
             self.advance(table, &batch);
@@ -178,9 +189,11 @@ impl Task<'_> {
         }
         written.bytes_read = rows.finish(&table.name)?;
         written.files = writer.finish().await?;
-        written.deleted = self.tombstones(table, state, difference.unseen()).await?;
+        let gone = difference.unseen();
+        written.known = keys_before + difference.new_keys().len() as u64 - gone.len() as u64;
+        written.reconciled = true;
+        written.deleted = self.tombstones(table, state, gone).await?;
         written.rows = session.count(table).await?;
-        self.prove(table, written.rows_read, written.rows)?;
         Ok(written)
     }
 
@@ -197,7 +210,7 @@ impl Task<'_> {
         }
         written.bytes_read = rows.finish(&table.name)?;
         if now == state.multiset().await? {
-            written.rows = written.rows_read;
+            (written.rows, written.known) = (written.rows_read, written.rows_read);
             return Ok((written, false));
         }
         Ok((self.replace(session, table).await?, true))
@@ -237,12 +250,14 @@ impl Task<'_> {
     }
 
     /// The count that the snapshot gave is the number of rows that the lake holds after this run: promise 1.
-    fn prove(&self, table: &SourceTable, expected: u64, counted: u64) -> Result<()> {
-        if expected == counted {
-            return Ok(());
+    fn prove(&self, table: &SourceTable, written: &Written) -> Result<Proof> {
+        let proof = Proof { counted: written.rows, known: written.known, reconciled: written.reconciled };
+        if proof.agrees() {
+            return Ok(proof);
         }
+        let Proof { counted, known, .. } = proof;
         Err(Error::data(format!("table `{}` does not add up", table.name))
-            .with_detail(format!("the lake would hold {expected} rows, and the snapshot has {counted}"))
+            .with_detail(format!("the lake would hold {known} rows, and the snapshot has {counted}"))
             .with_hint(format!(
                 "its key may not be unique (inheritance, a view): set `capture = \"full\"` for `{}` in starlift.toml",
                 table.name

@@ -1,6 +1,6 @@
 //! What load reads from the star: the rows of one manifest, or its whole state; and the keys of later manifests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use starlift_core::manifest::{FileMode, LiveFile, Manifest};
@@ -34,6 +34,8 @@ pub(super) enum Brings<'a> {
     Changes,
     /// Its whole state, from these live files.
     State(&'a BTreeMap<String, LiveFiles>),
+    /// Its whole state if it is one of these, else nothing.
+    StateOf(&'a BTreeSet<String>, &'a BTreeMap<String, LiveFiles>),
 }
 
 /// The rows and retractions of each model.
@@ -47,10 +49,12 @@ pub(super) fn model_loads(
     let mut loads = Vec::with_capacity(names.len());
     for name in names {
         let model = model_table(manifest, name)?;
+        let nothing = || stream::empty().boxed();
         let (upserts, retractions) = match brings {
-            Brings::State(live) => {
+            Brings::StateOf(models, _) if !models.contains(name) => (nothing(), nothing()),
+            Brings::State(live) | Brings::StateOf(_, live) => {
                 let state = State::new(star, model.schema.clone(), live.get(name).cloned().unwrap_or_default())?;
-                (state.scan(None), stream::empty().boxed())
+                (state.scan(None), nothing())
             }
             Brings::Changes => {
                 let (deleted, data): (Vec<_>, Vec<_>) = manifest.files_of(name).into_iter().partition(is_deleted);

@@ -1,10 +1,13 @@
 //! Verify finds what is wrong, names it by key, and takes for pending what the next run will look at.
 
+mod repair;
 mod values;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int32Array, RecordBatch};
+use arrow::compute::concat_batches;
 use arrow::datatypes::Int32Type;
 use futures::TryStreamExt;
 use starlift::verify::{Comparison, ComparisonKind, Verdict, VerifyReport, VerifyRequest, verify};
@@ -56,41 +59,55 @@ impl World {
         mode: FileMode,
         change: impl Fn(RecordBatch, &TableSchema) -> RecordBatch,
     ) {
-        let store = Store::open(&self.lake().to_string_lossy(), &Default::default()).unwrap();
-        let newest = manifests::newest(&store).await.unwrap().unwrap();
-        let chain: Vec<_> = manifests::chain(&store, &newest).await.unwrap().into_iter().map(|s| s.manifest).collect();
-        let live = state::live_files(&chain).unwrap();
-        let before = &newest.manifest;
-        let at = Micros(before.at.0 + 1_000_000);
-        let schema = before.relations[table].schema.clone();
-        let rows = State::new(&store, schema.clone(), live[table].clone()).unwrap();
-        let batches: Vec<RecordBatch> = rows.scan(None).try_collect().await.unwrap();
-        let batch = change(batches[0].clone(), &schema);
-        let mut writer = FileWriter::new(&store, table, at, batch.schema(), mode, WriterOptions::default()).unwrap();
-        writer.write(&batch).await.unwrap();
-        let files = writer.finish().await.unwrap();
-        let (files, deleted) = if mode == FileMode::Deleted { (vec![], files) } else { (files, vec![]) };
-
-        let mut relations = before.relations.clone();
-        relations.values_mut().for_each(|r| r.run = None);
-        let relation = relations.get_mut(table).unwrap();
-        relation.last_change = before.seq + 1;
-        relation.run = Some(RelationRun { mode: "window".into(), files, deleted, ..RelationRun::default() });
-        let draft = succession::Draft {
-            pipeline: before.pipeline.clone(),
-            new_id: String::new(),
-            run_id: "tampered".into(),
-            write_id: format!("tampered {}", before.seq + 1),
-            version: before.version.clone(),
-            at,
-            started: at,
-            finished: at,
-            origin: before.origin.clone(),
-            relations,
-        };
-        let manifest = succession::next(Some((before, &newest.sha256)), live, draft);
-        assert!(matches!(commit(&store, manifest).await.unwrap(), Commit::Committed(_)));
+        tamper(&self.lake(), table, mode, change).await;
     }
+
+    /// The same for the star and a model: a fault of transform.
+    async fn tamper_with_star(
+        &self,
+        model: &str,
+        mode: FileMode,
+        change: impl Fn(RecordBatch, &TableSchema) -> RecordBatch,
+    ) {
+        tamper(&self.star(), model, mode, change).await;
+    }
+}
+
+async fn tamper(place: &Path, table: &str, mode: FileMode, change: impl Fn(RecordBatch, &TableSchema) -> RecordBatch) {
+    let store = Store::open(&place.to_string_lossy(), &Default::default()).unwrap();
+    let newest = manifests::newest(&store).await.unwrap().unwrap();
+    let chain: Vec<_> = manifests::chain(&store, &newest).await.unwrap().into_iter().map(|s| s.manifest).collect();
+    let live = state::live_files(&chain).unwrap();
+    let before = &newest.manifest;
+    let at = Micros(before.at.0 + 1_000_000);
+    let schema = before.relations[table].schema.clone();
+    let rows = State::new(&store, schema.clone(), live[table].clone()).unwrap();
+    let batches: Vec<RecordBatch> = rows.scan(None).try_collect().await.unwrap();
+    let batch = change(concat_batches(&batches[0].schema(), &batches).unwrap(), &schema);
+    let mut writer = FileWriter::new(&store, table, at, batch.schema(), mode, WriterOptions::default()).unwrap();
+    writer.write(&batch).await.unwrap();
+    let files = writer.finish().await.unwrap();
+    let (files, deleted) = if mode == FileMode::Deleted { (vec![], files) } else { (files, vec![]) };
+
+    let mut relations = before.relations.clone();
+    relations.values_mut().for_each(|r| r.run = None);
+    let relation = relations.get_mut(table).unwrap();
+    relation.last_change = before.seq + 1;
+    relation.run = Some(RelationRun { mode: "window".into(), files, deleted, ..RelationRun::default() });
+    let draft = succession::Draft {
+        pipeline: before.pipeline.clone(),
+        new_id: String::new(),
+        run_id: "tampered".into(),
+        write_id: format!("tampered {}", before.seq + 1),
+        version: before.version.clone(),
+        at,
+        started: at,
+        finished: at,
+        origin: before.origin.clone(),
+        relations,
+    };
+    let manifest = succession::next(Some((before, &newest.sha256)), live, draft);
+    assert!(matches!(commit(&store, manifest).await.unwrap(), Commit::Committed(_)));
 }
 
 fn of<'a>(report: &'a VerifyReport, kind: ComparisonKind, name: &str) -> &'a Comparison {
