@@ -206,7 +206,7 @@ pub(crate) struct Verify {
     /// Only these tables and models
     #[arg(value_name = "NAME")]
     pub(crate) only: Vec<String>,
-    /// First run the stages in the snapshot that is compared, so that nothing is pending
+    /// First run the stages, so that only what commits meanwhile is pending
     #[arg(long)]
     pub(crate) settle: bool,
     /// Settle, mend what differs, and compare again: tables are read in full, models evaluated, rows of the warehouse

@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_repair_evaluates_what_it_is_asked_for_and_what_reads_it_although_nothing_changed() {
-        let covers = || Origin::Transform { lake_id: "lake".into(), after: 0, upto: 1 };
+        let covers = || Origin::Transform { lake_id: "lake".into(), after: 0, upto: 1, upto_sha256: None };
         let (lake, star) = (manifest(covers(), &["t"]), manifest(covers(), &["a", "b", "c"]));
         let model = |(name, input): (&str, &str)| ModelNow {
             name: name.into(),

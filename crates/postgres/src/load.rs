@@ -87,7 +87,7 @@ pub async fn load(
     models: Vec<ModelLoad<'_>>,
     look_ahead: &LookAhead<'_>,
 ) -> Result<LoadOutcome> {
-    let purpose = if run.adopt { Purpose::Adopt } else { Purpose::Follow };
+    let purpose = if run.adopt { Purpose::Adopt } else { Purpose::Follow(&run.whole) };
     write(client, run, purpose, models, look_ahead).await
 }
 

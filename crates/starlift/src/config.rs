@@ -45,6 +45,8 @@ pub struct Config {
     pub lake_transform: String,
     /// The warehouse database.
     pub warehouse: DatabaseConfig,
+    /// The longest that one statement of a load may run in the warehouse, in seconds; 0 for no limit.
+    pub warehouse_statement_timeout_seconds: u64,
     /// Years of the calendar model: from the first, up to but not including the second.
     pub calendar: (i32, i32),
     /// Memory that the evaluation of models may use before it spills to disk, in MiB.

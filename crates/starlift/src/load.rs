@@ -10,6 +10,9 @@ pub(crate) mod order;
 mod retry;
 pub(crate) mod star;
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use starlift_core::load_plan::{self, LedgerHead, LoadPlan};
 use starlift_core::manifest::Manifest;
 use starlift_core::{Error, Result, event};
@@ -60,8 +63,8 @@ pub async fn load(ctx: &Context, request: &LoadRequest) -> Result<StageReport> {
         match load_next(ctx, &star, &head, newest, adopt, &mut unsure).await {
             Ok(None) => break,
             Ok(Some(loaded)) => {
-                // A manifest that another loader brought in first counts as loaded, and a user's word holds once.
-                adopt = false;
+                // A manifest that another loader brought in first counts as loaded, and a user's word holds once it is done.
+                adopt &= loaded.mode == "already";
                 failures = Failures::default();
                 merge(&mut report, loaded);
             }
@@ -173,9 +176,18 @@ fn run_of(ctx: &Context, stored: &Stored, head: Option<LedgerHead>) -> LoadRun {
         run_id: ctx.run_id.clone(),
         schema: ctx.config.warehouse.schema.clone(),
         adopt: false,
+        whole: whole_in(&stored.manifest),
         head,
-        limits: LoadLimits::default(),
+        limits: LoadLimits {
+            statement_timeout: Duration::from_secs(ctx.config.warehouse_statement_timeout_seconds),
+            ..LoadLimits::default()
+        },
     }
+}
+
+/// The models whose state begins with this manifest.
+fn whole_in(manifest: &Manifest) -> BTreeSet<String> {
+    manifest.relations.iter().filter(|(_, r)| r.base == manifest.seq).map(|(name, _)| name.clone()).collect()
 }
 
 fn unknown(manifest: &Manifest, source: Error) -> Error {

@@ -4,7 +4,9 @@ mod repaired;
 
 use serde::Serialize;
 use starlift::telemetry::one_line;
-use starlift::verify::{Comparison, ComparisonKind, Repair, Verdict, VerifyReport, VerifyRequest, repair, verify};
+use starlift::verify::{
+    Comparison, ComparisonKind, NOT_COMPARED, Repair, Verdict, VerifyReport, VerifyRequest, repair, verify,
+};
 
 use crate::args::Verify;
 use crate::failure::{Ended, Exit};
@@ -85,9 +87,10 @@ fn section(style: Style, kind: ComparisonKind, comparisons: &[&Comparison]) -> S
     }
     let marks: Vec<String> = comparisons.iter().map(|c| mark(style, c.verdict)).collect();
     let mut text = format!("{}\n{}", style.bold(&format!("{left} and {right}")), table.marked(style, "  ", &marks));
-    // What is equal needs no explanation; --json has it.
-    for comparison in comparisons.iter().filter(|c| c.verdict != Verdict::Equal) {
-        for note in &comparison.notes {
+    for comparison in comparisons {
+        // What is equal needs no explanation but of what was left out; --json has all.
+        let told = |note: &&String| comparison.verdict != Verdict::Equal || note.starts_with(NOT_COMPARED);
+        for note in comparison.notes.iter().filter(told) {
             text.push_str(&format!("    {}: {}\n", comparison.name, style.dim(&one_line(note))));
         }
         for example in &comparison.examples {

@@ -36,7 +36,7 @@ struct Compared {
 }
 
 impl Proof {
-    /// Runs the stages once more, in the snapshot that is compared, and compares.
+    /// Runs the stages once more and compares.
     pub(super) async fn find(shell: &Shell, place: &Place) -> Result<Proof> {
         let report = verify(&place.context(shell)?, &VerifyRequest { settle: true, only: Vec::new() }).await?;
         let tables =

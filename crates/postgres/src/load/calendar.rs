@@ -35,9 +35,9 @@ pub(crate) fn years_needed(existing: &BTreeSet<i32>, first: i32, last: i32) -> (
     let before = existing.range(..first).next_back();
     let after = existing.range(last..).find(|year| **year > last);
     match (before, after) {
-        (Some(before), Some(after)) if first - before <= after - last => (before, last),
-        (Some(before), None) => (before, last),
-        (_, Some(after)) => (first, after),
+        (Some(before), Some(after)) if first - before <= after - last => (*before, last),
+        (Some(before), None) => (*before, last),
+        (_, Some(after)) => (first, *after),
         (None, None) => (first, last),
     }
 }

@@ -134,7 +134,7 @@ pub(crate) enum Turn {
 pub(crate) fn turn(run: &LoadRun, purpose: Purpose<'_>, head: Option<&LedgerHead>, at_seq: Option<&str>) -> Turn {
     let is_this = |head: &LedgerHead| head.seq == run.seq && head.manifest_sha256 == run.manifest_sha256;
     let may_go = match purpose {
-        Purpose::Follow => head.is_some_and(|head| head.seq.checked_add(1) == Some(run.seq)),
+        Purpose::Follow(_) => head.is_some_and(|head| head.seq.checked_add(1) == Some(run.seq)),
         Purpose::Adopt => true,
         Purpose::Mend(_) => head.is_some_and(is_this),
     };
@@ -205,6 +205,7 @@ mod tests {
             run_id: "r".into(),
             schema: "public".into(),
             adopt,
+            whole: std::collections::BTreeSet::new(),
             head: head.map(at),
             limits: Default::default(),
         }
@@ -215,7 +216,7 @@ mod tests {
     }
 
     fn turn(run: &LoadRun, head: Option<&LedgerHead>, at_seq: Option<&str>) -> Turn {
-        super::turn(run, if run.adopt { Purpose::Adopt } else { Purpose::Follow }, head, at_seq)
+        super::turn(run, if run.adopt { Purpose::Adopt } else { Purpose::Follow(&run.whole) }, head, at_seq)
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What load is given: models with their rows, the run that they belong to, and what comes back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
@@ -98,6 +98,9 @@ pub struct LoadRun {
     /// Whether the warehouse is taken over: the rows are the newest star state, and keys of the warehouse that are not
     /// among them are retracted.
     pub adopt: bool,
+    /// Models whose whole state the manifest brings although it follows another, such as one that is new or has other columns:
+    /// their tables are taken over, so that keys from before which the state does not have are retracted.
+    pub whole: BTreeSet<String>,
     /// The ledger's head that this load was planned from (see [`super::head`]); under the lock it must still be this.
     pub head: Option<LedgerHead>,
     /// How long to wait.

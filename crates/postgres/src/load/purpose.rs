@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 /// Why a star manifest enters the warehouse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose<'a> {
-    /// It is the next one: each model brings what the manifest changed.
-    Follow,
+    /// It is the next one: each model brings what the manifest changed, these their whole state.
+    Follow(&'a BTreeSet<String>),
     /// The warehouse is taken over: each model brings its whole state.
     Adopt,
     /// The warehouse holds it, and these models are mended: they bring their whole state, the others nothing.
@@ -17,9 +17,8 @@ impl Purpose<'_> {
     /// Whether the rows that a model brings are its whole state, so that other keys of its table are to be retracted.
     pub(crate) fn brings_state_of(self, model: &str) -> bool {
         match self {
-            Purpose::Follow => false,
             Purpose::Adopt => true,
-            Purpose::Mend(mended) => mended.contains(model),
+            Purpose::Follow(whole) | Purpose::Mend(whole) => whole.contains(model),
         }
     }
 }

@@ -53,6 +53,7 @@ struct Database {
     url: Option<String>,
     credentials: Option<String>,
     schema: Option<String>,
+    statement_timeout_seconds: Option<u64>,
 }
 
 #[derive(Deserialize, Default)]
@@ -129,10 +130,18 @@ fn merge(file: File, project_dir: &Path, environment: Environment, overrides: Ov
 
     let tables = file.source.tables.into_iter().map(|(name, table)| Ok((name.clone(), table_config(&name, table)?)));
     let tables = tables.collect::<Result<BTreeMap<_, _>>>()?;
-    let source = Database { url: file.source.url, credentials: file.source.credentials, schema: file.source.schema };
+    let source = Database {
+        url: file.source.url,
+        credentials: file.source.credentials,
+        schema: file.source.schema,
+        statement_timeout_seconds: None,
+    };
     let number = |variable: &str, setting: Option<i32>, default: i32| match environment.get(variable) {
         None => Ok(setting.unwrap_or(default)),
-        Some(text) => text.parse().map_err(|_| Error::config(format!("{variable} is no number"))),
+        Some(text) => text.parse().map_err(|_| {
+            Error::config(format!("{variable} is no number"))
+                .with_hint("give whole digits, or unset it to take the file's")
+        }),
     };
     let start_year = number("STARLIFT_CALENDAR_START_YEAR", file.calendar.start_year, 2020)?;
     let end_year = number("STARLIFT_CALENDAR_END_YEAR", file.calendar.end_year, 2031)?;
@@ -160,6 +169,7 @@ fn merge(file: File, project_dir: &Path, environment: Environment, overrides: Ov
             file.lake.transform,
             "lake/transform",
         ),
+        warehouse_statement_timeout_seconds: file.warehouse.statement_timeout_seconds.unwrap_or(3600),
         warehouse: database(overrides.warehouse_url, "WAREHOUSE", file.warehouse),
         calendar: (start_year, end_year),
         transform_memory_mb: memory.unsigned_abs().into(),

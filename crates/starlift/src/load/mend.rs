@@ -16,7 +16,7 @@ use super::retry::Failures;
 use super::star::{self, Brings};
 use super::{STAGE, order, plan, relation_report, run_of, unknown};
 use crate::config::Side;
-use crate::context::{Context, now};
+use crate::context::Context;
 use crate::head::Head;
 use crate::report::RelationReport;
 
@@ -53,7 +53,6 @@ async fn once(ctx: &Context, star: &Store, models: &BTreeSet<String>) -> Result<
     let head = Head::at(star, &ctx.config.pipeline, ledger.seq).await?;
     let Some(stored) = head.newest() else { return Ok(Vec::new()) };
 
-    let begun = now();
     let names = order::load_order(&stored.manifest)?;
     let mended: BTreeSet<String> = models.iter().filter(|name| names.contains(name)).cloned().collect();
     if mended.is_empty() {
@@ -64,9 +63,8 @@ async fn once(ctx: &Context, star: &Store, models: &BTreeSet<String>) -> Result<
     let run = run_of(ctx, stored, Some(ledger));
     match warehouse::mend(connection.client_mut(), &run, &mended, loads, &later).await? {
         LoadOutcome::Loaded(report) => {
-            let millis = now().millis_since(begun);
             let of_mended = report.models.iter().filter(|m| mended.contains(&m.model));
-            Ok(of_mended.map(|m| relation_report(m, "mend", millis)).collect())
+            Ok(of_mended.map(|m| relation_report(m, "mend")).collect())
         }
         LoadOutcome::AlreadyLoaded | LoadOutcome::Moved { .. } => {
             Err(Error::unavailable("another load moved the ledger of the warehouse").with_hint("run again"))

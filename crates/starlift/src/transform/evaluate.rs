@@ -108,7 +108,7 @@ impl Run<'_> {
     /// Writes the rows that are new or differ, and the keys that vanished.
     ///
     /// Where the columns changed, every row is written as a new base, and vanished keys are found among the old ones. Where
-    /// the key itself changed there is nothing to compare: the warehouse is adopted anew for that.
+    /// the key itself changed there is nothing to compare: a new base makes load take the model's table over.
     async fn compare(
         &self,
         model: &Model,

@@ -40,9 +40,11 @@ pub(super) async fn check(
     let failed = |e| classify(e, format!("cannot check {}", current.what));
     let (day, from) = (quote_ident(day), &current.from);
 
+    // Load keeps to these years; far dates of others, which stand for "unknown", are no gap.
     let sql = format!(
         "select count(distinct {day}) = coalesce(max({day}) - min({day}) + 1, 0), \
-                coalesce(extract(doy from min({day})) = 1 and to_char(max({day}), 'MM-DD') = '12-31', true) from {from}"
+                coalesce(extract(doy from min({day})) = 1 and to_char(max({day}), 'MM-DD') = '12-31', true) from {from} \
+         where {day} between '1900-01-01' and '2199-12-31'"
     );
     let row = current.client.query_typed_one(&sql, &[]).await.map_err(failed)?;
     for (position, rule) in ["has a gap", "does not hold whole years"].into_iter().enumerate() {

@@ -10,7 +10,7 @@ use starlift_lake::{Store, manifests};
 use starlift_postgres::load::view_name;
 
 use super::lake_side::digests_of_keys;
-use super::report::{Comparison, Verdict};
+use super::report::{Comparison, NOT_COMPARED, Verdict};
 use super::row_digest::RowDigest;
 use super::sql_side::SqlColumn;
 use super::warehouse_view::{Held, column};
@@ -67,11 +67,11 @@ impl ModelView {
         self.columns.iter().find(|(n, _)| n == name).map(|(_, sql)| sql.clone())
     }
 
-    /// What was left out, as a note.
+    /// What was left out, as a note, which matters for what is equal too.
     pub(super) fn note(&self) -> Option<String> {
         let names: Vec<String> = self.left_out.iter().map(|name| format!("`{name}`")).collect();
         (!names.is_empty())
-            .then(|| format!("not compared, because the warehouse holds another type: {}", names.join(", ")))
+            .then(|| format!("{NOT_COMPARED}, because the warehouse holds another type: {}", names.join(", ")))
     }
 }
 

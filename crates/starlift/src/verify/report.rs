@@ -2,6 +2,9 @@
 
 use serde::Serialize;
 
+/// How a note begins that says what a verdict does not cover.
+pub const NOT_COMPARED: &str = "not compared";
+
 /// What `starlift verify` found.
 #[derive(Debug, Clone, Serialize)]
 pub struct VerifyReport {

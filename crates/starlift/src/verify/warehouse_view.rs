@@ -130,6 +130,7 @@ fn text(from: &ColumnType, held: &Held, column: &Column, quoted: &str) -> Option
     }
     let is_text = held.category == 'S' || held.category == 'E';
     let is_integer = ["int2", "int4", "int8"].contains(&base);
+    let is_float = ["float4", "float8"].contains(&base);
     let as_text = || Some(format!("({quoted})::text"));
     let trimmed = || Some(format!("trim_scale({quoted})::text"));
     let own = || Some(sql_text(column, quoted));
@@ -138,7 +139,11 @@ fn text(from: &ColumnType, held: &Held, column: &Column, quoted: &str) -> Option
         ColumnType::Int2 | ColumnType::Int4 | ColumnType::Int8 if is_integer => own(),
         ColumnType::Int2 | ColumnType::Int4 | ColumnType::Int8 if base == "numeric" => trimmed(),
         ColumnType::Numeric { .. } if base == "numeric" => own(),
-        ColumnType::Numeric { scale: 0, .. } if is_integer => as_text(),
+        ColumnType::Numeric { .. } if is_integer => as_text(),
+        // A float's text is the shortest that reads back as it, in powers of ten where it is large.
+        ColumnType::Int2 | ColumnType::Int4 | ColumnType::Int8 | ColumnType::Numeric { .. } if is_float => {
+            Some(format!("trim_scale(({quoted})::text::numeric)::text"))
+        }
         ColumnType::Float4 if base == "float4" => own(),
         ColumnType::Float8 if base == "float8" => own(),
         ColumnType::Bytea if base == "bytea" => own(),
@@ -212,6 +217,11 @@ mod tests {
         assert_eq!(expression(decimal.clone(), &held("numeric", 'N')).unwrap(), "trim_scale((\"c\"))::text");
         assert_eq!(expression(ColumnType::Int4, &held("int8", 'N')).unwrap(), "(\"c\")::text");
         assert_eq!(expression(ColumnType::Int4, &held("numeric", 'N')).unwrap(), "trim_scale(\"c\")::text");
+        assert_eq!(
+            expression(decimal.clone(), &held("float8", 'N')).unwrap(),
+            "trim_scale((\"c\")::text::numeric)::text"
+        );
+        assert_eq!(expression(decimal, &held("int4", 'N')).unwrap(), "(\"c\")::text");
         assert_eq!(expression(ColumnType::Text, &held("varchar", 'S')).unwrap(), "(\"c\")::text");
         assert_eq!(expression(ColumnType::Text, &held("mood", 'E')).unwrap(), "(\"c\")::text");
         assert_eq!(expression(ColumnType::Uuid, &held("text", 'S')).unwrap(), "(\"c\")::text");

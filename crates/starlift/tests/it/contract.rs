@@ -4,7 +4,7 @@ use starlift::{LoadRequest, Outcome};
 use starlift_core::key;
 use starlift_sandbox::totesys::SOURCE_TABLES;
 
-use crate::world::{World, files_below, of};
+use crate::world::{World, copy_folder, files_below, of};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_result_names_the_first_file_of_each_table_with_rows_and_the_file_exists() {
@@ -175,6 +175,52 @@ async fn a_ledger_that_is_ahead_stops_the_load_until_it_is_told_to_adopt() {
     assert!(error.hint().unwrap().contains("--adopt"));
     starlift::load(&world.context(), &LoadRequest { event: None, adopt: true }).await.unwrap();
     world.assert_star_equals_source().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_reached_after_the_first_load_is_taken_over_too() {
+    let world = World::new().await;
+    world.create_warehouse().await;
+    let warehouse = world.warehouse_client().await;
+    warehouse.batch_execute("insert into dim_payment_type values (77, 'gone')").await.unwrap();
+    starlift::ingest(&world.context(), Some(br#"{"tables_to_query": ["design"]}"#)).await.unwrap();
+    world.transform().await;
+    world.load().await;
+    world.run().await;
+    world.assert_star_equals_source().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_was_away_comes_back_without_the_rows_that_went_meanwhile() {
+    let world = World::new().await.with_own_project();
+    world.create_warehouse().await;
+    world.run().await;
+    let (file, kept) = (world.project.join("models/fact_payment.sql"), world.dir.path().join("fact_payment.sql"));
+    std::fs::rename(&file, &kept).unwrap();
+    world.run().await;
+    world.change("delete from payment where payment_id in (3, 4, 5)").await;
+    world.run().await;
+    std::fs::rename(&kept, &file).unwrap();
+    world.run().await;
+    world.assert_star_equals_source().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_star_refuses_a_lake_that_was_put_back_and_went_another_way() {
+    let world = World::new().await;
+    world.create_warehouse().await;
+    world.ingest().await;
+    let before = world.dir.path().join("before");
+    copy_folder(&world.lake(), &before);
+    world.change("update design set design_name = 'one way' where design_id = 1").await;
+    world.run().await;
+    std::fs::remove_dir_all(world.lake()).unwrap();
+    copy_folder(&before, &world.lake());
+    world.change("update design set design_name = 'another way' where design_id = 1").await;
+    world.ingest().await;
+    let error = starlift::transform(&world.context(), None).await.unwrap_err();
+    assert_eq!(error.kind(), starlift_core::ErrorKind::Config);
+    assert!(error.hint().is_some_and(|hint| hint.contains("lake.transform")), "{error:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -97,3 +97,17 @@ async fn another_star_takes_the_ledger_over_so_that_the_first_must_adopt_again()
     assert!(matches!(outcome, LoadOutcome::Loaded(_)));
     assert_eq!(w.rows("select star_id from starlift.ledger").await, [STAR]);
 }
+
+#[tokio::test]
+async fn a_model_that_brings_its_whole_state_while_others_follow_takes_its_table_over() {
+    let mut w = Warehouse::with(SQL).await;
+    w.next(vec![change(&staff(), &[])]).await.unwrap();
+    let head = w.head().await;
+    let changes = vec![change(&staff(), &[&["1", "new", "new@x"]]), change(&sale(), &[&["10", "1", "6"]])];
+    let LoadOutcome::Loaded(done) = w.run_whole(2, head, changes, &["fact_sale"]).await.unwrap() else {
+        panic!("not loaded")
+    };
+    assert_eq!((report(&done, "fact_sale").inserted, report(&done, "fact_sale").retracted), (1, 3));
+    assert_eq!(report(&done, "dim_staff").retracted, 0);
+    assert_eq!(w.rows("select sale_id, amount from current_fact_sale").await, ["10|6.00"]);
+}

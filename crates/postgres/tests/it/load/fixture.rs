@@ -1,6 +1,6 @@
 //! A warehouse of a test's own, models in a line of text, and rows as texts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -184,6 +184,19 @@ impl Warehouse {
         self.run_within(seq, false, head, changes, limits).await
     }
 
+    /// A manifest that follows, of which these models bring their whole state.
+    pub(crate) async fn run_whole(
+        &mut self,
+        seq: u64,
+        head: Option<LedgerHead>,
+        changes: Vec<Change>,
+        whole: &[&str],
+    ) -> Result<LoadOutcome> {
+        let whole = whole.iter().map(|name| name.to_string()).collect();
+        let run = LoadRun { whole, ..self.a_run(seq, false, head) };
+        self.run_of(run, changes).await
+    }
+
     async fn run_within(
         &mut self,
         seq: u64,
@@ -192,6 +205,11 @@ impl Warehouse {
         changes: Vec<Change>,
         limits: LoadLimits,
     ) -> Result<LoadOutcome> {
+        let run = LoadRun { limits, ..self.a_run(seq, adopt, head) };
+        self.run_of(run, changes).await
+    }
+
+    async fn run_of(&mut self, run: LoadRun, changes: Vec<Change>) -> Result<LoadOutcome> {
         let models = changes
             .into_iter()
             .map(|change| ModelLoad {
@@ -200,7 +218,6 @@ impl Warehouse {
                 model: change.model,
             })
             .collect();
-        let run = LoadRun { limits, ..self.a_run(seq, adopt, head) };
         let later = &self.later;
         let look_ahead = |model: &str| -> BatchStream<'_> {
             match later.get(model) {
@@ -221,6 +238,7 @@ impl Warehouse {
             run_id: "run".into(),
             schema: self.schema.clone(),
             adopt,
+            whole: BTreeSet::new(),
             head,
             limits: LoadLimits::default(),
         }
