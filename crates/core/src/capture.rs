@@ -160,7 +160,13 @@ mod tests {
 
     fn state(watermark: u64, xmax: u64) -> Relation {
         Relation {
-            schema: TableSchema { columns: vec![], key: vec!["id".into()], oid: None, partitions: vec![] },
+            schema: TableSchema {
+                columns: vec![],
+                key: vec!["id".into()],
+                oid: None,
+                partitions: vec![],
+                attributes: vec![],
+            },
             fingerprint: "f".into(),
             rows: 1,
             last_change: 1,

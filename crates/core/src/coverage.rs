@@ -144,7 +144,13 @@ mod tests {
     fn manifest(origin: Origin, names: &[&str]) -> Manifest {
         let relation = |name: &&str| {
             let relation = Relation {
-                schema: TableSchema { columns: vec![], key: vec!["id".into()], oid: None, partitions: vec![] },
+                schema: TableSchema {
+                    columns: vec![],
+                    key: vec!["id".into()],
+                    oid: None,
+                    partitions: vec![],
+                    attributes: vec![],
+                },
                 fingerprint: "f".into(),
                 rows: 1,
                 last_change: 1,

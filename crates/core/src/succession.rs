@@ -90,7 +90,13 @@ mod tests {
     fn relation(seq: u64, base: u64, file: &str, mode: FileMode) -> Relation {
         let file = DataFile { key: file.into(), rows: 1, bytes: 1, sha256: String::new(), mode };
         Relation {
-            schema: TableSchema { columns: vec![], key: vec!["id".into()], oid: None, partitions: vec![] },
+            schema: TableSchema {
+                columns: vec![],
+                key: vec!["id".into()],
+                oid: None,
+                partitions: vec![],
+                attributes: vec![],
+            },
             fingerprint: "f".into(),
             rows: 1,
             last_change: seq,

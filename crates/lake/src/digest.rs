@@ -174,7 +174,7 @@ mod tests {
             })
             .collect();
         let key = columns.iter().map(|c| c.name.clone()).collect();
-        TableSchema { columns, key, oid: None, partitions: vec![] }
+        TableSchema { columns, key, oid: None, partitions: vec![], attributes: vec![] }
     }
 
     fn keys(schema: &TableSchema, columns: Vec<ArrayRef>) -> Vec<KeyDigest> {

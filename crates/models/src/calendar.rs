@@ -64,6 +64,7 @@ fn schema() -> TableSchema {
         key: vec!["date_id".into()],
         oid: None,
         partitions: vec![],
+        attributes: vec![],
     }
 }
 

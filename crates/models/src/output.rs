@@ -59,7 +59,7 @@ pub(crate) fn table_schema(model: &Model, yields: &DFSchema) -> Result<TableSche
             ));
         }
     }
-    Ok(TableSchema { columns, key: model.header.key.clone(), oid: None, partitions: vec![] })
+    Ok(TableSchema { columns, key: model.header.key.clone(), oid: None, partitions: vec![], attributes: vec![] })
 }
 
 /// The field with the encodings taken off that say nothing about its values.

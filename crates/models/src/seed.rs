@@ -59,6 +59,7 @@ pub fn read_seed(name: &str, csv: &[u8]) -> Result<(TableSchema, RecordBatch)> {
         key: vec![],
         oid: None,
         partitions: vec![],
+        attributes: vec![],
     };
     let arrays = columns.iter_mut().map(|column| Arc::new(column.finish()) as ArrayRef).collect();
     let rows = RecordBatch::try_new(schema.to_arrow(), arrays)

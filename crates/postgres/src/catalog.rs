@@ -97,6 +97,7 @@ pub async fn read_tables(client: &Client, schema: &str, settings: &TableSettings
         let wishes = settings.get(&table.name).unwrap_or(&none);
         let resolved = resolve::columns(&table.name, &table.columns, &found.types, wishes)?;
         let columns = resolved.columns;
+        let attributes = resolved.attributes;
         let key = if table.has_inheritors {
             // A key holds in each child by itself, but not over all of them together.
             Vec::new()
@@ -105,7 +106,7 @@ pub async fn read_tables(client: &Client, schema: &str, settings: &TableSettings
             table.keys.iter().find(carried).cloned().unwrap_or_default()
         };
         catalog.unsupported.extend(resolved.unsupported);
-        let schema = TableSchema { columns, key, oid: Some(table.oid), partitions: table.partitions };
+        let schema = TableSchema { columns, key, oid: Some(table.oid), partitions: table.partitions, attributes };
         catalog.tables.insert(
             table.name.clone(),
             SourceTable {

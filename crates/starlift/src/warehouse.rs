@@ -41,7 +41,8 @@ pub async fn clear(ctx: &Context) -> Result<Cleared> {
 
 /// The models by name alone: counting and clearing need no columns.
 fn named(ctx: &Context) -> Vec<ModelTable> {
-    let no_columns = TableSchema { columns: Vec::new(), key: Vec::new(), oid: None, partitions: Vec::new() };
+    let no_columns =
+        TableSchema { columns: Vec::new(), key: Vec::new(), oid: None, partitions: Vec::new(), attributes: Vec::new() };
     ctx.project.graph.models().iter().map(|model| table(model, no_columns.clone())).collect()
 }
 

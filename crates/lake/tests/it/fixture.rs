@@ -27,6 +27,7 @@ pub(crate) fn people() -> TableSchema {
         key: vec!["id".into()],
         oid: None,
         partitions: vec![],
+        attributes: vec![],
     }
 }
 

@@ -121,7 +121,7 @@ fn table() -> (TableSchema, RecordBatch) {
         |name: String, column_type, nullable| Column { name, column_type, nullable, declared: None, labels: vec![] };
     let mut columns = vec![column("id".into(), ColumnType::Int4, false)];
     columns.extend(types.iter().enumerate().map(|(n, t)| column(format!("c{n}"), t.clone(), true)));
-    let schema = TableSchema { columns, key: vec!["id".into()], oid: None, partitions: vec![] };
+    let schema = TableSchema { columns, key: vec!["id".into()], oid: None, partitions: vec![], attributes: vec![] };
     let ids: ArrayRef = Arc::new(Int32Array::from(vec![1, 2, 3, 4, 5]));
     let arrays = [ids].into_iter().chain(types.iter().map(values)).collect();
     let batch = RecordBatch::try_new(schema.to_arrow(), arrays).unwrap();
@@ -159,7 +159,13 @@ fn every_type_may_be_in_a_key_and_a_row_digest() {
             declared: None,
             labels: vec![],
         };
-        let schema = TableSchema { columns: vec![column], key: vec!["c".into()], oid: None, partitions: vec![] };
+        let schema = TableSchema {
+            columns: vec![column],
+            key: vec!["c".into()],
+            oid: None,
+            partitions: vec![],
+            attributes: vec![],
+        };
         let batch = RecordBatch::try_new(schema.to_arrow(), vec![values(&column_type)]).unwrap();
         let digests = Digests::new(&schema).unwrap();
         let distinct = if column_type == ColumnType::Bool { 3 } else { 5 };

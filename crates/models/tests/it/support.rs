@@ -29,7 +29,7 @@ pub(crate) fn schema(columns: &str) -> TableSchema {
             }
         })
         .collect();
-    TableSchema { key: vec![columns[0].name.clone()], columns, oid: None, partitions: vec![] }
+    TableSchema { key: vec![columns[0].name.clone()], columns, oid: None, partitions: vec![], attributes: vec![] }
 }
 
 /// Rows from lines of fields separated by `|`.

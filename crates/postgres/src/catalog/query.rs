@@ -73,27 +73,36 @@ order by 2";
 
 const COLUMNS: &str = "
 select a.attrelid, a.attname::text as name, a.atttypid, a.atttypmod, a.attnotnull,
-       format_type(a.atttypid, a.atttypmod) as declared
+       format_type(a.atttypid, a.atttypmod) as declared, a.attnum
 from pg_catalog.pg_attribute a
 where a.attrelid = any($1) and a.attnum > 0 and not a.attisdropped
 order by a.attrelid, a.attnum";
 
-/// All types that the columns lead to: base types of domains, elements of arrays.
+/// All types that the columns lead to: base types of domains, elements of arrays, fields of composite types, bounds of
+/// ranges.
 const TYPES: &str = "
-with recursive wanted as (
-  select distinct a.atttypid as oid from pg_catalog.pg_attribute a
+with recursive edge as (
+  select distinct 0::oid as whole, a.atttypid as part from pg_catalog.pg_attribute a
   where a.attrelid = any($1) and a.attnum > 0 and not a.attisdropped
   union
-  select next.oid from wanted w join pg_catalog.pg_type t on t.oid = w.oid
-  cross join lateral (values (t.typbasetype), (t.typelem)) as next (oid)
+  select e.part, next.oid from edge e join pg_catalog.pg_type t on t.oid = e.part
+  cross join lateral (
+    select v.oid from (values (t.typbasetype), (t.typelem)) as v (oid)
+    union all
+    select a.atttypid from pg_catalog.pg_attribute a
+    where t.typtype = 'c' and a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped
+    union all
+    select r.rngsubtype from pg_catalog.pg_range r where r.rngtypid = t.oid
+  ) as next (oid)
   where next.oid <> 0
 )
 select t.oid, t.typname::text as name, t.typnamespace = 'pg_catalog'::regnamespace as built_in, t.typtype::text as class,
        t.typbasetype, t.typtypmod,
        case when exists (select from pg_catalog.pg_type e where e.oid = t.typelem and e.typarray = t.oid)
             then t.typelem else 0::oid end as element,
-       array(select e.enumlabel::text from pg_catalog.pg_enum e where e.enumtypid = t.oid order by e.enumsortorder) as labels
-from pg_catalog.pg_type t join wanted w on w.oid = t.oid";
+       array(select e.enumlabel::text from pg_catalog.pg_enum e where e.enumtypid = t.oid order by e.enumsortorder) as labels,
+       array(select e.part from edge e where e.whole = t.oid order by 1) as parts
+from pg_catalog.pg_type t where t.oid in (select e.part from edge e)";
 
 /// A unique index identifies rows where it is valid, covers all rows, and its columns are plain and not null.
 const KEYS: &str = "
@@ -140,6 +149,7 @@ pub(super) async fn read(client: &Client, schema: &str, views: &[String]) -> Res
                 typmod: get(&row, 3)?,
                 not_null: get(&row, 4)?,
                 declared: get(&row, 5)?,
+                number: get(&row, 6)?,
             });
         }
     }
@@ -161,6 +171,7 @@ pub(super) async fn read(client: &Client, schema: &str, views: &[String]) -> Res
                 base_typmod: get(&row, 5)?,
                 element: get(&row, 6)?,
                 labels: get(&row, 7)?,
+                parts: get(&row, 8)?,
             },
         );
     }

@@ -1,6 +1,6 @@
 //! From PostgreSQL's types to ours: through domains to their base types, through arrays to their elements.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use starlift_core::model::nearest;
 use starlift_core::types::{DEFAULT_SCALE, MAX_PRECISION};
@@ -17,6 +17,8 @@ pub(super) struct Attribute {
     pub(super) typmod: i32,
     pub(super) not_null: bool,
     pub(super) declared: String,
+    /// `attnum`, which is never given twice.
+    pub(super) number: i16,
 }
 
 /// A type as `pg_type` has it.
@@ -32,12 +34,16 @@ pub(super) struct PgType {
     /// The element's type, for a true array; 0 else.
     pub(super) element: u32,
     pub(super) labels: Vec<String>,
+    /// The types that its values are made of: base, element, fields, bounds.
+    pub(super) parts: Vec<u32>,
 }
 
 pub(super) type Types = HashMap<u32, PgType>;
 
 pub(super) struct Resolved {
     pub(super) columns: Vec<Column>,
+    /// The number of each of the columns.
+    pub(super) attributes: Vec<i16>,
     pub(super) unsupported: Vec<UnsupportedColumn>,
 }
 
@@ -63,17 +69,20 @@ pub(super) fn columns(
             None => error.with_hint("remove the setting, or give it the name of a column"),
         });
     }
-    let mut resolved = Resolved { columns: Vec::new(), unsupported: Vec::new() };
+    let mut resolved = Resolved { columns: Vec::new(), attributes: Vec::new(), unsupported: Vec::new() };
     for attribute in attributes {
         let setting = settings.get(&attribute.name).copied();
         match resolve(table, attribute, types, setting)? {
-            Some((column_type, labels)) => resolved.columns.push(Column {
-                name: attribute.name.clone(),
-                column_type,
-                nullable: !attribute.not_null,
-                declared: Some(attribute.declared.clone()),
-                labels,
-            }),
+            Some((column_type, labels)) => {
+                resolved.attributes.push(attribute.number);
+                resolved.columns.push(Column {
+                    name: attribute.name.clone(),
+                    column_type,
+                    nullable: !attribute.not_null,
+                    declared: Some(attribute.declared.clone()),
+                    labels,
+                });
+            }
             None => resolved.unsupported.push(UnsupportedColumn {
                 table: table.to_string(),
                 column: attribute.name.clone(),
@@ -91,7 +100,7 @@ fn resolve(
     setting: Option<ColumnSetting>,
 ) -> Result<Option<(ColumnType, Vec<String>)>> {
     if setting == Some(ColumnSetting::AsText) {
-        return Ok(Some((ColumnType::Text, labels_of(attribute, types))));
+        return Ok(Some((ColumnType::Text, labels_within(attribute.type_oid, types))));
     }
     let Some((base, typmod)) = base_of(attribute.type_oid, attribute.typmod, types) else { return Ok(None) };
     let (scalar, typmod, is_array) = match base.element {
@@ -110,14 +119,6 @@ fn resolve(
     Ok(scalar_type.map(|scalar_type| (wrap(scalar_type), scalar.labels.clone())))
 }
 
-/// The labels of an enum, or of an array of one, that is read as text: a renamed label changes no `xmin`, but every text.
-fn labels_of(attribute: &Attribute, types: &Types) -> Vec<String> {
-    let base = base_of(attribute.type_oid, attribute.typmod, types).map(|(base, _)| base);
-    let scalar =
-        base.and_then(|b| if b.element == 0 { Some(b) } else { base_of(b.element, -1, types).map(|(s, _)| s) });
-    scalar.map(|scalar| scalar.labels.clone()).unwrap_or_default()
-}
-
 /// The type under all domains, with the modifier that counts.
 fn base_of(oid: u32, typmod: i32, types: &Types) -> Option<(&PgType, i32)> {
     let (mut oid, mut typmod) = (oid, typmod);
@@ -132,6 +133,19 @@ fn base_of(oid: u32, typmod: i32, types: &Types) -> Option<(&PgType, i32)> {
         }
     }
     None
+}
+
+/// The labels of all enums that a value of this type may show when it is text: a renamed one changes no `xmin`, but every
+/// text.
+fn labels_within(oid: u32, types: &Types) -> Vec<String> {
+    let (mut seen, mut next, mut labels) = (BTreeSet::new(), vec![oid], Vec::new());
+    while let Some(oid) = next.pop() {
+        if let Some(found) = types.get(&oid).filter(|_| seen.insert(oid)) {
+            labels.extend(found.labels.iter().cloned());
+            next.extend(&found.parts);
+        }
+    }
+    labels
 }
 
 fn scalar_type(found: &PgType, typmod: i32) -> Option<ColumnType> {
@@ -257,7 +271,7 @@ mod tests {
     }
 
     fn attribute(type_oid: u32) -> Attribute {
-        Attribute { name: "c".into(), type_oid, typmod: -1, not_null: false, declared: "declared".into() }
+        Attribute { name: "c".into(), type_oid, typmod: -1, not_null: false, declared: "declared".into(), number: 1 }
     }
 
     fn resolved(type_oid: u32, setting: Option<ColumnSetting>) -> Option<ColumnType> {
@@ -278,6 +292,18 @@ mod tests {
         for type_oid in [5, 7, 9, 10, 99] {
             assert_eq!(resolved(type_oid, None), None, "{type_oid}");
             assert_eq!(resolved(type_oid, Some(ColumnSetting::AsText)), Some(ColumnType::Text));
+        }
+    }
+
+    #[test]
+    fn a_column_that_is_read_as_text_keeps_the_labels_of_every_enum_in_it() {
+        let mut types = types();
+        // A composite type of a mood and an array of such composites.
+        types.insert(20, PgType { class: 'c', parts: vec![6, 21], ..PgType::default() });
+        types.insert(21, PgType { class: 'b', element: 20, parts: vec![20], ..PgType::default() });
+        for type_oid in [6, 20, 21] {
+            let found = resolve("t", &attribute(type_oid), &types, Some(ColumnSetting::AsText)).unwrap();
+            assert_eq!(found, Some((ColumnType::Text, vec!["sad".to_string()])), "{type_oid}");
         }
     }
 

@@ -65,6 +65,7 @@ mod tests {
                 key: vec![columns[0].0.into()],
                 oid: None,
                 partitions: vec![],
+                attributes: vec![],
             },
             references: references.iter().map(|(c, m)| (c.to_string(), m.to_string())).collect(),
         }

@@ -169,6 +169,7 @@ mod tests {
                 key: vec![key.into()],
                 oid: None,
                 partitions: vec![],
+                attributes: vec![],
             },
             fingerprint: String::new(),
             rows: 0,

@@ -299,7 +299,7 @@ mod tests {
     }
 
     fn schema() -> TableSchema {
-        TableSchema { columns: vec![], key: vec![], oid: None, partitions: vec![] }
+        TableSchema { columns: vec![], key: vec![], oid: None, partitions: vec![], attributes: vec![] }
     }
 
     #[test]

@@ -62,7 +62,7 @@ pub(crate) fn model(name: &str, kind: ModelKind, columns: &str) -> ModelTable {
     ModelTable {
         name: name.into(),
         kind,
-        schema: TableSchema { columns, key, oid: None, partitions: vec![] },
+        schema: TableSchema { columns, key, oid: None, partitions: vec![], attributes: vec![] },
         references: BTreeMap::new(),
     }
 }
@@ -82,7 +82,9 @@ fn owned(rows: &[&[&str]]) -> Vec<Vec<String>> {
 
 /// Rows of texts as a batch of these columns; Arrow reads the texts.
 pub(crate) fn batch(columns: &[Column], rows: &[Vec<String>]) -> RecordBatch {
-    let schema = TableSchema { columns: columns.to_vec(), key: vec![], oid: None, partitions: vec![] }.to_arrow();
+    let schema =
+        TableSchema { columns: columns.to_vec(), key: vec![], oid: None, partitions: vec![], attributes: vec![] }
+            .to_arrow();
     let arrays: Vec<ArrayRef> = columns
         .iter()
         .enumerate()

@@ -57,7 +57,7 @@ async fn models(source: &Client) -> Vec<ModelTable> {
             })
             .collect();
         let key = vec![columns[0].name.clone()];
-        let schema = TableSchema { columns, key, oid: None, partitions: vec![] };
+        let schema = TableSchema { columns, key, oid: None, partitions: vec![], attributes: vec![] };
         models.push(ModelTable { name: table.into(), kind: kind(table), schema, references: BTreeMap::new() });
     }
     models
