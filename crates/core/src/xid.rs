@@ -85,6 +85,55 @@ mod tests {
         }
     }
 
+    /// A window somewhere around a multiple of 2^32, and the id of a row from up to two circles before to the window's end.
+    fn cases(count: u32) -> impl Iterator<Item = (XidWindow, u64, u64)> {
+        let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut random = move |below: u64| {
+            // xorshift64: the same cases in every run.
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            seed % below
+        };
+        (0..count).map(move |_| {
+            let reach = [1 << 4, 1 << 16, MAX_SPAN][random(3) as usize];
+            let span = 1 + random(reach - 1);
+            let watermark = (2 + random(4)) * CIRCLE - MAX_SPAN + random(CIRCLE);
+            let age = [span, reach.saturating_mul(2), 2 * CIRCLE][random(3) as usize];
+            let xid = watermark + span - 1 - random(age).min(watermark + span - 1);
+            (XidWindow::new(watermark, watermark + span).unwrap(), watermark, xid)
+        })
+    }
+
+    /// In 64 bits nothing wraps: a row is wanted where its id is at or after the watermark.
+    #[test]
+    fn rows_of_every_age_agree_with_a_model_of_64_bits() {
+        let (mut wanted, mut aliases, mut crossings) = (0, 0, 0);
+        for (window, watermark, xid) in cases(2_000_000) {
+            let is_read = window.contains((xid % CIRCLE) as u32);
+            if xid >= watermark {
+                assert!(is_read, "row of {xid} is missed by {window:?}");
+                wanted += 1;
+                crossings += u32::from(xid / CIRCLE > watermark / CIRCLE);
+            } else if watermark - xid <= CIRCLE - window.span {
+                assert!(!is_read, "row of {xid} is read by {window:?} without need");
+            } else {
+                // Frozen for a circle or longer: its id may look new, and it is read once more.
+                aliases += u32::from(is_read);
+            }
+        }
+        assert!(wanted > 500_000 && aliases > 10_000 && crossings > 10_000, "{wanted} {aliases} {crossings}");
+    }
+
+    #[test]
+    fn comparing_32_bits_as_numbers_would_lose_rows_at_the_crossing() {
+        let naive = |xid: u64, watermark: u64| xid % CIRCLE >= watermark % CIRCLE;
+        let lost = cases(100_000).filter(|(_, watermark, xid)| xid >= watermark && !naive(*xid, *watermark)).count();
+        assert!(lost > 1_000, "{lost}");
+        // And what is frozen would be read in every run after it.
+        assert!(naive(741, CIRCLE + 10) && !XidWindow::new(CIRCLE + 10, CIRCLE + 20).unwrap().contains(741));
+    }
+
     #[test]
     fn a_window_of_half_the_circle_is_refused() {
         assert_eq!(XidWindow::new(5, 5 + MAX_SPAN), None);
