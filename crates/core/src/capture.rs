@@ -89,11 +89,14 @@ impl Read {
 ///
 /// A standby whose WAL position is behind the last run's lags: Unavailable, to be tried again. On a primary the same
 /// means a restore, which [`decide_read`] answers with full reads.
-pub fn check_lag(newest: Option<&Manifest>, now: &Source) -> Result<()> {
+///
+/// `lsn_before` is the position that was read before the snapshot. The one that `now` holds was read after it: a standby
+/// that is catching up may replay past the last run's position between the two, and its snapshot would still be older.
+pub fn check_lag(newest: Option<&Manifest>, now: &Source, lsn_before: u64) -> Result<()> {
     let Some(before) = newest.and_then(Manifest::source) else { return Ok(()) };
-    if now.in_recovery && before.identity == now.identity && now.lsn < before.lsn {
+    if now.in_recovery && before.identity == now.identity && lsn_before < before.lsn {
         return Err(Error::new(ErrorKind::Unavailable, "the standby is behind the last run")
-            .with_detail(format!("it has replayed {} bytes less than the last ingest saw", before.lsn - now.lsn))
+            .with_detail(format!("it has replayed {} bytes less than the last ingest saw", before.lsn - lsn_before))
             .with_hint("run again when it has caught up, or point the source at the primary"));
     }
     Ok(())
@@ -185,6 +188,44 @@ mod tests {
 
     fn decide(before: &Relation, now: &Source) -> Read {
         decide_read(CaptureMode::Xid, true, "f", Some(before), None, now)
+    }
+
+    fn manifest(source: Source) -> Manifest {
+        let draft = crate::succession::Draft {
+            pipeline: "p".into(),
+            new_id: "lake".into(),
+            run_id: "r".into(),
+            write_id: "w".into(),
+            version: "0".into(),
+            at: Micros(5),
+            started: Micros(1),
+            finished: Micros(2),
+            origin: crate::manifest::Origin::Ingest { source },
+            relations: Default::default(),
+        };
+        crate::succession::next(None, Default::default(), draft)
+    }
+
+    #[test]
+    fn a_standby_lags_until_it_had_replayed_the_last_run_before_its_snapshot() {
+        let newest = manifest(source(100, 120, 5_000));
+        let standby = |lsn| Source { in_recovery: true, ..source(90, 110, lsn) };
+        // It replayed past the last run between its snapshot and the look at its position after it.
+        let error = check_lag(Some(&newest), &standby(5_100), 4_900).unwrap_err();
+        assert_eq!(
+            (error.kind(), error.detail().as_deref()),
+            (ErrorKind::Unavailable, Some("it has replayed 100 bytes less than the last ingest saw"))
+        );
+        assert!(check_lag(Some(&newest), &standby(4_900), 4_800).is_err());
+        assert!(check_lag(Some(&newest), &standby(5_100), 5_000).is_ok());
+        assert!(check_lag(None, &standby(1), 1).is_ok());
+        // Another timeline has positions of its own, and a primary does not lag: it was restored.
+        let elsewhere = Source { identity: "1/2/db".into(), ..standby(4_000) };
+        assert!(check_lag(Some(&newest), &elsewhere, 4_000).is_ok());
+        assert!(check_lag(Some(&newest), &source(90, 110, 4_000), 4_000).is_ok());
+        let before = state(100, 120);
+        let read = decide_read(CaptureMode::Xid, true, "f", Some(&before), Some(&newest), &source(125, 130, 4_000));
+        assert_eq!(read, Read::Full { reason: FullReason::Restored, replaces: false });
     }
 
     #[test]

@@ -29,11 +29,11 @@ pub use self::filter::keys_filter;
 use self::identity::Identity;
 pub use self::statement::select_expression;
 pub use self::stream::{BatchLimits, RowStream};
-use crate::catalog::{Catalog, SourceTable, TableSettings, read_tables};
+use crate::catalog::{Catalog, SourceTable, TableKind, TableSettings, read_tables};
 use crate::codec::RowDecoder;
 use crate::connect::Connection;
 use crate::ident::quote_qualified;
-use crate::sqlstate::{classify, sqlstate_of};
+use crate::sqlstate::{class, classify, sqlstate_of};
 
 /// The oldest server that is read: `pg_current_snapshot` and `trim_scale` came with it.
 pub const OLDEST_SERVER: u32 = 130_000;
@@ -42,12 +42,17 @@ pub const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a transaction may idle between statements, while what was read is written to the lake, before the server
 /// ends it.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+/// How often the server is asked how far its WAL is flushed.
+const FLUSH_POLL: Duration = Duration::from_millis(10);
 
 /// The source at the snapshot of one transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceSnapshot {
     /// Which source, and where its transaction ids and its WAL are. Its list of tables is for the caller to fill.
     pub source: Source,
+    /// The WAL position that was read before the snapshot: whatever is committed up to it, the snapshot sees. 0 where it
+    /// cannot be read.
+    pub lsn_before: u64,
     /// The source's clock, read after the snapshot was taken.
     pub now: Micros,
 }
@@ -137,7 +142,7 @@ impl SourceSession {
         })?;
         let what = "cannot take a snapshot of the source";
         let odd = |error| classify(error, what);
-        let row = self.client().query_one(statement::snapshot(identity.lsn_readable), &[]).await.map_err(odd)?;
+        let row = self.client().query_one(statement::snapshot(identity.lsn.is_some()), &[]).await.map_err(odd)?;
         let text: String = row.try_get(0).map_err(odd)?;
         let xids = Snapshot::parse(&text)
             .ok_or_else(|| Error::internal(what).with_detail("`pg_current_snapshot` has an unexpected form"))?;
@@ -154,7 +159,7 @@ impl SourceSession {
             lsn: lsn.map_or(0, u64::from),
             tables: Vec::new(),
         };
-        Ok(SourceSnapshot { source, now: micros(clock)? })
+        Ok(SourceSnapshot { source, lsn_before: identity.lsn.unwrap_or(0), now: micros(clock)? })
     }
 
     /// Counts the rows of a table at the snapshot.
@@ -185,6 +190,61 @@ impl SourceSession {
         let sql = statement::copy(&self.schema, &table.name, columns, filter.as_deref());
         let chunks = self.client().copy_out(&sql).await.map_err(|e| self.failed("read", table, e))?;
         Ok(RowStream::new(format!("{}.{}", self.schema, table.name), chunks, decoder, self.limits))
+    }
+
+    /// Whether the table still has the partitions that the catalog showed, or fewer. `ATTACH PARTITION` does not wait for
+    /// our lock, and its rows come up in the middle of a transaction whatever its snapshot.
+    ///
+    /// # Errors
+    /// Unavailable where a partition came: the next run finds it in the catalog.
+    pub async fn check_partitions(&self, table: &SourceTable) -> Result<()> {
+        self.must_be_open()?;
+        let Some(oid) = table.schema.oid.filter(|_| table.kind == TableKind::Partitioned) else { return Ok(()) };
+        // A function and not a query on the catalog, because that would show the catalog as of the snapshot.
+        let sql = "select relid::oid from pg_partition_tree($1::oid::regclass) where relid <> $1::oid";
+        let rows = self.client().query(sql, &[&oid]).await.map_err(|e| self.failed("check", table, e))?;
+        for row in rows {
+            let partition: u32 = row.try_get(0).map_err(|e| self.failed("check", table, e))?;
+            if !table.schema.partitions.contains(&partition) {
+                let message = format!("a partition was attached to table `{}.{}`", self.schema, table.name);
+                return Err(Error::unavailable(message)
+                    .with_detail("it came while the table was read, and nothing is committed")
+                    .with_hint("run again"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until the server has flushed what the snapshot saw, so that no crash of it takes back what was read: with
+    /// `synchronous_commit = off` a commit is visible before it is on disk, and its transaction id is given again after a
+    /// crash. To be called after [`end`](Self::end), so that nobody waits for our locks meanwhile.
+    ///
+    /// The server flushes such commits within three times `wal_writer_delay` (PostgreSQL manual, 30.4 "Asynchronous
+    /// Commit"); after twice that time what is not flushed belongs to no commit that was visible, and the wait ends.
+    pub async fn await_durable(&self, source: &Source) -> Result<()> {
+        if source.in_recovery || source.lsn == 0 {
+            return Ok(());
+        }
+        let lsn = PgLsn::from(source.lsn);
+        let mut waited = Duration::ZERO;
+        loop {
+            let row = match self.client().query_one(statement::FLUSHED, &[&lsn]).await {
+                Ok(row) => row,
+                // A service that does not tell cannot be waited for.
+                Err(error) if class(&error).kind == ErrorKind::Permission => return Ok(()),
+                // 55000: it became a standby, which does not write.
+                Err(error) if error.code().is_some_and(|c| c.code() == "55000") => return Ok(()),
+                Err(error) => return Err(classify(error, statement::NOT_FLUSHED)),
+            };
+            let odd = |error| classify(error, statement::NOT_FLUSHED);
+            let (flushed, delay): (bool, i32) = (row.try_get(0).map_err(odd)?, row.try_get(1).map_err(odd)?);
+            let limit = 6 * Duration::from_millis(delay.unsigned_abs().into());
+            if flushed || waited >= limit {
+                return Ok(());
+            }
+            tokio::time::sleep(FLUSH_POLL).await;
+            waited += FLUSH_POLL;
+        }
     }
 
     /// Ends the transaction, whatever its state, and gives the locks back; nothing where none is open.

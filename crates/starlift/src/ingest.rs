@@ -6,11 +6,12 @@
 //! 2. One `REPEATABLE READ READ ONLY` transaction, with every table locked in `ACCESS SHARE` before the first query.
 //! 3. A claim makes the end of the window this run's own, and with it the keys of its files.
 //! 4. Each table: its window or all of it; then its count; then, where the count shows a difference, its keys.
-//! 5. One create-only put of the manifest.
+//! 5. The source's WAL is flushed up to the snapshot: a crash of the source takes nothing back that the lake has.
+//! 6. One create-only put of the manifest.
 //!
 //! # What a crash leaves behind
 //!
-//! Before step 5 nothing is visible: a claim and files that no manifest names stay until `lake vacuum`. After it the
+//! Before step 6 nothing is visible: a claim and files that no manifest names stay until `lake vacuum`. After it the
 //! run is complete. Two runs at once both read the same state; one creates the manifest, the other is superseded and the
 //! next run covers its rows, because the watermark moves only inside a manifest.
 
@@ -98,7 +99,7 @@ async fn ingest_with(ctx: &Context, event: Option<&[u8]>, repair: &BTreeSet<Stri
     let selection = selection.again(ctx, &session).await?;
     let source = starlift_core::manifest::Source { tables: selection.captured(), ..snapshot.source };
     let newest = head.manifest();
-    capture::check_lag(newest, &source)?;
+    capture::check_lag(newest, &source, snapshot.lsn_before)?;
     let at = claim(&lake, snapshot.now, newest.map(|m| m.at), &new_id()).await?;
 
     let mut relations: BTreeMap<String, Relation> = newest.map(|m| m.relations.clone()).unwrap_or_default();
@@ -117,6 +118,7 @@ async fn ingest_with(ctx: &Context, event: Option<&[u8]>, repair: &BTreeSet<Stri
     }
     // Nothing was written; ending the transaction before the commit lets the locks and the snapshot go.
     session.end().await?;
+    session.await_durable(&source).await?;
 
     commit::commit(ctx, &lake, &head, source, at, started, relations).await
 }

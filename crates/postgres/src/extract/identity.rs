@@ -2,6 +2,7 @@
 
 use starlift_core::Result;
 use tokio_postgres::Client;
+use tokio_postgres::types::PgLsn;
 
 use crate::sqlstate::{class, classify};
 use starlift_core::ErrorKind;
@@ -12,8 +13,8 @@ const UNKNOWN: &str = "?";
 pub(super) struct Identity {
     /// `system identifier/timeline/database oid:database name`.
     pub(super) text: String,
-    /// Whether the WAL position can be read.
-    pub(super) lsn_readable: bool,
+    /// The WAL position, where it can be read.
+    pub(super) lsn: Option<u64>,
 }
 
 /// On a primary the name of the current WAL file holds the timeline that is written now; the control file learns of a
@@ -41,13 +42,13 @@ from pg_catalog.pg_database d where d.datname = current_database()";
     let system = text(client, "select system_identifier::text from pg_control_system()").await?;
     let position =
         if in_recovery { "select pg_last_wal_replay_lsn()::text" } else { "select pg_current_wal_insert_lsn()::text" };
-    let lsn_readable = text(client, position).await?.is_some();
+    let lsn: Option<PgLsn> = text(client, position).await?.and_then(|lsn| lsn.parse().ok());
     let mut timeline = text(client, if in_recovery { STANDBY_TIMELINE } else { PRIMARY_TIMELINE }).await?;
     if timeline.is_none() {
         timeline = text(client, CONTROL_TIMELINE).await?;
     }
     let part = |found: Option<String>| found.unwrap_or_else(|| UNKNOWN.to_string());
-    Ok(Identity { text: format!("{}/{}/{database}", part(system), part(timeline)), lsn_readable })
+    Ok(Identity { text: format!("{}/{}/{database}", part(system), part(timeline)), lsn: lsn.map(u64::from) })
 }
 
 /// One text; none where it is null, denied or not offered by this server.

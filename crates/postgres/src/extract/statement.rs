@@ -52,6 +52,11 @@ pub(super) fn snapshot(lsn_readable: bool) -> &'static str {
     }
 }
 
+/// Whether the WAL is flushed up to a position, and `wal_writer_delay` in milliseconds.
+pub(super) const FLUSHED: &str = "select pg_current_wal_flush_lsn() >= $1, s.setting::int4 \
+                                  from pg_catalog.pg_settings s where s.name = 'wal_writer_delay'";
+pub(super) const NOT_FLUSHED: &str = "cannot see whether the source has flushed what was read";
+
 /// The COPY that reads columns of a table.
 pub(super) fn copy(schema: &str, table: &str, columns: &[Column], filter: Option<&str>) -> String {
     let list: Vec<String> = columns.iter().map(select_expression).collect();

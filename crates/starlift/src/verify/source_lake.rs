@@ -64,7 +64,7 @@ impl SourceView {
         // that is used once for each table takes longer than it saves.
         let settings = "set idle_in_transaction_session_timeout = 0; set jit = off";
         session.client().batch_execute(settings).await.map_err(|e| classify(e, "cannot set up the session"))?;
-        capture::check_lag(newest, &snapshot.source)?;
+        capture::check_lag(newest, &snapshot.source, snapshot.lsn_before)?;
         Ok(SourceView { session, catalog, now: snapshot.source, tables })
     }
 
