@@ -6,10 +6,13 @@
 //! `supervisor.sh`. Durability is switched off: a crash of the *machine* may destroy the data.
 
 mod account;
+mod backup;
 mod binaries;
 mod setup;
 mod shared;
+mod standby;
 mod supervisor;
+mod xids;
 
 use std::fmt;
 use std::net::TcpListener;
@@ -24,6 +27,7 @@ use self::account::Account;
 use self::supervisor::{End, Server, StartFailure};
 use crate::failure;
 
+pub use self::backup::{Backup, Restore};
 pub use self::shared::shared;
 
 /// The superuser of every private cluster.
@@ -72,17 +76,20 @@ impl Cluster {
     pub fn start(options: ClusterOptions) -> Result<Cluster> {
         let account = Account::for_server()?;
         let bin_dir = binaries::find(&account)?;
-        let prepared = setup::prepare(&options, &account, &bin_dir)?;
-        let mut cluster = Cluster {
-            dir: prepared,
-            bin_dir,
-            port: 0,
-            keep: options.keep,
-            password: options.password,
-            account,
-            server: Mutex::new(None),
-            databases: AtomicU32::new(0),
-        };
+        let dir = setup::prepare(&options, &account, &bin_dir)?;
+        Cluster::start_in(dir, bin_dir, account, options.keep, options.password)
+    }
+
+    /// Starts the server of a directory that is ready for it.
+    fn start_in(
+        dir: PathBuf,
+        bin_dir: PathBuf,
+        account: Account,
+        keep: bool,
+        password: Option<String>,
+    ) -> Result<Cluster> {
+        let (server, databases) = (Mutex::new(None), AtomicU32::new(0));
+        let mut cluster = Cluster { dir, bin_dir, port: 0, keep, password, account, server, databases };
         for _ in 0..PORT_ATTEMPTS {
             cluster.port = free_port()?;
             match cluster.launch() {

@@ -9,4 +9,4 @@ pub mod cluster;
 mod failure;
 pub mod totesys;
 
-pub use cluster::{Cluster, ClusterOptions, shared};
+pub use cluster::{Backup, Cluster, ClusterOptions, Restore, shared};

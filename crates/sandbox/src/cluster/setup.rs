@@ -1,6 +1,5 @@
 //! The cluster's directory: created, initialised and configured before the server first starts.
 
-use std::fmt::Write as _;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt;
@@ -32,7 +31,7 @@ pub(crate) fn prepare(options: &ClusterOptions, account: &Account, bin_dir: &Pat
 }
 
 /// A fresh directory where the server's user can go.
-fn fresh_dir(account: &Account) -> Result<PathBuf> {
+pub(crate) fn fresh_dir(account: &Account) -> Result<PathBuf> {
     let preferred = std::env::temp_dir();
     let root = [preferred.clone(), "/tmp".into(), "/var/tmp".into()]
         .into_iter()
@@ -59,10 +58,15 @@ fn claim(dir: &Path) -> Result<PathBuf> {
         .with_hint("name a directory that is empty or does not exist"))
 }
 
-fn fill(dir: &Path, options: &ClusterOptions, account: &Account, bin_dir: &Path, kept_before: bool) -> Result<()> {
+/// Gives a directory to the server's user, and to nobody else.
+pub(crate) fn make_private(dir: &Path, account: &Account) -> Result<()> {
     fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
         .map_err(|e| failure::io("cannot make the directory of the private cluster private", dir, e))?;
-    account.own(dir)?;
+    account.own(dir)
+}
+
+fn fill(dir: &Path, options: &ClusterOptions, account: &Account, bin_dir: &Path, kept_before: bool) -> Result<()> {
+    make_private(dir, account)?;
     if !account.can_enter(dir) {
         return Err(Error::config("the user of the private server cannot enter its directory")
             .with_context("path", dir.display().to_string())
@@ -77,11 +81,16 @@ fn fill(dir: &Path, options: &ClusterOptions, account: &Account, bin_dir: &Path,
         place(certificate, &data.join("server.crt"), account)?;
         place(key, &data.join("server.key"), account)?;
     }
+    configure(&data, &configuration(dir, options))
+}
+
+/// Appends to `postgresql.conf`, where later lines win.
+pub(crate) fn configure(data: &Path, text: &str) -> Result<()> {
     let conf = data.join("postgresql.conf");
     OpenOptions::new()
         .append(true)
         .open(&conf)
-        .and_then(|mut file| file.write_all(configuration(dir, options).as_bytes()))
+        .and_then(|mut file| file.write_all(text.as_bytes()))
         .map_err(|e| failure::io("cannot configure the private cluster", &conf, e))
 }
 
@@ -129,16 +138,22 @@ fn place(from: &Path, to: &Path, account: &Account) -> Result<()> {
     account.own(to)
 }
 
-/// What is appended to `postgresql.conf`; later lines win.
-fn configuration(dir: &Path, options: &ClusterOptions) -> String {
+/// Where the unix socket of a cluster goes; empty, for none, where the path does not do.
+pub(crate) fn socket_dir(dir: &Path) -> &str {
     let fits = dir.as_os_str().as_bytes().len() <= SOCKET_DIR_LIMIT;
     // Several socket directories are separated by commas, so a path with one cannot be given.
-    let socket_dir = dir.to_str().filter(|text| fits && !text.contains([',', '"'])).unwrap_or_default();
+    dir.to_str().filter(|text| fits && !text.contains([',', '"'])).unwrap_or_default()
+}
+
+/// A cluster's settings for `postgresql.conf`.
+fn configuration(dir: &Path, options: &ClusterOptions) -> String {
     let own = [
         ("listen_addresses", "127.0.0.1"),
-        ("unix_socket_directories", socket_dir),
+        ("unix_socket_directories", socket_dir(dir)),
         ("fsync", "off"),
         ("synchronous_commit", "off"),
+        // Ingest waits until what it has read is flushed.
+        ("wal_writer_delay", "10ms"),
         ("full_page_writes", "off"),
         ("max_wal_size", "4GB"),
         ("timezone", "UTC"),
@@ -152,10 +167,14 @@ fn configuration(dir: &Path, options: &ClusterOptions) -> String {
     let given = options.settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let mut text = String::from("\n# The sandbox's settings: fast, private, and never for data that matters.\n");
     for (name, value) in own.into_iter().chain(tls).chain(given) {
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "{name} = '{}'", value.replace('\\', "\\\\").replace('\'', "''"));
+        text.push_str(&setting(name, value));
     }
     text
+}
+
+/// A line of `postgresql.conf`.
+pub(crate) fn setting(name: &str, value: &str) -> String {
+    format!("{name} = '{}'\n", value.replace('\\', "\\\\").replace('\'', "''"))
 }
 
 #[cfg(test)]
