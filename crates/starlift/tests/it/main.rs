@@ -1,6 +1,7 @@
 //! The stages on a private PostgreSQL: one binary, because linking the engine takes longer than the tests.
 
 mod bad_input;
+mod capture;
 mod contract;
 mod cut_off;
 mod days;

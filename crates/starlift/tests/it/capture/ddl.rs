@@ -1,0 +1,185 @@
+//! Changes of a table's shape, most of which leave no trace in any row.
+
+use std::time::Duration;
+
+use crate::capture::lab::{Lab, Meanwhile, SALE, number, why_full};
+use crate::world::of;
+
+/// Changes a table, with the same `xmin` in every row before and after, and runs. The next run reads it in full.
+async fn without_a_trace(lab: &Lab, table: &str, ddl: &str) {
+    let before = lab.xmins(table).await;
+    lab.run(ddl).await;
+    assert_eq!(lab.xmins(table).await, before, "the trap is not sprung: {ddl}");
+    let report = lab.catch_up().await;
+    assert_eq!(why_full(of(&report, table)), Some("schema changed"), "{ddl}");
+    let report = lab.catch_up().await;
+    assert_eq!((why_full(of(&report, table)), of(&report, table).rows_written), (None, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_column_that_comes_with_a_default_has_its_value_in_every_row() {
+    let lab = Lab::new(SALE).await;
+    lab.catch_up().await;
+    without_a_trace(&lab, "sale", "alter table sale add column colour text not null default 'blue'").await;
+    // The same column, as far as name, type and place tell.
+    let again = "alter table sale drop column colour; alter table sale add column colour text not null default 'red'";
+    without_a_trace(&lab, "sale", again).await;
+    without_a_trace(&lab, "sale", "alter table sale drop column colour").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renamed_label_reaches_every_row_wherever_the_enum_hides() {
+    let lab = Lab::new(
+        "create type mood as enum ('sad', 'happy'); create domain feeling as mood;
+         create type pair as (n int, m mood); create type span as range (subtype = mood);
+         create table plain (id int primary key, m mood); insert into plain values (1, 'sad'), (2, 'happy');
+         create table as_array (id int primary key, m mood[]); insert into as_array values (1, '{sad,happy}');
+         create table as_domain (id int primary key, m feeling); insert into as_domain values (1, 'sad');
+         create table as_text (id int primary key, m mood); insert into as_text values (1, 'sad');
+         create table as_pair (id int primary key, m pair[]); insert into as_pair values (1, array[row(1, 'sad')::pair]);
+         create table as_span (id int primary key, m span); insert into as_span values (1, '[sad,happy]')",
+    )
+    .await;
+    for table in ["as_text", "as_pair", "as_span"] {
+        lab.configure(&format!("[source.tables.{table}]\ncolumns.m = {{ as = \"text\" }}"));
+    }
+    let tables = ["plain", "as_array", "as_domain", "as_text", "as_pair", "as_span"];
+    lab.catch_up().await;
+    let mut before = Vec::new();
+    for table in tables {
+        before.push((lab.xmins(table).await, lab.text(&format!("select string_agg(m::text, ' ') from {table}")).await));
+    }
+    lab.run("alter type mood rename value 'sad' to 'blue'").await;
+    for (table, (xmins, values)) in tables.iter().zip(before) {
+        assert_eq!(lab.xmins(table).await, xmins);
+        assert_ne!(lab.text(&format!("select string_agg(m::text, ' ') from {table}")).await, values);
+    }
+    let report = lab.catch_up().await;
+    for table in tables {
+        assert_eq!(why_full(of(&report, table)), Some("schema changed"), "{table}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn columns_that_change_their_type_or_swap_their_names_are_read_again() {
+    let lab = Lab::new(
+        "create table t (id int primary key, a varchar(5), b varchar(5), n numeric(10,2));
+         insert into t values (1, 'a', 'b', 1.50), (2, 'c', 'd', 2.25)",
+    )
+    .await;
+    lab.catch_up().await;
+    without_a_trace(&lab, "t", "alter table t alter a type text, alter n type numeric(12,2)").await;
+    without_a_trace(&lab, "t", "alter table t alter a type varchar").await;
+    let swap = "begin; alter table t rename a to x; alter table t rename b to a; alter table t rename x to b; commit";
+    without_a_trace(&lab, "t", swap).await;
+    without_a_trace(&lab, "t", "alter table t drop constraint t_pkey; alter table t add primary key (n)").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_in_the_place_of_another_is_read_in_full() {
+    let lab = Lab::new(SALE).await;
+    lab.run(
+        "create table other (like sale including all); insert into other select id, v + 10, last_updated from sale",
+    )
+    .await;
+    lab.catch_up().await;
+    let swap =
+        "begin; alter table sale rename to x; alter table other rename to sale; alter table x rename to other; commit";
+    for _ in 0..2 {
+        let before = lab.xmins("other").await;
+        lab.run(swap).await;
+        assert_eq!(lab.xmins("sale").await, before, "old rows under a known name");
+        let report = lab.catch_up().await;
+        assert_eq!(why_full(of(&report, "sale")), Some("schema changed"));
+    }
+    lab.run("create table x as select * from sale; drop table sale; create table sale (like other including all)")
+        .await;
+    lab.run("insert into sale select id, v * 2, last_updated from x; drop table x").await;
+    lab.catch_up().await;
+    lab.run("drop table sale").await;
+    let report = lab.catch_up().await;
+    assert!(report.relations.iter().all(|r| r.name != "sale"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_are_moved_about_on_disk_are_neither_lost_nor_written_again() {
+    let lab = Lab::new(SALE).await;
+    lab.catch_up().await;
+    for sql in [
+        "vacuum full sale",
+        "cluster sale using sale_pkey",
+        "reindex table sale",
+        "vacuum (freeze) sale",
+        "select * from sale for update",
+        "alter table sale set unlogged",
+        "alter table sale set logged",
+        "update sale set v = v",
+        "analyze sale",
+    ] {
+        // With a change that is not read yet.
+        lab.run("update sale set v = v + 1 where id = 2").await;
+        lab.run(sql).await;
+        let report = lab.catch_up().await;
+        let sale = of(&report, "sale");
+        assert_eq!((why_full(sale), sale.rows_written, sale.rows_deleted), (None, 1, 0), "{sql}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_cannot_be_rewritten_between_the_snapshot_and_its_first_read() {
+    let lab = Lab::new(SALE).await;
+    lab.run("create table first (id int primary key); insert into first values (1)").await;
+    // What happens to a reader that takes its snapshot before its locks.
+    let naive = lab.session().await;
+    for rewrite in [
+        "begin; truncate sale; insert into sale (v) values (1), (2); commit",
+        "alter table sale alter v type bigint using v + 1",
+    ] {
+        naive
+            .batch_execute("begin isolation level repeatable read read only; select count(*) from first")
+            .await
+            .unwrap();
+        lab.run(rewrite).await;
+        assert_eq!(number(&naive, "select count(*) from sale").await, 0, "the table looks empty after {rewrite}");
+        assert!(lab.number("select count(*) from sale").await > 0);
+        naive.batch_execute("commit").await.unwrap();
+    }
+    lab.catch_up().await;
+    for rewrite in [
+        "truncate sale",
+        "alter table sale alter v type int",
+        "alter table sale add column w int default 7",
+        "drop table sale",
+    ] {
+        let meanwhile = Meanwhile::at(&lab, "first", &format!("set lock_timeout = '100ms'; {rewrite}"));
+        let report = starlift::ingest(&lab.watched(meanwhile.clone()), None).await.unwrap();
+        assert_eq!(meanwhile.outcome(), "55P03", "{rewrite} has to wait");
+        assert_eq!((of(&report, "sale").rows_written, of(&report, "sale").rows_deleted), (0, 0));
+    }
+    lab.assert_equal().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_rewritten_all_the_time_never_looks_empty() {
+    let lab =
+        Lab::new("create table t (id int primary key, v int); insert into t select i, 0 from generate_series(1, 20) i")
+            .await;
+    lab.catch_up().await;
+    let writer = lab.session().await;
+    let rewriting = tokio::spawn(async move {
+        for _ in 0..100_000 {
+            let refill = "begin; truncate t; insert into t select i, 0 from generate_series(1, 20) i; commit";
+            writer.batch_execute(refill).await.unwrap();
+            writer.batch_execute("alter table t alter v type int using v + 0").await.unwrap();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    for _ in 0..20 {
+        let report = lab.ingest().await;
+        let t = of(&report, "t");
+        assert_eq!((t.rows, t.rows_deleted, t.rows_written), (20, 0, 0), "{t:?}");
+    }
+    rewriting.abort();
+    let _ = rewriting.await;
+    lab.catch_up().await;
+}
