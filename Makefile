@@ -25,6 +25,7 @@ check:
 release:
 	@scripts/install-missing compiler
 	cargo build --locked --release --package starlift-cli
+	@! grep --quiet --binary-files=text STARLIFT_FAULT $(TARGET)/release/starlift || { echo "the release has fault points in it" >&2; exit 1; }
 
 ## the benchmark, in an optimised build: BENCH="--scale 100" passes options on
 bench: release

@@ -44,6 +44,11 @@ fn main() -> ExitCode {
         stderr::error(shell.err, &error);
         return Exit::Failed(error.kind()).into();
     }
+    #[cfg(debug_assertions)]
+    if let Err(error) = starlift::faults::install(&shell.environment) {
+        stderr::error(shell.err, &error);
+        return Exit::Failed(error.kind()).into();
+    }
     let reporter = Arc::clone(&shell);
     panic::install(move |error| {
         reporter.report(Failure::Command(error));

@@ -8,6 +8,7 @@ pub mod coverage;
 pub mod digest;
 pub mod error;
 pub mod event;
+pub mod fault;
 pub mod key;
 pub mod load_plan;
 pub mod manifest;

@@ -3,6 +3,8 @@
 //! PostgreSQL manual, "Transactions and Identifiers" (73.1) and "Preventing Transaction ID Wraparound Failures"
 //! (25.1.5): a row's `xmin` is the low half of the 64-bit id of the transaction that wrote it.
 
+use crate::fault;
+
 /// The window test is exact only while the window spans fewer ids than this (half of the 32-bit circle).
 pub const MAX_SPAN: u64 = 1 << 31;
 const CIRCLE: u64 = 1 << 32;
@@ -54,12 +56,18 @@ impl XidWindow {
 
     /// Whether a row with this `xmin` belongs to the window.
     pub fn contains(self, xmin: u32) -> bool {
+        if fault::planted("naive_xid") {
+            return (self.low % CIRCLE..self.low % CIRCLE + self.span).contains(&u64::from(xmin));
+        }
         (u64::from(xmin) + CIRCLE - self.low % CIRCLE) % CIRCLE < self.span
     }
 
     /// The same test in SQL, over a row's `xmin`.
     pub fn to_sql(self) -> String {
         let (low, span) = self.bounds();
+        if fault::planted("naive_xid") {
+            return format!("xmin::text::bigint >= {low} and xmin::text::bigint < {}", low + span);
+        }
         format!("((xmin::text::bigint - {low} + {CIRCLE}) % {CIRCLE}) < {span}")
     }
 }

@@ -16,7 +16,7 @@
 use bytes::Bytes;
 use starlift_core::digest::sha256_hex;
 use starlift_core::manifest::Manifest;
-use starlift_core::{Error, Result, key};
+use starlift_core::{Error, Result, fault, key};
 
 use crate::manifests::{self, Stored};
 use crate::store::{CreateOutcome, Store};
@@ -42,6 +42,9 @@ pub async fn commit(store: &Store, manifest: Manifest) -> Result<Commit> {
     if manifest.seq == 0 || manifest.previous_sha256.is_some() != (manifest.seq > 1) {
         return Err(Error::internal(format!("manifest {} does not name the one before it", manifest.seq)));
     }
+    if manifest.live.is_some() {
+        fault::point("lake.checkpoint");
+    }
     let bytes = manifest.to_bytes()?;
     let key = key::manifest(manifest.seq);
     let ours = Stored { manifest: Manifest::from_bytes(&key, &bytes)?, sha256: sha256_hex(&bytes) };
@@ -59,6 +62,9 @@ pub async fn commit(store: &Store, manifest: Manifest) -> Result<Commit> {
 ///
 /// Errors: those of [`manifests::history`].
 pub async fn find_run(store: &Store, newest: &Stored, run_id: &str) -> Result<Option<Stored>> {
+    if fault::planted("run_id_ignored") {
+        return Ok(None);
+    }
     let recent = manifests::history_from(store, newest, REPLAY_DEPTH).await?;
     Ok(recent.into_iter().find(|stored| stored.manifest.run_id == run_id))
 }

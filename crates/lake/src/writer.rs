@@ -11,7 +11,7 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use starlift_core::manifest::{DataFile, FileMode};
-use starlift_core::{Error, Micros, Result, key};
+use starlift_core::{Error, Micros, Result, fault, key};
 
 use crate::store::Store;
 use crate::upload::Upload;
@@ -170,6 +170,7 @@ impl FileWriter {
         part.writer.write(slice).await.map_err(failed)?;
         part.rows += slice.num_rows() as u64;
         part.row_bytes = part.row_bytes.max(bytes_in_memory(slice) / slice.num_rows().max(1));
+        fault::point("lake.mid_file");
         if part.writer.memory_size() >= self.options.row_group_bytes {
             part.writer.flush().await.map_err(failed)?;
         }
@@ -197,7 +198,9 @@ impl FileWriter {
         let Some(mut part) = self.open.take() else { return Ok(()) };
         part.writer.append_key_value_metadata(KeyValue::new(ROW_BYTES.to_string(), part.row_bytes.to_string()));
         part.writer.finish().await.map_err(failed)?;
+        fault::point("lake.file_complete");
         let published = part.writer.into_inner().publish().await?;
+        fault::point("lake.file_published");
         self.files.push(DataFile {
             key: part.key,
             rows: part.rows,

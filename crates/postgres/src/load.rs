@@ -49,7 +49,7 @@ mod warehouse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use starlift_core::load_plan::LedgerHead;
-use starlift_core::{Error, Result};
+use starlift_core::{Error, Result, fault};
 use tokio_postgres::Client;
 
 pub use self::ledger::{LedgerEntry, current_rows, entries, entry, head, last_loaded_at};
@@ -123,6 +123,7 @@ async fn write(
 
     let mut transaction = session::begin(client, &run.schema, run.limits).await?;
     session::lock_pipeline(transaction.client(), &run.pipeline).await?;
+    fault::point("load.locked");
     let tables = checked_tables(transaction.client(), &run.schema, &models).await?;
     let pairs = pairs(&models, &tables);
     // Before the ledger, so that a role which may not read it is told what it lacks.
@@ -139,7 +140,10 @@ async fn write(
 
     let work = transaction::Work { run, purpose, look_ahead };
     let report = work.write(&mut transaction, &pairs, streams).await?;
-    match ledger::record(transaction.client(), run, purpose, &report).await {
+    fault::point("load.before_ledger");
+    let too_late = fault::planted("ledger_after_commit");
+    let recorded = if too_late { Ok(()) } else { ledger::record(transaction.client(), run, purpose, &report).await };
+    match recorded {
         Ok(()) => {}
         // Somebody who does not take our lock wrote this row first: what we have is taken back, and the ledger decides.
         Err(error) if ledger::is_taken(&error) => {
@@ -151,8 +155,15 @@ async fn write(
         }
         Err(error) => return Err(error),
     }
-    match transaction.commit().await {
-        Ok(()) => Ok(LoadOutcome::Loaded(report)),
+    fault::point("load.before_commit");
+    match fault::under_way("load.commit_sent", transaction.commit()).await {
+        Ok(()) => {
+            fault::point("load.after_commit");
+            if too_late {
+                ledger::record(client, run, purpose, &report).await?;
+            }
+            Ok(LoadOutcome::Loaded(report))
+        }
         Err(error) => {
             let unknown = commit_retry(&error) == Retry::UnknownOutcome;
             let error = classify(error, "the commit of a load failed");

@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use starlift_core::capture;
 use starlift_core::manifest::Relation;
-use starlift_core::{Result, event};
+use starlift_core::{Result, event, fault};
 use starlift_lake::claim;
 use starlift_postgres::extract::SourceSession;
 
@@ -91,16 +91,22 @@ async fn ingest_with(ctx: &Context, event: Option<&[u8]>, repair: &BTreeSet<Stri
         return Ok(StageReport::of_manifest(STAGE, &done.manifest, Outcome::Replayed, started, now()));
     }
 
+    #[cfg(debug_assertions)]
+    let head = crate::planted::state_from_names(head, &lake).await?;
+
     let mut session = open(ctx).await?;
+    fault::point("ingest.connected");
     let selection = selection::select(ctx, &session, &listed).await?;
     selection.check()?;
     let snapshot = session.begin(&selection.lockable()).await?;
+    fault::point("ingest.snapshot");
     // Read again under the locks: what DDL did between the first look and the locks counts, and none can come after.
     let selection = selection.again(ctx, &session).await?;
     let source = starlift_core::manifest::Source { tables: selection.captured(), ..snapshot.source };
     let newest = head.manifest();
     capture::check_lag(newest, &source, snapshot.lsn_before)?;
     let at = claim(&lake, snapshot.now, newest.map(|m| m.at), &new_id()).await?;
+    fault::point("ingest.claimed");
 
     let mut relations: BTreeMap<String, Relation> = newest.map(|m| m.relations.clone()).unwrap_or_default();
     relations.values_mut().for_each(|r| r.run = None);
@@ -108,6 +114,8 @@ async fn ingest_with(ctx: &Context, event: Option<&[u8]>, repair: &BTreeSet<Stri
     relations.retain(|name, _| existing.contains(name));
 
     let seq = starlift_core::succession::next_seq(newest);
+    #[cfg(debug_assertions)]
+    crate::planted::remember_snapshot(&lake, &session, seq, at).await?;
     for name in selection.tables() {
         ctx.progress.started(STAGE, &name);
         let task =
@@ -115,10 +123,14 @@ async fn ingest_with(ctx: &Context, event: Option<&[u8]>, repair: &BTreeSet<Stri
         let relation = task.read(&session, &name).await.map_err(|e| e.with_context("table", name.clone()))?;
         relations.insert(name.clone(), relation);
         ctx.progress.finished(STAGE, &name);
+        fault::point("ingest.table_done");
     }
+    #[cfg(debug_assertions)]
+    crate::planted::one_watermark(&mut relations, &source);
     // Nothing was written; ending the transaction before the commit lets the locks and the snapshot go.
     session.end().await?;
     session.await_durable(&source).await?;
+    fault::point("ingest.source_released");
 
     commit::commit(ctx, &lake, &head, source, at, started, relations).await
 }

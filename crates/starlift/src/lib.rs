@@ -4,11 +4,15 @@ pub mod config;
 pub mod context;
 pub mod count;
 pub mod doctor;
+#[cfg(debug_assertions)]
+pub mod faults;
 mod head;
 pub mod history;
 mod ingest;
 mod load;
 pub mod plan;
+#[cfg(debug_assertions)]
+mod planted;
 pub mod report;
 mod run;
 pub mod size;

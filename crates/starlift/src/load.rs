@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use starlift_core::load_plan::{self, LedgerHead, LoadPlan};
 use starlift_core::manifest::Manifest;
-use starlift_core::{Error, Result, event};
+use starlift_core::{Error, Result, event, fault};
 use starlift_lake::{Store, Stored, manifests};
 use starlift_postgres::load::{self as warehouse, LoadLimits, LoadOutcome, LoadRun};
 use starlift_postgres::sqlstate::retry_of;
@@ -125,6 +125,7 @@ async fn load_next(
         }
     }
     let ledger = warehouse::head(connection.client(), &ctx.config.pipeline, star_id).await?;
+    fault::point("load.ledger_read");
     let (stored, brings, adopt) = match plan(star, Some(newest), ledger.as_ref(), adopt).await? {
         LoadPlan::Nothing => return Ok(None),
         LoadPlan::Adopt { .. } => (newest.clone(), Brings::State(&head.live), true),

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use starlift_core::coverage::{self, ModelNow, TransformPlan};
 use starlift_core::manifest::{Manifest, Origin, Relation};
 use starlift_core::model::nearest;
-use starlift_core::{Error, Result, event, succession};
+use starlift_core::{Error, Result, event, fault, succession};
 use starlift_lake::{Commit, Store, claim, commit, manifests};
 use starlift_models::EVALUATION_VERSION;
 
@@ -69,7 +69,9 @@ async fn transform_with(ctx: &Context, event: Option<&[u8]>, repair: &BTreeSet<S
         return Ok(report);
     }
 
+    fault::point("transform.planned");
     let at = claim(&star, started, star_head.manifest().map(|m| m.at), &new_id()).await?;
+    fault::point("transform.claimed");
     let seq = succession::next_seq(star_head.manifest());
     let run = evaluate::Run { ctx, lake: &lake, star: &star, lake_head: &lake_head, star_head: &star_head, at, seq };
     let (relations, mut warnings) = run.evaluate(&plan).await?;
@@ -93,9 +95,11 @@ async fn transform_with(ctx: &Context, event: Option<&[u8]>, repair: &BTreeSet<S
         relations,
     };
     let previous = star_head.newest().map(|s| (&s.manifest, s.sha256.as_str()));
+    fault::point("transform.before_manifest");
     match commit(&star, succession::next(previous, star_head.live.clone(), draft)).await? {
         Commit::Superseded(other) => Ok(crate::ingest::commit::superseded(STAGE, ctx, &other.manifest, started)),
         Commit::Committed(stored) => {
+            fault::point("transform.after_manifest");
             let mut report = StageReport::of_manifest(STAGE, &stored.manifest, Outcome::Committed, started, now());
             report.warnings = warnings;
             log(&report);

@@ -2,6 +2,7 @@
 
 mod cli;
 mod demo;
+mod faults;
 mod journey;
 mod signals;
 mod support;

@@ -7,7 +7,7 @@ use std::pin::pin;
 use arrow::array::RecordBatch;
 use bytes::{Bytes, BytesMut};
 use futures::{SinkExt, StreamExt};
-use starlift_core::{Column, Error, Result};
+use starlift_core::{Column, Error, Result, fault};
 use tokio_postgres::Client;
 
 use super::model::BatchStream;
@@ -62,6 +62,7 @@ pub(crate) async fn fill(
         if buffer.len() >= CHUNK {
             sink.send(buffer.split().freeze()).await.map_err(failed)?;
         }
+        fault::point("load.mid_stage");
         next = next_rows(&mut batches).await?;
     }
     encoder.trailer(&mut buffer);

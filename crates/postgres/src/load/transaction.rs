@@ -1,7 +1,7 @@
 //! The order of a load's writes inside its transaction.
 
-use starlift_core::Result;
 use starlift_core::model::ModelKind;
+use starlift_core::{Result, fault};
 use tokio_postgres::Transaction;
 
 use super::model::{BatchStream, LoadReport, LoadRun, LookAhead, ModelReport};
@@ -43,6 +43,7 @@ impl Work<'_, '_> {
         let mut models = Vec::with_capacity(pairs.len());
         for (position, streams) in streams.into_iter().enumerate() {
             models.extend(self.stage(transaction, pairs, position, streams).await?);
+            fault::point("load.model_staged");
         }
 
         let mut report = LoadReport::default();
@@ -63,15 +64,18 @@ impl Work<'_, '_> {
             if self.is_mended(model.pair) {
                 report.dates_added += calendar::mend(transaction.client(), model.pair).await?;
             }
+            fault::point("load.calendar_written");
         }
         for model in models.iter_mut().filter(|m| m.pair.model.kind == ModelKind::Dimension) {
             self.upsert(transaction, model).await?;
         }
         for model in models.iter_mut().filter(|m| m.pair.model.kind == ModelKind::Fact) {
+            fault::point("load.dimensions_written");
             self.append(transaction, model).await?;
         }
         for model in models.iter_mut().filter(|m| m.pair.model.kind != ModelKind::Calendar) {
             self.retract(transaction, model).await?;
+            fault::point("load.retractions_written");
         }
         report.models = models.into_iter().map(|m| m.report).collect();
         Ok(report)
@@ -150,6 +154,7 @@ impl Work<'_, '_> {
                 None
             };
         report.inserted = fact::append(transaction.client(), pair, stage, comparison).await?;
+        fault::point("load.fact_appended");
         if let Some(dropped) = dropped {
             constraint::add_foreign_keys(transaction, pair, &dropped, self.run.limits.lock_timeout).await?;
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use starlift_core::manifest::{Manifest, Origin, Relation, Source};
-use starlift_core::{Micros, Result, succession};
+use starlift_core::{Micros, Result, fault, succession};
 use starlift_lake::{Commit, Store, commit as put};
 
 use super::STAGE;
@@ -33,8 +33,10 @@ pub(super) async fn commit(
         relations,
     };
     let previous = head.newest().map(|s| (&s.manifest, s.sha256.as_str()));
+    fault::point("ingest.before_manifest");
     match put(lake, succession::next(previous, head.live.clone(), draft)).await? {
         Commit::Committed(stored) => {
+            fault::point("ingest.after_manifest");
             let report = StageReport::of_manifest(STAGE, &stored.manifest, Outcome::Committed, started, now());
             log(&report);
             Ok(report)

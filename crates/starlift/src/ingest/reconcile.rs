@@ -7,7 +7,7 @@ use arrow::array::BooleanArray;
 use arrow::compute::filter_record_batch;
 use futures::TryStreamExt;
 use starlift_core::manifest::DataFile;
-use starlift_core::{Error, Result};
+use starlift_core::{Error, Result, fault};
 use starlift_lake::{Digests, FileWriter, KeyDigest, State};
 use starlift_postgres::catalog::SourceTable;
 use starlift_postgres::extract::SourceSession;
@@ -58,6 +58,7 @@ pub(super) async fn reconcile(
         }
     }
     drop(stored);
+    fault::point("ingest.keys_compared");
     let tombstones = task.tombstones(table, state, gone).await?;
 
     // What is left of the source's keys is in no state: either this window brought it, or nobody has seen it.

@@ -8,7 +8,7 @@ use futures::TryStreamExt;
 use starlift_core::capture::{self, Read};
 use starlift_core::manifest::{CaptureState, DataFile, FileMode, Proof, Relation, RelationRun, Source};
 use starlift_core::xid::XidWindow;
-use starlift_core::{Error, Micros, Result, TableSchema};
+use starlift_core::{Error, Micros, Result, TableSchema, fault};
 use starlift_lake::{Difference, Digests, FileWriter, KeyDigest, Multiset, State, Store, WriterOptions, tombstones};
 use starlift_postgres::catalog::SourceTable;
 use starlift_postgres::extract::SourceSession;
@@ -81,7 +81,7 @@ impl Task<'_> {
             capture: Some(CaptureState {
                 mode: mode.name().into(),
                 identity: self.source.identity.clone(),
-                watermark: self.source.xmin,
+                watermark: if fault::planted("watermark_is_xmax") { self.source.xmax } else { self.source.xmin },
                 xmax: self.source.xmax,
                 read_at: self.at,
             }),
@@ -114,8 +114,11 @@ impl Task<'_> {
     ) -> Result<Written> {
         let mut written = Written::default();
         let mut writer = self.writer(table, table.schema.to_arrow(), FileMode::Window)?;
+        let filter = window.to_sql();
+        #[cfg(debug_assertions)]
+        let filter = crate::planted::visible(self.lake, self.seq, filter).await?;
         let new_keys = {
-            let mut rows = session.copy_rows(table, Some(window.to_sql())).await?;
+            let mut rows = session.copy_rows(table, Some(filter)).await?;
             let mut buffered: Vec<RecordBatch> = Vec::new();
             let mut count = 0;
             let mut difference: Option<Difference> = None;
@@ -133,6 +136,7 @@ impl Task<'_> {
                 }
             }
             written.bytes_read += rows.finish(&table.name)?;
+            fault::point("ingest.table_copied");
             let difference = match difference {
                 Some(difference) => difference,
                 None => {
@@ -232,10 +236,13 @@ impl Task<'_> {
         while let Some(batch) = keys.try_next().await? {
             writer.write(&batch).await?;
         }
-        writer.finish().await
+        let files = writer.finish().await?;
+        fault::point("ingest.tombstones_written");
+        Ok(files)
     }
 
     pub(super) fn advance(&self, table: &SourceTable, batch: &RecordBatch) {
+        fault::point("ingest.mid_copy");
         let bytes = batch.get_array_memory_size() as u64;
         self.ctx.progress.advanced(STAGE, &table.name, batch.num_rows() as u64, bytes);
     }

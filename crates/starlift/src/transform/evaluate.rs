@@ -8,7 +8,7 @@ use starlift_core::coverage::{Evaluate, TransformPlan};
 use starlift_core::manifest::{FileMode, ModelState, Relation, RelationRun};
 use starlift_core::model::{Model, ModelKind};
 use starlift_core::state::LiveFiles;
-use starlift_core::{Error, Micros, Result, TableSchema};
+use starlift_core::{Error, Micros, Result, TableSchema, fault};
 use starlift_lake::{Difference, FileWriter, State, Store, WriterOptions, tombstones};
 use starlift_models::{EVALUATION_VERSION, Session};
 
@@ -50,6 +50,8 @@ impl Run<'_> {
                 .get(name)
                 .ok_or_else(|| Error::internal(format!("model `{name}` is planned and not there")))?;
             self.ctx.progress.started(STAGE, name);
+            #[cfg(debug_assertions)]
+            inputs.read_now(&self.ctx.config.pipeline).await?;
             inputs.register(model, &states)?;
             let (relation, new) = self
                 .model(inputs.session(), model, relations.get(name), reason)
@@ -66,6 +68,7 @@ impl Run<'_> {
             states.insert(name.clone(), (relation.schema.clone(), live));
             relations.insert(name.clone(), relation);
             self.ctx.progress.finished(STAGE, name);
+            fault::point("transform.model_done");
         }
         Ok((relations, warnings))
     }
@@ -131,10 +134,12 @@ impl Run<'_> {
             self.ctx.progress.advanced(STAGE, &model.name, batch.num_rows() as u64, size);
             count += batch.num_rows() as u64;
             bytes += size;
+            fault::point("transform.mid_model");
             let new = difference.push(&batch)?;
             writer.write(if replaced { &batch } else { &new }).await?;
         }
         let files = writer.finish().await?;
+        fault::point("transform.rows_written");
         let unseen = difference.unseen();
         let mut deleted = Vec::new();
         // A date that leaves the calendar's settings may still be one that facts refer to.
@@ -145,6 +150,7 @@ impl Run<'_> {
                 writer.write(&batch).await?;
             }
             deleted = writer.finish().await?;
+            fault::point("transform.retractions_written");
         }
         let run = RelationRun { rows_read: count, bytes_read: bytes, files, deleted, ..RelationRun::default() };
         Ok(Written { rows: count, replaced, run })
