@@ -5,5 +5,6 @@
 
 mod amount;
 mod crash_points;
+mod planted;
 mod shop;
 mod shop_sql;
