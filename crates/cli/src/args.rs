@@ -165,6 +165,9 @@ pub(crate) struct Run {
     /// The run's id: the same id again returns the result of the first time [default: made up]
     #[arg(long, value_name = "ID", value_parser = run_id, conflicts_with = "every")]
     pub(crate) run_id: Option<String>,
+    /// Give up after this time, such as 4m; the next run does what was not committed [default: none]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    pub(crate) deadline: Option<Duration>,
     /// Write the run's report, as JSON, to this file
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
@@ -183,6 +186,9 @@ pub(crate) struct Stage {
     /// The run's id: the same id again returns the result of the first time [default: made up]
     #[arg(long, value_name = "ID", value_parser = run_id)]
     pub(crate) run_id: Option<String>,
+    /// Give up after this time, such as 4m; the next run does what was not committed [default: none]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    pub(crate) deadline: Option<Duration>,
     /// Write the stage's report, as JSON, to this file
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,

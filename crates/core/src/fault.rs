@@ -25,6 +25,7 @@ pub const POINTS: &[&str] = &[
     "lake.object_staged",
     "lake.object_linked",
     "lake.checkpoint",
+    "transform.star_read",
     "transform.planned",
     "transform.claimed",
     "transform.mid_model",
@@ -33,6 +34,7 @@ pub const POINTS: &[&str] = &[
     "transform.model_done",
     "transform.before_manifest",
     "transform.after_manifest",
+    "load.star_read",
     "load.ledger_read",
     "load.locked",
     "load.mid_stage",
@@ -49,10 +51,11 @@ pub const POINTS: &[&str] = &[
     "load.after_commit",
 ];
 
-/// Every bug that can be planted, and limits that a test lowers (`small_…`).
+/// Every bug that can be planted, after limits that a test lowers.
 pub const PLANTS: &[&str] = &[
     "small_checkpoint",
     "small_first_load",
+    "short_silence",
     "stopped_clock",
     // Capture.
     "no_lock",
@@ -61,6 +64,7 @@ pub const PLANTS: &[&str] = &[
     "naive_xid",
     "one_watermark",
     "state_from_names",
+    "durability_ignored",
     // Commit.
     "claim_ignored",
     "exists_is_success",

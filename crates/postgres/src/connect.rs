@@ -3,6 +3,9 @@
 //! Guarantees: bytes that leave this machine are encrypted and the server is verified; there is no falling back; no
 //! error or log holds a password, a URL or the text of a server's notice. A [`Connection`] that is dropped ends its
 //! session at once, and the server rolls back what was open.
+//!
+//! No session lasts for ever by accident: connecting has a limit, the kernel's keepalive finds a peer that is gone within a
+//! minute, and [`ConnectOptions::silence_timeout`] ends a session whose peer is there and says nothing.
 
 mod credentials;
 mod failure;
@@ -11,6 +14,8 @@ mod tls;
 mod url;
 
 use std::future::poll_fn;
+use std::pin::pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use starlift_core::Result;
@@ -19,7 +24,7 @@ use tokio::task::JoinHandle;
 use tokio_postgres::{AsyncMessage, CancelToken, Client, Config, NoTls, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-pub use self::options::{ConnectOptions, SslMode, Transport};
+pub use self::options::{ConnectOptions, IDLE_TIMEOUT, SslMode, Transport};
 use crate::sqlstate;
 
 const KEEPALIVE: Duration = Duration::from_secs(30);
@@ -92,12 +97,16 @@ pub async fn connect(options: &ConnectOptions) -> Result<Connection> {
         Transport::VerifiedTls => Some(tls::connector(options.root_cert.as_deref())?),
     };
     let config = driver_config(options, tls.is_some());
+    let silence = options.silence_timeout;
     let attempt = async {
         match &tls {
-            Some(tls) => {
-                config.connect(tls.clone()).await.map(|(client, session)| (client, tokio::spawn(drive(session))))
+            Some(tls) => config
+                .connect(tls.clone())
+                .await
+                .map(|(client, session)| (client, tokio::spawn(drive(session, silence)))),
+            None => {
+                config.connect(NoTls).await.map(|(client, session)| (client, tokio::spawn(drive(session, silence))))
             }
-            None => config.connect(NoTls).await.map(|(client, session)| (client, tokio::spawn(drive(session)))),
         }
     };
     // The driver's own limit ends with the TCP connection; this one covers TLS and authentication too.
@@ -131,23 +140,56 @@ fn driver_config(options: &ConnectOptions, tls: bool) -> Config {
     config
 }
 
-async fn drive<S>(mut session: tokio_postgres::Connection<Socket, S>)
+/// Settings by which the server, too, finds out within a minute that we are gone, and lets go of what our session holds: its
+/// own defaults take hours. `scope` is `session` or `local`; a server that does not know one of them is left as it is.
+pub(crate) fn server_keepalive(scope: &str) -> String {
+    let local = scope == "local";
+    format!(
+        "select pg_catalog.set_config(s.name, s.value, {local}) from (values ('tcp_keepalives_idle', '30'), \
+         ('tcp_keepalives_interval', '10'), ('tcp_keepalives_count', '3'), ('tcp_user_timeout', '60000'), \
+         ('client_connection_check_interval', '10000')) as s(name, value) \
+         where exists (select from pg_catalog.pg_settings p where p.name = s.name) \
+         and (s.name not like 'client%' or pg_catalog.version() like '%linux%')"
+    )
+}
+
+/// Drives a session to its end, or until nothing has moved in it for as long as `silence` allows.
+async fn drive<S>(mut session: tokio_postgres::Connection<Socket, S>, silence: Option<Duration>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let mut alarm = pin!(tokio::time::sleep(silence.unwrap_or_default()));
     loop {
-        match poll_fn(|context| session.poll_message(context)).await {
+        // Whatever wakes this task up but the alarm is the server, or a statement on its way to it.
+        let next = poll_fn(|context: &mut Context<'_>| {
+            if silence.is_some() && alarm.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Err(()));
+            }
+            let polled = session.poll_message(context).map(Ok);
+            if let Some(silence) = silence {
+                alarm.as_mut().reset(tokio::time::Instant::now() + silence);
+                // A new time needs a new waker.
+                let _ = alarm.as_mut().poll(context);
+            }
+            polled
+        });
+        match next.await {
             // A notice may quote row values, so its text stays out of the log.
-            Some(Ok(AsyncMessage::Notice(notice))) => {
+            Ok(Some(Ok(AsyncMessage::Notice(notice)))) => {
                 tracing::debug!(severity = notice.severity(), sqlstate = notice.code().code(), "notice of the server");
             }
-            Some(Ok(_)) => {}
-            Some(Err(error)) => {
+            Ok(Some(Ok(_))) => {}
+            Ok(Some(Err(error))) => {
                 let sqlstate = error.code().map(|code| code.code().to_string());
                 tracing::debug!(sqlstate, "a session ended");
                 return;
             }
-            None => return,
+            Ok(None) => return,
+            Err(()) => {
+                let seconds = silence.unwrap_or_default().as_secs();
+                tracing::warn!(seconds, "the database was silent for too long: its session is given up");
+                return;
+            }
         }
     }
 }

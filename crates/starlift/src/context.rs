@@ -3,10 +3,12 @@
 //! This is the only place besides the shells that looks at a clock or makes up an id.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use starlift_core::{Micros, Result};
+use starlift_core::{Error, Micros, Result};
 use starlift_lake::Store;
 use starlift_postgres::{ConnectOptions, Connection};
+use tokio::time::Instant;
 
 use crate::config::{Config, Project, Side};
 
@@ -21,6 +23,15 @@ pub struct Context {
     pub progress: Arc<dyn Progress>,
     /// The id of this run: the same id again returns the result of the first time.
     pub run_id: String,
+    /// When a stage gives up, if it has not ended by then.
+    deadline: Option<Deadline>,
+}
+
+/// The time that a run was given, and when it is over.
+#[derive(Debug, Clone, Copy)]
+struct Deadline {
+    given: Duration,
+    over: Instant,
 }
 
 /// Hears how far a stage is. Calls come in order for one table or model; none may block.
@@ -50,7 +61,25 @@ impl Context {
             project: Arc::new(project),
             progress,
             run_id: run_id.unwrap_or_else(new_id),
+            deadline: None,
         }
+    }
+
+    /// The same context with so much time from now on; none means as long as it takes.
+    pub fn with_deadline(mut self, given: Option<Duration>) -> Context {
+        self.deadline = given.map(|given| Deadline { given, over: Instant::now() + given });
+        self
+    }
+
+    /// What a stage comes to, unless the deadline is over before. A stage that is given up is like one that crashed: what
+    /// it committed stays, all else is as if it had never been.
+    pub(crate) async fn in_time<T>(&self, stage: &'static str, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let Some(deadline) = self.deadline else { return work.await };
+        tokio::time::timeout_at(deadline.over, work).await.unwrap_or_else(|_| {
+            Err(Error::unavailable(format!("{stage} did not end within its deadline"))
+                .with_detail(format!("the run was given {} s", deadline.given.as_secs()))
+                .with_hint("run again: it goes on from what is committed; or give it more time"))
+        })
     }
 
     /// The same context for a new run.
@@ -78,7 +107,13 @@ impl Context {
     pub fn connection(&self, side: Side) -> Result<ConnectOptions> {
         let mut options = self.config.connection(side)?;
         options.application_name = format!("starlift {}", self.run_id);
-        Ok(options)
+        Ok(match side {
+            // Every session with the source pins this limit.
+            Side::Source => {
+                options.with_longest_statement(Duration::from_secs(self.config.source.statement_timeout_seconds))
+            }
+            Side::Warehouse => options,
+        })
     }
 }
 

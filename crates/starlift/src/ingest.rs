@@ -71,7 +71,7 @@ async fn open(ctx: &Context) -> Result<SourceSession> {
 ///
 /// Errors: as DESIGN names them by kind; whatever fails before the commit leaves the lake as it was.
 pub async fn ingest(ctx: &Context, event: Option<&[u8]>) -> Result<StageReport> {
-    ingest_with(ctx, event, &BTreeSet::new()).await
+    ctx.in_time(STAGE, ingest_with(ctx, event, &BTreeSet::new())).await
 }
 
 /// Runs ingest over all tables, and reads those of `repair` in full: rows and keys of the lake that differ from the source,

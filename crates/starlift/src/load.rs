@@ -17,6 +17,7 @@ use starlift_core::load_plan::{self, LedgerHead, LoadPlan};
 use starlift_core::manifest::Manifest;
 use starlift_core::{Error, Result, event, fault};
 use starlift_lake::{Store, Stored, manifests};
+use starlift_postgres::Connection;
 use starlift_postgres::load::{self as warehouse, LoadLimits, LoadOutcome, LoadRun};
 use starlift_postgres::sqlstate::retry_of;
 
@@ -45,10 +46,15 @@ pub struct LoadRequest {
 /// value; Permission where the role may not do what is needed. Whatever fails leaves the warehouse as it was after the last
 /// whole manifest.
 pub async fn load(ctx: &Context, request: &LoadRequest) -> Result<StageReport> {
+    ctx.in_time(STAGE, run(ctx, request)).await
+}
+
+async fn run(ctx: &Context, request: &LoadRequest) -> Result<StageReport> {
     let started = now();
     let event = request.event.as_deref().map(|bytes| event::parse_keys(STAGE, bytes)).transpose()?.unwrap_or_default();
     let star = ctx.star()?;
     let head = Head::read(&star, &ctx.config.pipeline).await?;
+    fault::point("load.star_read");
     head.check_event(&star, &event).await?;
     let mut report = StageReport::nothing(STAGE, &ctx.run_id, started, now());
     let Some(newest) = head.newest() else {
@@ -105,6 +111,13 @@ struct Loaded {
     relations: Vec<RelationReport>,
 }
 
+/// A session for a load, given up when it is silent for longer than a load's statements may take.
+pub(super) async fn connect(ctx: &Context) -> Result<Connection> {
+    let longest = LoadLimits::default().statement_timeout;
+    let options = ctx.connection(Side::Warehouse)?.with_longest_statement(longest);
+    starlift_postgres::connect(&options).await.map_err(|e| e.with_context("database", Side::Warehouse.name()))
+}
+
 /// Loads one manifest; none when the warehouse holds them all. `unsure` is what a transaction before did, if it was
 /// committed, which nobody could say.
 async fn load_next(
@@ -115,7 +128,7 @@ async fn load_next(
     adopt: bool,
     unsure: &mut Option<Loaded>,
 ) -> Result<Option<Loaded>> {
-    let mut connection = ctx.connect(Side::Warehouse).await?;
+    let mut connection = connect(ctx).await?;
     let star_id = &newest.manifest.id;
     if let Some(maybe) = unsure {
         let entry = warehouse::entry(connection.client(), &ctx.config.pipeline, star_id, maybe.seq).await?;
@@ -126,6 +139,12 @@ async fn load_next(
     }
     let ledger = warehouse::head(connection.client(), &ctx.config.pipeline, star_id).await?;
     fault::point("load.ledger_read");
+    // Since the star was read, another run may have added to it and loaded that.
+    let newer = match &ledger {
+        Some(ledger) if ledger.seq > newest.seq() => Some(Head::read(star, &ctx.config.pipeline).await?),
+        _ => None,
+    };
+    let (head, newest) = newer.as_ref().and_then(|head| Some((head, head.newest()?))).unwrap_or((head, newest));
     let (stored, brings, adopt) = match plan(star, Some(newest), ledger.as_ref(), adopt).await? {
         LoadPlan::Nothing => return Ok(None),
         LoadPlan::Adopt { .. } => (newest.clone(), Brings::State(&head.live), true),

@@ -30,7 +30,7 @@ pub(crate) const STAGE: &str = "transform";
 /// Errors: Data where rows are refused, a key yields two rows or a file is damaged; Config where a model cannot be used.
 /// Whatever fails before the commit leaves the star as it was.
 pub async fn transform(ctx: &Context, event: Option<&[u8]>) -> Result<StageReport> {
-    transform_with(ctx, event, &BTreeSet::new()).await
+    ctx.in_time(STAGE, transform_with(ctx, event, &BTreeSet::new())).await
 }
 
 /// Runs transform, and evaluates the models of `repair` whatever the manifests say: rows of the star that differ from what
@@ -47,6 +47,7 @@ async fn transform_with(ctx: &Context, event: Option<&[u8]>, repair: &BTreeSet<S
     let (lake, star) = (ctx.lake()?, ctx.star()?);
     // The star first: a star that was read later could cover manifests that the lake read before does not have.
     let star_head = Head::read(&star, &ctx.config.pipeline).await?;
+    fault::point("transform.star_read");
     let lake_head = Head::read(&lake, &ctx.config.pipeline).await?;
     if let Some(done) = star_head.find_run(&star, &ctx.run_id).await? {
         return Ok(StageReport::of_manifest(STAGE, &done.manifest, Outcome::Replayed, started, now()));

@@ -67,7 +67,7 @@ fn stopped(exit: Exit) -> Exit {
 /// One run. Whatever it ends with, the loop goes on.
 async fn one(shell: &Shell, args: &Run) {
     let context: Context = match shell.context(args.places.overrides(), None) {
-        Ok(context) => context,
+        Ok(context) => context.with_deadline(args.deadline),
         Err(error) => {
             shell.alarm("run", "", &error);
             return;

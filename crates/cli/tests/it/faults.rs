@@ -5,6 +5,10 @@
 
 mod amount;
 mod crash_points;
+mod disk;
+mod kills;
+mod overlap;
 mod planted;
+mod servers;
 mod shop;
 mod shop_sql;

@@ -4,9 +4,15 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use starlift_core::{Error, Result};
+use starlift_core::{Error, Result, fault};
 
 use crate::secret::Secret;
+
+/// How long a transaction may idle between statements, while what was read is written to the lake or what is to be
+/// loaded comes from the star, before the server ends it.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+/// What the server gets beyond its own limit to say that it was reached.
+const SILENCE_GRACE: Duration = Duration::from_secs(5);
 
 /// Where and how to connect.
 #[derive(Debug, Clone)]
@@ -29,6 +35,10 @@ pub struct ConnectOptions {
     pub application_name: String,
     /// How long connecting may take, TLS and authentication included.
     pub connect_timeout: Duration,
+    /// How long a session may go without a byte in either direction before it is given up; none: for ever. A network that
+    /// swallows everything, and a server that hangs, look like a statement that takes long: so this has to be more than
+    /// the longest statement, and the longest pause between two, may take.
+    pub silence_timeout: Option<Duration>,
 }
 
 /// The `sslmode` of a URL, as far as it makes a difference here.
@@ -64,7 +74,16 @@ impl ConnectOptions {
             root_cert: None,
             application_name: "starlift".into(),
             connect_timeout: Duration::from_secs(10),
+            silence_timeout: None,
         }
+    }
+
+    /// The same with a silence that no healthy session reaches whose statements may run for this long; none where they
+    /// may run for ever.
+    pub fn with_longest_statement(mut self, longest: Duration) -> ConnectOptions {
+        let quiet = if fault::planted("short_silence") { Duration::ZERO } else { longest.max(IDLE_TIMEOUT) };
+        self.silence_timeout = (!longest.is_zero()).then_some(quiet + SILENCE_GRACE);
+        self
     }
 
     /// How bytes travel: verified TLS to any other machine, whatever `sslmode` says; within this machine (loopback,

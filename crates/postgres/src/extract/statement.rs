@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use starlift_core::{Column, ColumnType, fault};
 
-use super::{IDLE_TIMEOUT, LOCK_TIMEOUT};
+use super::LOCK_TIMEOUT;
+use crate::connect::{IDLE_TIMEOUT, server_keepalive};
 use crate::ident::{quote_ident, quote_qualified};
 
 /// Settings that decide what a value looks like, what is seen, and how long things may take. A timeout of 0 is none.
@@ -15,10 +16,11 @@ pub(super) fn pinned_settings(statement_timeout_seconds: u64) -> String {
          set row_security = off; set default_transaction_read_only = on; set search_path = pg_catalog; \
          set timezone = 'UTC'; set datestyle = 'ISO, YMD'; set intervalstyle = 'postgres'; set bytea_output = 'hex'; \
          set extra_float_digits = 3; set xmloption = 'content'; set quote_all_identifiers = off; \
-         set lc_monetary = 'C'",
+         set lc_monetary = 'C'; {}",
         millis(LOCK_TIMEOUT),
         millis(Duration::from_secs(statement_timeout_seconds)),
         millis(IDLE_TIMEOUT),
+        server_keepalive("session")
     )
 }
 

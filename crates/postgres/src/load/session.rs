@@ -8,6 +8,7 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, IsolationLevel, Row, Transaction};
 
 use super::model::LoadLimits;
+use crate::connect::{IDLE_TIMEOUT, server_keepalive};
 use crate::ident::quote_ident;
 use crate::sqlstate::{classify, takes_no_writes};
 
@@ -24,10 +25,13 @@ pub(crate) async fn begin<'a>(client: &'a mut Client, schema: &str, limits: Load
     let settings = format!(
         "set local lock_timeout = {}; set local statement_timeout = {}; set local synchronous_commit = on; \
          set local timezone = 'UTC'; set local datestyle = 'ISO, YMD'; set local intervalstyle = 'postgres'; \
-         set local extra_float_digits = 3; set local jit = off; set local search_path to {}, pg_temp",
+         set local extra_float_digits = 3; set local jit = off; set local search_path to {}, pg_temp; \
+         set local idle_in_transaction_session_timeout = {}; {}",
         millis(limits.lock_timeout),
         millis(limits.statement_timeout),
-        quote_ident(schema)
+        quote_ident(schema),
+        millis(IDLE_TIMEOUT),
+        server_keepalive("local")
     );
     run(transaction.client(), &settings, "cannot prepare a transaction in the warehouse").await?;
     Ok(transaction)

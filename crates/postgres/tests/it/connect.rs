@@ -6,7 +6,7 @@ use std::time::Duration;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use starlift_core::{Error, ErrorKind};
 use starlift_postgres::connect::SslMode;
-use starlift_postgres::sqlstate::{Retry, class_of, classify, sqlstate_of};
+use starlift_postgres::sqlstate::{Retry, class_of, classify, retry_of, sqlstate_of};
 use starlift_postgres::{ConnectOptions, Secret, connect};
 use starlift_sandbox::{Cluster, ClusterOptions};
 use tempfile::TempDir;
@@ -206,4 +206,29 @@ async fn an_expired_certificate_is_refused() {
     let error = refused(&over_tls(&cluster, "localhost", dir.path().join("ca.pem"))).await;
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!(error.detail().unwrap().contains("not valid"), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_session_is_given_up_after_a_silence_and_not_before() {
+    let db = database("select 1").await;
+    let options = ConnectOptions { silence_timeout: Some(Duration::from_secs(1)), ..db.options() };
+    let connection = connect(&options).await.unwrap();
+    for _ in 0..3 {
+        connection.client().batch_execute("select pg_sleep(0.5)").await.unwrap();
+    }
+    let begun = tokio::time::Instant::now();
+    let error = connection.client().batch_execute("select pg_sleep(30)").await.unwrap_err();
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    let error = classify(error, "cannot sleep");
+    assert_eq!((error.kind(), retry_of(&error)), (ErrorKind::Unavailable, Retry::Reconnect));
+}
+
+#[test]
+fn silence_is_longer_than_any_statement_and_any_pause() {
+    let silence = |seconds| {
+        ConnectOptions::new("h", "d", "u").with_longest_statement(Duration::from_secs(seconds)).silence_timeout
+    };
+    assert_eq!(silence(0), None);
+    assert_eq!(silence(10), Some(Duration::from_secs(305)));
+    assert_eq!(silence(3600), Some(Duration::from_secs(3605)));
 }

@@ -14,8 +14,7 @@ use starlift_postgres::sqlstate::retry_of;
 
 use super::retry::Failures;
 use super::star::{self, Brings};
-use super::{STAGE, order, plan, relation_report, run_of, unknown};
-use crate::config::Side;
+use super::{STAGE, connect, order, plan, relation_report, run_of, unknown};
 use crate::context::Context;
 use crate::head::Head;
 use crate::report::RelationReport;
@@ -44,7 +43,7 @@ pub(crate) async fn mend(ctx: &Context, models: &BTreeSet<String>) -> Result<Vec
 async fn once(ctx: &Context, star: &Store, models: &BTreeSet<String>) -> Result<Vec<RelationReport>> {
     let newest = Head::read(star, &ctx.config.pipeline).await?;
     let Some(id) = newest.manifest().map(|m| m.id.clone()) else { return Ok(Vec::new()) };
-    let mut connection = ctx.connect(Side::Warehouse).await?;
+    let mut connection = connect(ctx).await?;
     // A warehouse that holds nothing of this star is adopted by the next load, as a whole.
     let Some(ledger) = warehouse::head(connection.client(), &ctx.config.pipeline, &id).await? else {
         return Ok(Vec::new());

@@ -88,7 +88,9 @@ impl World {
     }
 
     pub(crate) fn context_of_run(&self, run_id: &str) -> Context {
-        Context { run_id: run_id.into(), ..self.context() }
+        let mut context = self.context();
+        context.run_id = run_id.into();
+        context
     }
 
     pub(crate) async fn create_warehouse(&self) {

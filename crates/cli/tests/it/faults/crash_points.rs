@@ -1,10 +1,11 @@
 //! Crash points: the program aborts at each named point in turn; the next run, undisturbed, mends all.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 
 use starlift_core::fault::POINTS;
 
-use super::amount::{Amount, Random};
+use super::amount::{Amount, Random, side_by_side};
 use super::shop::Shop;
 
 /// Limits that are lowered, so that short histories come to every point.
@@ -47,84 +48,89 @@ async fn the_runs_of_a_shop_pass_every_point_and_no_other() {
     assert_eq!(passed, listed);
 }
 
+/// One point of each stage, where there are any left: a run dies at the first, the next one gets further and dies at the
+/// second, and so on.
+fn chain(left: &mut [Vec<&'static str>; 3]) -> Vec<&'static str> {
+    if left.iter().all(Vec::is_empty) {
+        for point in POINTS.iter().rev() {
+            let stage = if point.starts_with("load.") { 2 } else { usize::from(point.starts_with("transform.")) };
+            left[stage].push(point);
+        }
+    }
+    left.iter_mut().filter_map(Vec::pop).collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_at_any_point_is_mended_by_the_next_run() {
-    let mut amount = Amount::of("crashes at fault points", POINTS.len() as u64, 50 * POINTS.len() as u64);
+    let amount = Amount::of("crashes at fault points", POINTS.len() as u64, 50 * POINTS.len() as u64);
     let mut random = Random::of(&amount);
     let mut shops = Vec::new();
     for _ in 0..SHOPS {
         shops.push(Shop::new().await);
     }
-    let passages = passages(&mut shops[0]).await;
+    let passages = Arc::new(passages(&mut shops[0]).await);
     for shop in &mut shops[1..] {
-        shop.undisturbed(&["run"]).await;
-        shop.note_versions().await;
+        shop.mend("nothing").await;
     }
-    let mut points: Vec<&'static str> = Vec::new();
-    while amount.goes_on() {
-        if points.is_empty() {
-            points = POINTS.to_vec();
-        }
-        let mut crashes = Vec::new();
-        for mut shop in shops.drain(..) {
-            let point = points.pop();
-            // Of the second run on; a first load has as many or more.
-            let often = point.map_or(1, |point| passages[point].iter().skip(1).max().copied().unwrap_or(1).max(1));
-            let passage = 1 + random.below(often);
-            let with_verify = random.below(4) == 0;
-            // In the long form half of the mending runs die too, at points of their own.
-            let again = (amount.is_long() && random.below(2) == 0)
-                .then(|| format!("{}:{}", POINTS[random.below(POINTS.len() as u64) as usize], 1 + random.below(3)));
-            crashes.push(tokio::spawn(async move {
-                if let Some(point) = point {
-                    crash(&mut shop, point, passage, again.as_deref(), with_verify).await;
-                }
-                (shop, u64::from(point.is_some()))
-            }));
-        }
-        for crash in crashes {
-            let (shop, done) = crash.await.unwrap();
-            amount.did(done);
-            shops.push(shop);
-        }
-    }
-    for shop in &shops {
+    let left = Arc::new(Mutex::new([const { Vec::new() }; 3]));
+    let shops = side_by_side(&amount, shops, &mut random, move |shop, random| {
+        let (chain, passages) = (chain(&mut left.lock().unwrap()), Arc::clone(&passages));
+        Box::pin(async move { crash(shop, &chain, &passages, random).await })
+    });
+    for shop in shops.await {
         shop.verify("the last crash").await;
     }
+    amount.passed();
 }
 
-/// Lives on and runs until the program has died at the n-th passage of a point, or at the last of fewer; then mends.
-async fn crash(shop: &mut Shop, point: &str, passage: u64, again: Option<&str>, with_verify: bool) {
-    let mut passage = passage;
-    for attempt in 1..=8 {
-        if is_of_first_load(point) {
-            shop.clear_warehouse().await;
-        }
-        shop.live().await;
-        let linger = if point == "load.commit_sent" { ":linger" } else { "" };
-        let fault = format!("{point}:{passage}{linger}");
-        let ran = shop.run_with(&["run"], &[LIMITS, ("STARLIFT_FAULT", &fault)]).await;
-        match ran.code {
-            None => break,
-            Some(0) => {
-                shop.note_versions().await;
-                // Runs differ in what they write; a checkpoint comes with every fourth.
-                passage = if attempt >= 4 { 1 } else { passage };
-            }
-            Some(code) => panic!("{fault}: exit code {code}: {}", ran.stderr),
-        }
-        assert!(attempt < 8, "{fault} was not passed");
+/// Lives a day, dies at each of these points, and mends. Returns how often it died.
+async fn crash(
+    shop: &mut Shop,
+    chain: &[&'static str],
+    passages: &BTreeMap<String, Vec<u64>>,
+    random: &mut Random,
+) -> u64 {
+    shop.live().await;
+    let mut after = String::from("crashes at");
+    for point in chain {
+        // Of the second run on; a first load has as many or more.
+        let often = passages[*point].iter().skip(1).max().copied().unwrap_or(1).max(1);
+        let fault = die(shop, point, 1 + random.below(often)).await;
+        after = format!("{after} {fault}");
     }
-    if let Some(again) = again {
-        let ran = shop.run_with(&["run"], &[LIMITS, ("STARLIFT_FAULT", again)]).await;
-        assert!(matches!(ran.code, None | Some(0)), "{again} after {point}:{passage}: {}", ran.stderr);
-    }
-    let after = format!("a crash at {point}:{passage} and {again:?}");
-    if with_verify && again.is_none() {
+    if random.below(2) == 0 {
         shop.close().await;
     }
     shop.mend(&after).await;
-    if with_verify {
+    if random.below(4) == 0 {
         shop.verify(&after).await;
     }
+    chain.len() as u64
+}
+
+/// Runs until the program has died at the n-th passage of a point. A run that comes through passes it less often, or not at
+/// all, because there is less to do: then another day is lived.
+async fn die(shop: &mut Shop, point: &str, mut passage: u64) -> String {
+    if is_of_first_load(point) {
+        shop.clear_warehouse().await;
+    }
+    let linger = if point == "load.commit_sent" { ":linger" } else { "" };
+    for attempt in 1..=9 {
+        let fault = format!("{point}:{passage}{linger}");
+        let ran = shop.run_with(&["run"], &[LIMITS, ("STARLIFT_FAULT", &fault)]).await;
+        match ran.code {
+            None => return fault,
+            Some(0) => {
+                shop.note_versions().await;
+                // Every fourth manifest is a checkpoint.
+                passage = if attempt >= 4 { 1 } else { passage };
+                if is_of_first_load(point) {
+                    shop.clear_warehouse().await;
+                }
+                shop.live().await;
+            }
+            Some(code) => panic!("{fault}: exit code {code}: {}", ran.stderr),
+        }
+    }
+    panic!("{point} was not passed");
 }

@@ -29,7 +29,11 @@ pub(crate) struct Waiting {
 impl Buggy {
     /// A shop that has been through its first run.
     pub(crate) async fn new(bugs: &'static str) -> Buggy {
-        let mut buggy = Buggy { shop: Shop::new().await, bugs };
+        Buggy::of(Shop::new().await, bugs).await
+    }
+
+    pub(crate) async fn of(shop: Shop, bugs: &'static str) -> Buggy {
+        let mut buggy = Buggy { shop, bugs };
         buggy.run().await;
         buggy
     }
@@ -73,7 +77,7 @@ impl Buggy {
     pub(crate) async fn outlive_older_transactions(&self) {
         let client = self.shop.source_client().await;
         let newest: i64 = client.query_one("select pg_current_xact_id()::text::bigint", &[]).await.unwrap().get(0);
-        for _ in 0..600 {
+        for _ in 0..1_800 {
             let oldest = "select pg_snapshot_xmin(pg_current_snapshot())::text::bigint";
             if client.query_one(oldest, &[]).await.unwrap().get::<_, i64>(0) > newest {
                 return;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use starlift_sandbox::{Cluster, shared};
@@ -23,6 +24,8 @@ pub(crate) struct Shop {
     reader: String,
     days: u32,
     open: Option<Client>,
+    /// Sessions for statements that stand alone, by database.
+    sessions: Mutex<BTreeMap<String, Arc<Client>>>,
     /// The values of each sale as of the ends of undisturbed runs, equal neighbours once: its versions.
     versions: BTreeMap<i32, Vec<String>>,
 }
@@ -42,7 +45,17 @@ impl Shop {
         let grants = format!("create role {reader} login; grant select on all tables in schema public to {reader}");
         client.batch_execute(&grants).await.unwrap();
         let dir = project(PROJECT);
-        let shop = Shop { cluster, source, warehouse, dir, reader, days: 0, open: None, versions: BTreeMap::new() };
+        let shop = Shop {
+            cluster,
+            source,
+            warehouse,
+            dir,
+            reader,
+            days: 0,
+            open: None,
+            sessions: Mutex::default(),
+            versions: BTreeMap::new(),
+        };
         shop.undisturbed(&["warehouse", "create"]).await;
         shop
     }
@@ -67,17 +80,24 @@ impl Shop {
         format!("postgres://postgres@127.0.0.1:{port}/{}", self.warehouse)
     }
 
+    /// A session of the caller's own with the source.
     pub(crate) async fn source_client(&self) -> Client {
         self.cluster.connect(&self.source).await.unwrap()
     }
 
-    pub(crate) async fn warehouse_client(&self) -> Client {
-        self.cluster.connect(&self.warehouse).await.unwrap()
+    async fn session(&self, database: &str) -> Arc<Client> {
+        let open = self.sessions.lock().unwrap().get(database).cloned();
+        if let Some(client) = open.filter(|client| !client.is_closed()) {
+            return client;
+        }
+        let client = Arc::new(self.cluster.connect(database).await.unwrap());
+        self.sessions.lock().unwrap().insert(database.to_string(), Arc::clone(&client));
+        client
     }
 
     /// Changes the source, each statement in a transaction of its own unless the text says otherwise.
     pub(crate) async fn change(&self, sql: &str) {
-        self.source_client().await.batch_execute(sql).await.unwrap();
+        self.session(&self.source).await.batch_execute(sql).await.unwrap();
     }
 
     /// Lives a day; yesterday's open transaction commits, and today's stays open until [`Shop::close`] or tomorrow.
@@ -148,7 +168,7 @@ impl Shop {
 
     /// Takes the present values of all sales down, as those that a run has just brought to the warehouse.
     pub(crate) async fn note_versions(&mut self) {
-        for (id, values) in sales(&self.source_client().await, "sale", "sale_id").await {
+        for (id, values) in sales(&*self.session(&self.source).await, "sale", "sale_id").await {
             let versions = self.versions.entry(id).or_default();
             if versions.last() != Some(&values) {
                 versions.push(values);
@@ -165,7 +185,7 @@ impl Shop {
     /// What differs between the source and the warehouse, found without the program: rows of the current views, and
     /// versions of sales that are lost, doubled or out of order.
     pub(crate) async fn differences(&self) -> Vec<String> {
-        let (source, warehouse) = (self.source_client().await, self.warehouse_client().await);
+        let (source, warehouse) = (self.session(&self.source).await, self.session(&self.warehouse).await);
         let mut found = Vec::new();
         for (model, query, columns) in EXPECTED {
             let wanted = rows(&source, &format!("select row({columns})::text from ({query}) q")).await;
@@ -187,7 +207,7 @@ impl Shop {
 
     /// One number from the warehouse.
     pub(crate) async fn count_in_warehouse(&self, sql: &str) -> i64 {
-        self.warehouse_client().await.query_one(sql, &[]).await.unwrap().get(0)
+        self.session(&self.warehouse).await.query_one(sql, &[]).await.unwrap().get(0)
     }
 }
 

@@ -2,8 +2,9 @@
 
 use starlift_core::fault::with_planted;
 use starlift_core::xid::XidWindow;
-use starlift_sandbox::shared;
+use starlift_sandbox::{Cluster, ClusterOptions, shared};
 
+use super::super::shop::Shop;
 use super::{Buggy, assert_caught};
 
 /// A transaction is open over a run; a later one has committed, so the snapshot's `xmax` is beyond both.
@@ -105,4 +106,37 @@ async fn truncate_under_a_run(bugs: &'static str) -> Vec<String> {
 async fn a_snapshot_before_the_locks_sees_an_empty_table() {
     let (without, with) = tokio::join!(truncate_under_a_run(""), truncate_under_a_run("no_lock"));
     assert_caught(&without, &with, "dim_note: missing (1,\"note 1\")");
+}
+
+/// The source commits without waiting for its disk, and crashes right after an ingest; then it lives on, so that its WAL is
+/// soon beyond what the ingest saw.
+async fn crash_of_a_lazy_source(bugs: &'static str, rounds: u32) -> Vec<String> {
+    let settings = vec![("wal_writer_delay".to_string(), "2s".to_string())];
+    let options = ClusterOptions { settings, ..ClusterOptions::default() };
+    // It ends with the process: see the sandbox's supervisor.
+    let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start(options).unwrap()));
+    let mut buggy = Buggy::of(Shop::on(cluster).await, bugs).await;
+    let mut harm = Vec::new();
+    for round in 0..rounds {
+        buggy.shop.change(&format!("update sale set amount = 777 where sale_id = {}", 30 + round)).await;
+        let ran = buggy.try_run(&["ingest"]).await;
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        tokio::task::spawn_blocking(|| cluster.restart(true).unwrap()).await.unwrap();
+        buggy.shop.change("update note set body = body || repeat('x', 2000)").await;
+        buggy.run().await;
+        // The versions of a sale that was never so are of no interest.
+        harm = buggy.differences().await.into_iter().filter(|line| !line.contains("versions")).collect();
+        if !harm.is_empty() {
+            break;
+        }
+    }
+    tokio::task::spawn_blocking(|| cluster.stop_server(true).unwrap()).await.unwrap();
+    harm
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_were_not_durable_stay_in_the_lake_after_a_crash_of_the_source() {
+    // Now and then the server writes in time by itself.
+    let (without, with) = tokio::join!(crash_of_a_lazy_source("", 2), crash_of_a_lazy_source("durability_ignored", 8));
+    assert_caught(&without, &with, "fact_sale: too many (3");
 }
