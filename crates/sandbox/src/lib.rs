@@ -7,6 +7,8 @@
 
 pub mod cluster;
 mod failure;
+pub mod proxy;
+pub mod s3;
 pub mod totesys;
 
 pub use cluster::{Backup, Cluster, ClusterOptions, Restore, shared};

@@ -7,6 +7,7 @@ mod amount;
 mod crash_points;
 mod disk;
 mod kills;
+mod network;
 mod overlap;
 mod planted;
 mod servers;
