@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 S3_PYTHON := $(abspath $(TARGET))/s3-server/bin/python
-.PHONY: demo test check build release bench clean
+.PHONY: demo test soak check build release bench clean
 
 ## the whole pipeline on a private PostgreSQL: DEMO="--scale 2 --keep" passes options on
 demo:
@@ -14,6 +14,11 @@ demo:
 test: $(S3_PYTHON)
 	@scripts/install-missing compiler postgresql
 	STARLIFT_TEST_S3_PYTHON=$(S3_PYTHON) cargo test --locked --workspace
+
+## the long tests, fitted into MINUTES=30: a table of what was reached
+soak: $(S3_PYTHON)
+	@scripts/install-missing compiler postgresql
+	STARLIFT_TEST_S3_PYTHON=$(S3_PYTHON) scripts/soak $(or $(MINUTES),30)
 
 ## what CI checks besides the tests
 check:
