@@ -1,6 +1,7 @@
 //! What `verify --repair` found and did, for people.
 
 use starlift::RelationReport;
+use starlift::count;
 use starlift::telemetry::one_line;
 use starlift::verify::{Comparison, Repair, Verdict};
 
