@@ -21,6 +21,7 @@ mod sales;
 mod schema;
 mod sink;
 mod words;
+mod zoo;
 
 pub use change::{Change, Effect};
 pub use compare::{compare, compare_all};
@@ -32,3 +33,4 @@ pub use project::project_files;
 pub use roles::{create_loader, create_reader};
 pub use sales::{Month, orders_present, sales_by_month};
 pub use schema::{SOURCE_SQL, SOURCE_TABLES, WAREHOUSE_SQL, create_source, create_warehouse, fingerprint};
+pub use zoo::{Habit, HabitReport, Zoo, ZooReport};

@@ -156,6 +156,7 @@ fn configuration(dir: &Path, options: &ClusterOptions) -> String {
         ("wal_writer_delay", "10ms"),
         ("full_page_writes", "off"),
         ("max_wal_size", "4GB"),
+        ("max_prepared_transactions", "64"),
         ("timezone", "UTC"),
         ("log_timezone", "UTC"),
         ("lc_messages", "C"),

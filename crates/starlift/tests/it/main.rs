@@ -7,5 +7,6 @@ mod cut_off;
 mod days;
 mod loads;
 mod s3;
+mod soak;
 mod verify;
 mod world;

@@ -31,7 +31,11 @@ impl World {
     }
 
     pub(crate) async fn of_scale(scale: f64) -> World {
-        let cluster = shared().expect("a private PostgreSQL");
+        World::on(shared().expect("a private PostgreSQL"), scale).await
+    }
+
+    /// The same in another cluster than the one that all tests share.
+    pub(crate) async fn on(cluster: &'static Cluster, scale: f64) -> World {
         let source = cluster.fresh_database("source").await.unwrap();
         let warehouse = cluster.fresh_database("warehouse").await.unwrap();
         let mut client = cluster.connect(&source).await.unwrap();
@@ -61,7 +65,12 @@ impl World {
     }
 
     pub(crate) fn source_url(&self) -> String {
-        self.cluster.url(&self.source, &self.reader)
+        self.source_url_on(self.cluster)
+    }
+
+    /// The source as another server has it, such as a standby.
+    pub(crate) fn source_url_on(&self, cluster: &Cluster) -> String {
+        cluster.url(&self.source, &self.reader)
     }
 
     pub(crate) fn warehouse_url(&self) -> String {
