@@ -7,7 +7,6 @@ use starlift::verify::{Comparison, Repair, Verdict};
 
 use crate::style::Style;
 use crate::table::{Align, Table};
-use starlift::count;
 
 /// What was wrong and what was done about it, above the comparison that followed.
 pub(super) fn text(style: Style, repair: &Repair) -> String {
