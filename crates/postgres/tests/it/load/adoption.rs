@@ -103,11 +103,11 @@ async fn a_model_that_brings_its_whole_state_while_others_follow_takes_its_table
     let mut w = Warehouse::with(SQL).await;
     w.next(vec![change(&staff(), &[])]).await.unwrap();
     let head = w.head().await;
-    let changes = vec![change(&staff(), &[&["1", "new", "new@x"]]), change(&sale(), &[&["10", "1", "6"]])];
+    let changes = vec![change(&staff(), &[&["1", "new", "new@x"]]), change(&sale(), &[&["10", "1", "6.5"]])];
     let LoadOutcome::Loaded(done) = w.run_whole(2, head, changes, &["fact_sale"]).await.unwrap() else {
         panic!("not loaded")
     };
     assert_eq!((report(&done, "fact_sale").inserted, report(&done, "fact_sale").retracted), (1, 3));
     assert_eq!(report(&done, "dim_staff").retracted, 0);
-    assert_eq!(w.rows("select sale_id, amount from current_fact_sale").await, ["10|6.00"]);
+    assert_eq!(w.rows("select sale_id, amount from current_fact_sale").await, ["10|6.50"]);
 }
