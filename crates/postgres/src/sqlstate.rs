@@ -236,6 +236,10 @@ fn hint_of(code: &str) -> Option<&'static str> {
         "55P03" => "another session holds a lock on it: run again when it has ended",
         "57014" => "raise the statement timeout, or run again when the server is less busy",
         "57P03" => "the server is starting or stopping: run again in a moment",
+        "23502" | "23503" | "23505" | "23514" => {
+            "mend the row in the source, or the constraint; if load stops at the older rows all the same, \
+             `starlift load --adopt` brings the newest in"
+        }
         "25006" => "this server takes no writes: point the URL at the primary",
         _ => return None,
     })

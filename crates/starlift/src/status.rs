@@ -3,10 +3,12 @@
 use serde::Serialize;
 use starlift_core::manifest::Proof;
 use starlift_core::{Micros, Result};
+use starlift_lake::manifests;
 use starlift_postgres::load as ledger;
 
 use crate::config::Side;
 use crate::context::{Context, now};
+use crate::count;
 use crate::head::Head;
 
 /// Where the pipeline is.
@@ -100,15 +102,34 @@ pub async fn status(ctx: &Context) -> Result<Status> {
         let relation = lake.manifest().and_then(|m| m.relations.get(name));
         relation.and_then(|r| r.capture.as_ref()).map(|c| c.read_at)
     };
-    // A model is as fresh as the manifest that its star covers.
-    let covered_at = lake.chain.iter().find(|s| Some(s.manifest.seq) == covered_seq).map(|s| s.manifest.at);
+    let plan = match lake.manifest().map(|newest| crate::transform::plan(ctx, newest, star.manifest())).transpose() {
+        Ok(plan) => plan,
+        Err(error) => {
+            notes.push(format!("what transform would do is not known: {error}"));
+            None
+        }
+    };
+    // A model is as fresh as the manifest that its star covers, or as the newest where nothing has changed since.
+    let covered_at = match (&plan, covered_seq) {
+        (Some(plan), _) if plan.settled => lake.manifest().map(|m| m.at),
+        (_, Some(seq)) if lake.manifest().is_some_and(|newest| seq <= newest.seq) => {
+            Some(manifests::read(&ctx.lake()?, seq).await?.manifest.at)
+        }
+        _ => None,
+    };
     let tables = of(&lake, &|change| change > covered_seq.unwrap_or(0), &read_at);
     let models = of(&star, &|change| change > loaded_seq.unwrap_or(0), &|_| covered_at);
 
     let mut pending = Vec::new();
-    let newest_change = lake.manifest().map_or(0, |m| m.newest_change);
-    if newest_change > covered_seq.unwrap_or(0) {
-        pending.push(format!("transform: ingest manifests {} to {newest_change}", covered_seq.unwrap_or(0) + 1));
+    if let Some(plan) = plan.filter(|plan| !plan.settled) {
+        pending.push(if plan.after < plan.upto {
+            format!("transform: ingest manifests {} to {}", plan.after + 1, plan.upto)
+        } else {
+            format!(
+                "transform: {} that are new, changed or dropped",
+                count::with((plan.evaluate.len() + plan.dropped.len()) as u64, "model")
+            )
+        });
     }
     if let Some(star_seq) = star_seq.filter(|seq| Some(*seq) != loaded_seq && notes.is_empty()) {
         pending.push(format!("load: star manifests {} to {star_seq}", loaded_seq.unwrap_or(0) + 1));
