@@ -4,3 +4,4 @@ mod backup;
 mod cluster;
 mod oracle;
 mod totesys;
+mod zoo;
