@@ -58,7 +58,10 @@ impl Beat {
             Ok(Outcome::Superseded) => self.superseded += 1,
             Ok(_) => self.committed += 1,
             // Replay may cancel what reads a standby: the run says so, and the next one does its work.
-            Err(error) if is_standby && error.kind() == ErrorKind::Unavailable => self.again += 1,
+            Err(error) if is_standby && error.kind() == ErrorKind::Unavailable => {
+                println!("soak: to be tried again: {}", error.render().replace('\n', "; "));
+                self.again += 1;
+            }
             Err(error) => panic!("{error:?}"),
         }
     }
