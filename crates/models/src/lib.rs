@@ -23,6 +23,7 @@ mod failure;
 mod functions;
 mod input;
 mod lenient;
+mod memory;
 mod model_test;
 mod output;
 mod prepared;

@@ -16,7 +16,6 @@ use datafusion::common::TableReference;
 use datafusion::datasource::MemTable;
 use datafusion::error::DataFusionError;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::SessionStateBuilder;
@@ -28,6 +27,7 @@ use crate::arithmetic::CheckedArithmetic;
 use crate::checked_sum::checked_sum;
 use crate::functions;
 use crate::input::{Input, InputSource};
+use crate::memory::{SessionMemory, merge_bytes};
 use crate::model_test::Seeds;
 use crate::prepared::{PreparedModel, prepare};
 use crate::seed::read_seed;
@@ -77,7 +77,7 @@ impl Session {
             None => DiskManagerMode::Disabled,
         };
         let runtime = RuntimeEnvBuilder::new()
-            .with_memory_pool(Arc::new(FairSpillPool::new(options.memory_limit_bytes)))
+            .with_memory_pool(Arc::new(SessionMemory::new(options.memory_limit_bytes)))
             .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(spill))
             .build_arc()
             .map_err(|error| {
@@ -100,7 +100,7 @@ impl Session {
         settings.sql_parser.map_string_types_to_utf8view = false;
         // The default of 10 MiB for each sort would be all of a small limit.
         let reserve = settings.execution.sort_spill_reservation_bytes;
-        settings.execution.sort_spill_reservation_bytes = reserve.min(options.memory_limit_bytes / (8 * partitions));
+        settings.execution.sort_spill_reservation_bytes = reserve.min(merge_bytes(options.memory_limit_bytes));
 
         let mut builder = SessionStateBuilder::new()
             // The default id is random, and nothing here may be.

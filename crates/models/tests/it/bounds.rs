@@ -91,9 +91,14 @@ fn schema_of() -> arrow::datatypes::SchemaRef {
 }
 
 fn small_session(spill_dir: Option<std::path::PathBuf>) -> Session {
+    session_of(100_000, spill_dir)
+}
+
+/// 4 MiB of memory for rows of about 100 bytes each.
+fn session_of(rows: i32, spill_dir: Option<std::path::PathBuf>) -> Session {
     let options = SessionOptions { memory_limit_bytes: 4 << 20, spill_dir, ..SessionOptions::default() };
     let session = Session::new(options).unwrap();
-    let (read, _) = source(wide(100_000));
+    let (read, _) = source(wide(rows));
     session.register_input("v", &schema("id int4, name text"), read).unwrap();
     session
 }
@@ -112,6 +117,19 @@ async fn a_join_that_does_not_fit_in_memory_is_made_on_disk() {
     assert_eq!(evaluated.rows[0], format!("0|{:0>96}", 0));
     drop(session);
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "spill files are left behind");
+}
+
+#[tokio::test]
+async fn several_joins_that_do_not_fit_in_memory_together_are_made_on_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let session = session_of(20_000, Some(dir.path().to_path_buf()));
+    let sql = "select a.id, b.name from v a join v b on a.name = b.name join v c on b.name = c.name \
+               join v d on c.name = d.name";
+    let evaluated = match evaluate(&session, &model("id", sql)).await {
+        Ok(evaluated) => evaluated,
+        Err(error) => panic!("{}", error.render()),
+    };
+    assert_eq!(evaluated.rows.len(), 20_000);
 }
 
 #[tokio::test]
