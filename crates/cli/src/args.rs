@@ -100,6 +100,9 @@ pub(crate) enum Command {
     /// Create what is missing in the warehouse, or clear it
     #[command(subcommand, arg_required_else_help = true)]
     Warehouse(Warehouse),
+    /// Look after the lake and the star
+    #[command(subcommand, arg_required_else_help = true)]
+    Lake(Lake),
     /// See it work: a private PostgreSQL, a business with a history, and its next days
     Demo(Demo),
     /// Print the completions of a shell
@@ -269,6 +272,28 @@ pub(crate) enum Warehouse {
         #[command(flatten)]
         inspect: Inspect,
     },
+}
+
+/// `lake`.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Lake {
+    /// List what dead and superseded runs left in lake and star, and remove it with --delete
+    Vacuum(Vacuum),
+}
+
+/// `lake vacuum`.
+#[derive(Args, Debug)]
+pub(crate) struct Vacuum {
+    /// Remove what is found; without it nothing is
+    #[arg(long, visible_alias = "yes")]
+    pub(crate) delete: bool,
+    /// How long ago a run must have begun for what it left to be garbage, such as 90m, 24h or 7d
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = duration::parse)]
+    pub(crate) older_than: Duration,
+    #[command(flatten)]
+    pub(crate) print: Print,
+    #[command(flatten)]
+    pub(crate) places: Places,
 }
 
 /// `demo`.

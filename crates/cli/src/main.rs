@@ -97,6 +97,7 @@ async fn dispatch(shell: &Shell, command: &Command, signals: &mut Signals) -> En
         Command::History(args) => signals.guard(commands::history::run(shell, args)).await,
         Command::Models(args) => commands::models::run(shell, args),
         Command::Warehouse(args) => signals.guard(commands::warehouse::run(shell, args)).await,
+        Command::Lake(args) => signals.guard(commands::lake::run(shell, args)).await,
         Command::Demo(args) => signals.guard(demo::run(shell, args)).await,
         Command::Completions { shell } => commands::completions::run(*shell),
     }

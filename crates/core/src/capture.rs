@@ -1,7 +1,9 @@
 //! What one ingest reads from each table: decided here, from the state in the manifest and the source at its snapshot.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::fault;
 use crate::manifest::{CaptureState, Manifest, Relation, Source};
+use crate::time::Micros;
 use crate::xid::{MAX_SPAN, XidWindow};
 
 /// How a table is captured.
@@ -141,11 +143,24 @@ fn window(state: &CaptureState, before: Option<&Source>, now: &Source) -> Result
     XidWindow::new(state.watermark, now.xmax).ok_or(FullReason::Restored)
 }
 
+/// What the next run of a table starts from, once a run has read it at the snapshot of `source`.
+///
+/// The watermark is the snapshot's `xmin`, never its `xmax`: transactions that were running between the two may still
+/// commit.
+pub fn state_after(mode: CaptureMode, source: &Source, read_at: Micros) -> CaptureState {
+    CaptureState {
+        mode: mode.name().into(),
+        identity: source.identity.clone(),
+        watermark: if fault::planted("watermark_is_xmax") { source.xmax } else { source.xmin },
+        xmax: source.xmax,
+        read_at,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::schema::TableSchema;
-    use crate::time::Micros;
 
     fn source(xmin: u64, xmax: u64, lsn: u64) -> Source {
         Source {

@@ -10,6 +10,8 @@
 //!
 //! The time in a key orders and names files for people. No state is read from keys.
 
+use chrono::NaiveDate;
+
 use crate::time::Micros;
 
 /// Where manifests are.
@@ -82,6 +84,49 @@ pub fn is_data_key(name: &str, key: &str) -> bool {
     }
 }
 
+/// What a key of a run's own objects names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// Rows of a table or model.
+    Data,
+    /// Tombstones or retractions.
+    Deleted,
+    /// A claimed time.
+    Claim,
+}
+
+/// What a key names, and the claimed time in it; none for keys that no claim protects (manifests, probes, and whatever
+/// other tools keep beside them).
+pub fn parse(key: &str) -> Option<(Kind, Micros)> {
+    if let Some(claimed) = key.strip_prefix(CLAIMS).and_then(|rest| rest.strip_prefix('/')) {
+        return time(claimed).map(|at| (Kind::Claim, at));
+    }
+    let (kind, data) = match key.strip_prefix(DELETED).and_then(|rest| rest.strip_prefix('/')) {
+        Some(rest) => (Kind::Deleted, rest),
+        None => (Kind::Data, key),
+    };
+    let [segment, year, month, day, file] = data.split('/').collect::<Vec<_>>().try_into().ok()?;
+    let stem = file.strip_suffix(".parquet")?;
+    let (clock, part) = stem.split_once('-').map_or((stem, None), |(clock, part)| (clock, Some(part)));
+    let is_part = |part: &str| part.len() >= 4 && part.bytes().all(|b| b.is_ascii_digit());
+    let is_segment = !segment.is_empty()
+        && !segment.starts_with('_')
+        && segment.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'%'));
+    let is_ours = is_segment && part.is_none_or(is_part) && (year.len(), month.len(), day.len()) == (4, 2, 2);
+    is_ours.then(|| time(&[year, month, day, clock].concat())).flatten().map(|at| (kind, at))
+}
+
+/// Reads `yyyymmddhhmmssffffff`.
+fn time(digits: &str) -> Option<Micros> {
+    if digits.len() != 20 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let number = |from: usize, to: usize| digits[from..to].parse::<u32>().ok();
+    let date = NaiveDate::from_ymd_opt(i32::try_from(number(0, 4)?).ok()?, number(4, 6)?, number(6, 8)?)?;
+    let time = date.and_hms_micro_opt(number(8, 10)?, number(10, 12)?, number(12, 14)?, number(14, 20)?)?;
+    Some(Micros(time.and_utc().timestamp_micros()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,6 +165,32 @@ mod tests {
             ["address/../x.parquet", "staff/2024/11/20/113500000000.parquet", "address/2024/11/20/1135.parquet", ""]
         {
             assert!(!is_data_key("address", key), "{key}");
+        }
+    }
+
+    #[test]
+    fn keys_of_runs_give_their_time_back_and_no_others_do() {
+        for part in [1, 2, 12_345] {
+            assert_eq!(parse(&data("x#1", AT, part)), Some((Kind::Data, AT)));
+            assert_eq!(parse(&deleted("address", AT, part)), Some((Kind::Deleted, AT)));
+        }
+        assert_eq!(parse(&claim(AT)), Some((Kind::Claim, AT)));
+        for other in [
+            &manifest(1),
+            "_claims/probe-1",
+            "_claims/20241320113500000000",
+            "_quarantine/address/2024/11/20/113500000000.parquet",
+            "_manifests/2024/11/20/113500000000.parquet",
+            "star/address/2024/11/20/113500000000.parquet",
+            "address/2024/11/20/113500000000.csv",
+            "address/2024/11/20/113500000000-2.parquet",
+            "address/2024/02/30/113500000000.parquet",
+            "address/2024/1/120/113500000000.parquet",
+            "/2024/11/20/113500000000.parquet",
+            "a é/2024/11/20/113500000000.parquet",
+            "",
+        ] {
+            assert_eq!(parse(other), None, "{other}");
         }
     }
 }

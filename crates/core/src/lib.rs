@@ -13,11 +13,13 @@ pub mod key;
 pub mod load_plan;
 pub mod manifest;
 pub mod model;
+pub mod relation;
 pub mod schema;
 pub mod state;
 pub mod succession;
 pub mod time;
 pub mod types;
+pub mod vacuum;
 pub mod xid;
 
 pub use error::{Error, ErrorKind, Result};

@@ -293,15 +293,21 @@ impl Manifest {
         struct Format {
             format: u32,
         }
-        let format: Format = serde_json::from_slice(bytes).map_err(|e| damaged(syntax(&e)))?;
-        if format.format != FORMAT {
-            return Err(Error::config(format!(
-                "manifest `{key}` has format {}, and this starlift reads {FORMAT}",
-                format.format
-            ))
-            .with_hint("use the version of starlift that wrote it, or a newer one"));
-        }
-        let manifest: Manifest = serde_json::from_slice(bytes).map_err(|e| damaged(syntax(&e)))?;
+        let manifest = match serde_json::from_slice::<Manifest>(bytes) {
+            Ok(manifest) if manifest.format == FORMAT => manifest,
+            // Another format may have other fields: what it says of itself counts before what is wrong with it.
+            read => {
+                let format: Format = serde_json::from_slice(bytes).map_err(|e| damaged(syntax(&e)))?;
+                if format.format != FORMAT {
+                    return Err(Error::config(format!(
+                        "manifest `{key}` has format {}, and this starlift reads {FORMAT}",
+                        format.format
+                    ))
+                    .with_hint("use the version of starlift that wrote it, or a newer one"));
+                }
+                read.map_err(|e| damaged(syntax(&e)))?
+            }
+        };
         // Over the stored bytes, not over what this version would write: a later one may add fields.
         if without_checksum(bytes, &manifest.checksum).map(|blank| sha256_hex(&blank))
             != Some(manifest.checksum.clone())
@@ -325,6 +331,11 @@ impl Manifest {
             Origin::Ingest { source } => Some(source),
             Origin::Transform { .. } => None,
         }
+    }
+
+    /// Whether the files of this manifest are the whole state of a table or model: what was there before is replaced.
+    pub fn replaces(&self, name: &str) -> bool {
+        self.relations.get(name).is_some_and(|relation| relation.base == self.seq)
     }
 
     /// The files that this manifest adds to a table or model, with their seq.

@@ -31,9 +31,9 @@ pub fn live_files(chain: &[Manifest]) -> Result<BTreeMap<String, LiveFiles>> {
 /// The live files after one more manifest: its files are added, and a base drops what was before it.
 pub fn added(mut live: BTreeMap<String, LiveFiles>, manifest: &Manifest) -> BTreeMap<String, LiveFiles> {
     live.retain(|name, _| manifest.relations.contains_key(name));
-    for (name, relation) in &manifest.relations {
+    for name in manifest.relations.keys() {
         let files = live.entry(name.clone()).or_default();
-        if relation.base == manifest.seq {
+        if manifest.replaces(name) {
             files.clear();
         }
         files.extend(manifest.files_of(name));

@@ -78,6 +78,12 @@ pub fn next(previous: Option<(&Manifest, &str)>, live_before: BTreeMap<String, L
     manifest
 }
 
+/// The relations that a run starts from: those of `previous` that `keeps` names, without what its own run did.
+pub fn carried(previous: Option<&Manifest>, keeps: impl Fn(&str) -> bool) -> BTreeMap<String, Relation> {
+    let relations = previous.map(|m| &m.relations).into_iter().flatten().filter(|(name, _)| keeps(name));
+    relations.map(|(name, relation)| (name.clone(), Relation { run: None, ..relation.clone() })).collect()
+}
+
 /// The seq of the manifest that follows.
 pub fn next_seq(previous: Option<&Manifest>) -> u64 {
     previous.map_or(1, |m| m.seq + 1)

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::TryStreamExt;
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut};
 use object_store::path::Path;
 use object_store::{
@@ -15,7 +16,7 @@ use object_store::{
 use starlift_core::{Error, ErrorKind, Result};
 
 use crate::failure::{Doing, from_store, is_absent};
-use crate::store::Found;
+use crate::store::{Found, Listed};
 
 /// Bytes up to which an object is put at once, and the size of the parts of larger ones.
 pub(crate) const PART_BYTES: usize = 8 << 20;
@@ -130,6 +131,32 @@ impl Bucket {
             Err(e) if !is_absent(&e) => Err(from_store(&e, Doing::Delete, &self.place(key))),
             _ => Ok(()),
         }
+    }
+
+    pub(crate) fn walk(&self) -> Result<BoxStream<'static, Result<Listed>>> {
+        let below = self.path("")?;
+        let below = (!below.is_root()).then_some(below);
+        let bucket = self.clone();
+        let listed = self.store.list(below.as_ref()).filter_map(move |found| {
+            let listed = match found {
+                Ok(meta) => bucket.key(&meta.location).map(|key| Ok(Listed { key, bytes: meta.size })),
+                Err(e) => Some(Err(from_store(&e, Doing::List, &bucket.place("")))),
+            };
+            async { listed }
+        });
+        Ok(listed.boxed())
+    }
+
+    pub(crate) async fn delete_all(&self, keys: Vec<String>) -> Result<()> {
+        let paths = keys.iter().map(|key| self.path(key)).collect::<Result<Vec<Path>>>()?;
+        let mut deleted = self.store.delete_stream(stream::iter(paths.into_iter().map(Ok)).boxed());
+        while let Some(outcome) = deleted.next().await {
+            match outcome {
+                Err(e) if !is_absent(&e) => return Err(from_store(&e, Doing::Delete, &self.place(""))),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Starts an upload in parts; it is visible only when it is completed.

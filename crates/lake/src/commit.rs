@@ -9,9 +9,9 @@
 //! * *A run that slept for hours*: its n+1 is taken, so it is superseded, whatever it still writes.
 //! * *An answer that got lost*: a timeout, a 5xx, a 409 or a 412 after a repeated request may all hide our own success.
 //!   [`Store::create`] reads the object back, and the `write_id` in it says whose it is.
-//! * *A repeated run id*: [`find_run`] returns what the first one committed.
+//! * *A repeated run id*: [`Head::find_run`](crate::Head::find_run) returns what the first one committed.
 //!
-//! What leaks is orphan files, claims and staging files; vacuum removes them by age.
+//! What leaks is orphan files, claims and staging files; [`mod@crate::vacuum`] removes them.
 
 use bytes::Bytes;
 use starlift_core::digest::sha256_hex;
@@ -56,15 +56,4 @@ pub async fn commit(store: &Store, manifest: Manifest) -> Result<Commit> {
             Ok(if same { Commit::Committed(theirs) } else { Commit::Superseded(theirs) })
         }
     }
-}
-
-/// The newest manifest of a run among the [`REPLAY_DEPTH`] newest: its result is what the run returns when it comes again.
-///
-/// Errors: those of [`manifests::history`].
-pub async fn find_run(store: &Store, newest: &Stored, run_id: &str) -> Result<Option<Stored>> {
-    if fault::planted("run_id_ignored") {
-        return Ok(None);
-    }
-    let recent = manifests::history_from(store, newest, REPLAY_DEPTH).await?;
-    Ok(recent.into_iter().find(|stored| stored.manifest.run_id == run_id))
 }

@@ -12,11 +12,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use starlift_core::vacuum::STAGING_MARK;
 use starlift_core::{Error, Result, fault, key};
 use tokio::io::AsyncWriteExt;
 
 use crate::failure::{Doing, from_io};
-use crate::store::{CreateOutcome, Found};
+use crate::store::{CreateOutcome, Found, Listed};
 
 const STAGING_TRIES: u32 = 10_000;
 
@@ -87,15 +88,37 @@ impl Folder {
                 folder.refuse_links(&start, Doing::List)?;
             }
             let mut first = BTreeSet::new();
-            walk(&start, &prefix, &mut |key| {
+            walk(&start, &prefix, &mut |key, _| {
+                if is_staged(&key) {
+                    return Ok(());
+                }
                 if after.as_deref().is_none_or(|after| key.as_str() > after) {
                     first.insert(key);
                     if first.len() > limit {
                         first.pop_last();
                     }
                 }
+                Ok(())
             })?;
             Ok(first.into_iter().collect())
+        })
+        .await
+    }
+
+    /// Every file below the root with its size, also what is staged. What goes away meanwhile is passed over.
+    pub(crate) async fn walk(&self) -> Result<Vec<Listed>> {
+        let root = Arc::clone(&self.root);
+        blocking(move || {
+            let mut all = Vec::new();
+            walk(&root, "", &mut |key, entry| {
+                match entry.metadata() {
+                    Ok(found) => all.push(Listed { key, bytes: found.len() }),
+                    Err(e) if e.kind() == IoKind::NotFound => {}
+                    Err(e) => return Err(from_io(e, Doing::List, &entry.path())),
+                }
+                Ok(())
+            })?;
+            Ok(all)
         })
         .await
     }
@@ -176,7 +199,7 @@ fn stage(path: &Path) -> io::Result<(File, Staging)> {
     create_folders(parent)?;
     for number in 1..=STAGING_TRIES {
         let mut staging_name = name.to_os_string();
-        staging_name.push(format!("#{number}"));
+        staging_name.push(format!("{STAGING_MARK}{number}"));
         let staging = parent.join(staging_name);
         match File::options().write(true).create_new(true).open(&staging) {
             Ok(file) => return Ok((file, Staging(staging))),
@@ -243,7 +266,11 @@ fn read_whole(path: &Path, expected: Option<u64>) -> io::Result<Option<Found>> {
     Ok(Some(Found::Whole(content.into())))
 }
 
-fn walk(folder: &Path, prefix: &str, found: &mut dyn FnMut(String)) -> Result<()> {
+fn is_staged(key: &str) -> bool {
+    key.contains(STAGING_MARK)
+}
+
+fn walk(folder: &Path, prefix: &str, found: &mut dyn FnMut(String, &fs::DirEntry) -> Result<()>) -> Result<()> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(e) if e.kind() == IoKind::NotFound => return Ok(()),
@@ -256,16 +283,18 @@ fn walk(folder: &Path, prefix: &str, found: &mut dyn FnMut(String)) -> Result<()
             Err(e) if e.kind() == IoKind::NotFound => continue,
             Err(e) => return Err(from_io(e, Doing::List, &entry.path())),
         };
-        // No key of ours is without a text, and names with `#` are staging files.
+        // No key of ours is without a text.
         let name = entry.file_name();
-        let Some(name) = name.to_str().filter(|name| !name.contains('#')) else { continue };
+        let Some(name) = name.to_str() else { continue };
         let key = if prefix.is_empty() { name.to_string() } else { format!("{prefix}/{name}") };
-        if kind.is_symlink() {
+        if is_staged(name) && !kind.is_file() {
+            continue;
+        } else if kind.is_symlink() {
             return Err(link_refused(&entry.path()));
         } else if kind.is_dir() {
             walk(&entry.path(), &key, found)?;
         } else {
-            found(key);
+            found(key, &entry)?;
         }
     }
     Ok(())

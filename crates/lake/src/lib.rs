@@ -5,21 +5,25 @@
 //! * [`mod@claim`]: the time in a run's keys belongs to that run alone;
 //! * [`writer`] and [`reader`]: Parquet files, with size and SHA-256 in the manifest and checked before parsing;
 //! * [`mod@commit`] and [`manifests`]: one create-only put commits a run; chains of manifests are checked link by link;
+//! * [`head`]: the newest state of a lake or star, which a run starts from;
 //! * [`state`]: a table or model as of a manifest, newest entry per key;
-//! * [`digest`], [`difference`] and [`multiset`]: which rows are new, differ or are gone.
+//! * [`digest`], [`difference`] and [`multiset`]: which rows are new, differ or are gone;
+//! * [`vacuum`]: what no run and no reader can need any more.
 //!
 //! The crate reads no environment, no clock and no random source, never overwrites an object, and deletes none but
-//! the probe of [`Store::probe_writable`].
+//! the probe of [`Store::probe_writable`] and what [`vacuum::remove`] is given.
 
 pub mod claim;
 pub mod commit;
 pub mod difference;
 pub mod digest;
+pub mod head;
 pub mod manifests;
 pub mod multiset;
 pub mod reader;
 pub mod state;
 pub mod store;
+pub mod vacuum;
 pub mod writer;
 
 mod bucket;
@@ -32,6 +36,7 @@ pub use claim::claim;
 pub use commit::{Commit, commit};
 pub use difference::{Difference, tombstones};
 pub use digest::{Digests, KeyDigest, RowDigest};
+pub use head::Head;
 pub use manifests::Stored;
 pub use multiset::Multiset;
 pub use state::State;

@@ -3,7 +3,8 @@
 //! Each manifest holds a checksum of itself and the SHA-256 of the one before, so an altered, missing or swapped
 //! manifest is a Data error that names it, and never a state with fewer rows.
 
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
 use starlift_core::digest::sha256_hex;
 use starlift_core::manifest::Manifest;
 use starlift_core::{Error, Result};
@@ -97,19 +98,31 @@ pub async fn history_from(store: &Store, newest: &Stored, limit: usize) -> Resul
 
 /// At most `limit` manifests from `newest` down to `first`, newest first.
 async fn read_range(store: &Store, first: u64, newest: &Stored, limit: usize) -> Result<Vec<Stored>> {
-    if limit == 0 {
-        return Ok(Vec::new());
-    }
-    let older = (first..newest.seq()).rev().take(limit - 1);
-    let mut older = stream::iter(older).map(|seq| read(store, seq)).buffered(READS_AT_ONCE);
-    let mut found = vec![newest.clone()];
-    while let Some(stored) = older.try_next().await? {
-        if let Some(next) = found.last() {
-            check_link(store, &stored, next)?;
+    back_from(store, newest, first, limit).try_collect().await
+}
+
+/// The same one after another, for who does not keep them: a chain may be longer than memory.
+pub(crate) fn back_from(
+    store: &Store,
+    newest: &Stored,
+    first: u64,
+    limit: usize,
+) -> BoxStream<'static, Result<Stored>> {
+    let (store, newest) = (store.clone(), newest.clone());
+    async_stream::try_stream! {
+        let older = (first..newest.seq()).rev().take(limit.saturating_sub(1));
+        let mut older = stream::iter(older).map(|seq| read(&store, seq)).buffered(READS_AT_ONCE);
+        let mut next = newest;
+        if limit > 0 {
+            yield next.clone();
         }
-        found.push(stored);
+        while let Some(stored) = older.try_next().await? {
+            check_link(&store, &stored, &next)?;
+            next = stored;
+            yield next.clone();
+        }
     }
-    Ok(found)
+    .boxed()
 }
 
 fn check_link(store: &Store, stored: &Stored, next: &Stored) -> Result<()> {

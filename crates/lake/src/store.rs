@@ -16,6 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -49,6 +51,13 @@ pub enum CreateOutcome {
     Created,
     /// The key is taken by other bytes, which stay.
     Exists,
+}
+
+/// An object as a listing shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Listed {
+    pub(crate) key: String,
+    pub(crate) bytes: u64,
 }
 
 /// An object that was asked for with its size.
@@ -174,6 +183,29 @@ impl Store {
         match &self.backend {
             Backend::Folder(files) => files.list(folder, after, limit).await,
             Backend::Bucket(bucket) => bucket.list(folder, after, limit).await,
+        }
+    }
+
+    /// Every object with its size, in no particular order; in a folder also what is staged for an object.
+    pub(crate) async fn walk(&self) -> Result<BoxStream<'static, Result<Listed>>> {
+        match &self.backend {
+            Backend::Folder(folder) => Ok(stream::iter(folder.walk().await?.into_iter().map(Ok)).boxed()),
+            Backend::Bucket(bucket) => bucket.walk(),
+        }
+    }
+
+    /// Removes objects; those that are gone already are passed over.
+    ///
+    /// For vacuum alone: what a manifest names must never come here.
+    pub(crate) async fn remove(&self, keys: Vec<String>) -> Result<()> {
+        match &self.backend {
+            Backend::Folder(folder) => {
+                for key in keys {
+                    folder.delete(&key).await?;
+                }
+                Ok(())
+            }
+            Backend::Bucket(bucket) => bucket.delete_all(keys).await,
         }
     }
 

@@ -48,7 +48,7 @@ mod warehouse;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use starlift_core::load_plan::LedgerHead;
+use starlift_core::load_plan::{LedgerHead, Planned, Turn, turn};
 use starlift_core::{Error, Result, fault};
 use tokio_postgres::Client;
 
@@ -62,7 +62,6 @@ pub use self::support::{Statement, create_support, missing_support};
 pub use self::view::view_name;
 pub use self::warehouse::{Cleared, clear, count_rows, create};
 
-use self::ledger::Turn;
 use self::pair::Pair;
 use self::purpose::Purpose;
 use self::target::TargetTable;
@@ -176,7 +175,9 @@ async fn write(
 async fn turn_of(client: &Client, run: &LoadRun, purpose: Purpose<'_>) -> Result<(Turn, Option<LedgerHead>)> {
     let now = head(client, &run.pipeline, &run.star_id).await?;
     let at_seq = ledger::sha256_at(client, &run.pipeline, &run.star_id, run.seq).await?;
-    Ok((ledger::turn(run, purpose, now.as_ref(), at_seq.as_deref()), now))
+    let planned =
+        Planned { seq: run.seq, manifest_sha256: &run.manifest_sha256, aim: purpose.aim(), head: run.head.as_ref() };
+    Ok((turn(planned, now.as_ref(), at_seq.as_deref()), now))
 }
 
 /// The tables of the models, each compared with its model.

@@ -7,11 +7,11 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use starlift_core::Error;
 use starlift_core::capture::CaptureMode;
+use starlift_lake::Head;
 use starlift_postgres::load::{rehearse_names, rehearse_support};
 
 use crate::config::Side;
 use crate::context::{Context, new_id};
-use crate::head::Head;
 use crate::ingest::look;
 use crate::{count, size};
 

@@ -20,17 +20,14 @@ mod reconcile;
 mod selection;
 mod table;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use starlift_core::capture;
-use starlift_core::manifest::Relation;
-use starlift_core::{Result, event, fault};
-use starlift_lake::claim;
+use starlift_core::{Result, capture, event, fault, succession};
+use starlift_lake::{Head, claim};
 use starlift_postgres::extract::SourceSession;
 
 use crate::config::Side;
 use crate::context::{Context, new_id, now};
-use crate::head::Head;
 use crate::report::{Outcome, StageReport};
 
 pub(crate) use selection::Selection;
@@ -108,12 +105,8 @@ async fn ingest_with(ctx: &Context, event: Option<&[u8]>, repair: &BTreeSet<Stri
     let at = claim(&lake, snapshot.now, newest.map(|m| m.at), &new_id()).await?;
     fault::point("ingest.claimed");
 
-    let mut relations: BTreeMap<String, Relation> = newest.map(|m| m.relations.clone()).unwrap_or_default();
-    relations.values_mut().for_each(|r| r.run = None);
-    let existing: BTreeSet<String> = source.tables.iter().cloned().collect();
-    relations.retain(|name, _| existing.contains(name));
-
-    let seq = starlift_core::succession::next_seq(newest);
+    let mut relations = succession::carried(newest, |name| source.tables.iter().any(|table| table == name));
+    let seq = succession::next_seq(newest);
     #[cfg(debug_assertions)]
     crate::planted::remember_snapshot(&lake, &session, seq, at).await?;
     for name in selection.tables() {

@@ -6,7 +6,6 @@ pub mod count;
 pub mod doctor;
 #[cfg(debug_assertions)]
 pub mod faults;
-mod head;
 pub mod history;
 mod ingest;
 mod load;
@@ -19,13 +18,14 @@ pub mod size;
 pub mod status;
 pub mod telemetry;
 mod transform;
+pub mod vacuum;
 pub mod verify;
 pub mod warehouse;
 
 pub use context::Context;
-pub use head::Head;
 pub use ingest::ingest;
 pub use load::{LoadRequest, load};
 pub use report::{Outcome, RelationReport, StageReport};
 pub use run::{RunReport, StageFailure, run};
+pub use starlift_lake::Head;
 pub use transform::{plan as transform_plan, transform};

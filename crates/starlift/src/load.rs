@@ -16,7 +16,7 @@ use std::time::Duration;
 use starlift_core::load_plan::{self, LedgerHead, LoadPlan};
 use starlift_core::manifest::Manifest;
 use starlift_core::{Error, Result, event, fault};
-use starlift_lake::{Store, Stored, manifests};
+use starlift_lake::{Head, Store, Stored, manifests};
 use starlift_postgres::Connection;
 use starlift_postgres::load::{self as warehouse, LoadLimits, LoadOutcome, LoadRun};
 use starlift_postgres::sqlstate::retry_of;
@@ -26,7 +26,6 @@ use self::retry::Failures;
 use self::star::Brings;
 use crate::config::Side;
 use crate::context::{Context, now};
-use crate::head::Head;
 use crate::report::{Outcome, RelationReport, StageReport};
 
 pub(crate) const STAGE: &str = "load";
@@ -145,12 +144,9 @@ async fn load_next(
         _ => None,
     };
     let (head, newest) = newer.as_ref().and_then(|head| Some((head, head.newest()?))).unwrap_or((head, newest));
-    let (stored, brings, adopt) = match plan(star, Some(newest), ledger.as_ref(), adopt).await? {
-        LoadPlan::Nothing => return Ok(None),
-        LoadPlan::Adopt { .. } => (newest.clone(), Brings::State(&head.live), true),
-        LoadPlan::Follow { first, .. } if first == newest.manifest.seq => (newest.clone(), Brings::Changes, false),
-        LoadPlan::Follow { first, .. } => (manifests::read(star, first).await?, Brings::Changes, false),
-    };
+    let Some((seq, adopt)) = plan(star, Some(newest), ledger.as_ref(), adopt).await?.next() else { return Ok(None) };
+    let stored = if seq == newest.seq() { newest.clone() } else { manifests::read(star, seq).await? };
+    let brings = if adopt { Brings::State(&head.live) } else { Brings::Changes };
     let manifest = &stored.manifest;
     // Where the row is there already, finding it after a lost answer would prove nothing; adopting again is harmless.
     let row_is_new = ledger.as_ref().is_none_or(|head| head.seq < manifest.seq);
@@ -207,7 +203,7 @@ fn run_of(ctx: &Context, stored: &Stored, head: Option<LedgerHead>) -> LoadRun {
 
 /// The models whose state begins with this manifest.
 fn whole_in(manifest: &Manifest) -> BTreeSet<String> {
-    manifest.relations.iter().filter(|(_, r)| r.base == manifest.seq).map(|(name, _)| name.clone()).collect()
+    manifest.relations.keys().filter(|name| manifest.replaces(name)).cloned().collect()
 }
 
 fn unknown(manifest: &Manifest, source: Error) -> Error {

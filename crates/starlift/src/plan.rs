@@ -4,11 +4,11 @@ use serde::Serialize;
 use starlift_core::Result;
 use starlift_core::capture::{self, Read};
 use starlift_core::load_plan::LoadPlan;
+use starlift_lake::Head;
 use starlift_postgres::load as ledger;
 
 use crate::config::Side;
 use crate::context::Context;
-use crate::head::Head;
 use crate::ingest::look;
 
 /// What a run would do.
@@ -59,9 +59,10 @@ pub struct PlannedModel {
 /// Errors: Config and Data as transform has them; what the databases cannot tell becomes a note.
 pub async fn plan(ctx: &Context) -> Result<Plan> {
     let mut plan = Plan::default();
-    let lake = Head::read(&ctx.lake()?, &ctx.config.pipeline).await?;
+    // The star before the lake that it covers, as transform does.
     let star_store = ctx.star()?;
     let star = Head::read(&star_store, &ctx.config.pipeline).await?;
+    let lake = Head::read(&ctx.lake()?, &ctx.config.pipeline).await?;
     match look(ctx).await {
         Ok(seen) => {
             for table in seen.tables() {

@@ -6,10 +6,8 @@ use std::collections::BTreeMap;
 use starlift_core::manifest::{Relation, Source};
 use starlift_core::xid::Snapshot;
 use starlift_core::{Error, Micros, Result, fault, key};
-use starlift_lake::Store;
+use starlift_lake::{Head, Store};
 use starlift_postgres::extract::SourceSession;
-
-use crate::head::Head;
 
 const FOLDER: &str = "_planted";
 

@@ -3,13 +3,12 @@
 use serde::Serialize;
 use starlift_core::manifest::Proof;
 use starlift_core::{Micros, Result};
-use starlift_lake::manifests;
+use starlift_lake::{Head, manifests};
 use starlift_postgres::load as ledger;
 
 use crate::config::Side;
 use crate::context::{Context, now};
 use crate::count;
-use crate::head::Head;
 
 /// Where the pipeline is.
 #[derive(Debug, Clone, Serialize)]

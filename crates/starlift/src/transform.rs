@@ -15,12 +15,11 @@ use starlift_core::coverage::{self, ModelNow, TransformPlan};
 use starlift_core::manifest::{Manifest, Origin, Relation};
 use starlift_core::model::nearest;
 use starlift_core::{Error, Result, event, fault, succession};
-use starlift_lake::{Commit, Store, claim, commit, manifests};
+use starlift_lake::{Commit, Head, Store, claim, commit, manifests};
 use starlift_models::EVALUATION_VERSION;
 
 use crate::config::Project;
 use crate::context::{Context, new_id, now};
-use crate::head::Head;
 use crate::report::{Outcome, StageReport};
 
 pub(crate) const STAGE: &str = "transform";

@@ -55,7 +55,7 @@ use std::collections::{BTreeSet, HashSet};
 use starlift_core::manifest::{Manifest, Origin};
 use starlift_core::model::{ModelKind, nearest};
 use starlift_core::{Error, ErrorKind, Micros, Result, event};
-use starlift_lake::manifests;
+use starlift_lake::{Head, manifests};
 
 pub use repair::{Repair, repair};
 pub use report::{Comparison, ComparisonKind, EXAMPLES, Example, NOT_COMPARED, Verdict, VerifyReport};
@@ -66,7 +66,6 @@ use self::source_lake::{Gone, SourceView};
 use self::star_warehouse::Loaded;
 use self::warehouse_view::WarehouseView;
 use crate::context::{Context, now};
-use crate::head::Head;
 use crate::load::LoadRequest;
 use crate::report::{Outcome, StageReport};
 

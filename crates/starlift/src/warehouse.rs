@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use starlift_core::model::{Model, ModelKind};
 use starlift_core::{Error, Result, TableSchema};
+use starlift_lake::Head;
 use starlift_postgres::load::{self as tables, Cleared, ModelTable};
 
 use crate::config::Side;
 use crate::context::Context;
-use crate::head::Head;
 use crate::load::{order, star};
 use crate::transform::inputs::{Evaluated, Inputs};
 

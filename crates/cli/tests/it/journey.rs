@@ -139,6 +139,15 @@ async fn from_the_first_look_to_an_equal_star() {
     warehouse.batch_execute("update dim_customer set name = 'nobody' where customer_id = 3").await.unwrap();
     insta::assert_snapshot!("14_verify_of_a_changed_row", shop.said(["verify"]));
     insta::assert_snapshot!("15_clear_without_a_terminal", shop.said(["warehouse", "clear"]));
+    // What a run that died in 2020 would have left.
+    let left = shop.dir.path().join("lake/ingest/city/2020/01/02/030405000000.parquet");
+    std::fs::create_dir_all(left.parent().unwrap()).unwrap();
+    std::fs::write(&left, b"half a file").unwrap();
+    insta::assert_snapshot!("16_vacuum_looks", shop.said(["lake", "vacuum"]));
+    assert!(left.exists());
+    insta::assert_snapshot!("17_vacuum_removes", shop.said(["lake", "vacuum", "--delete"]));
+    assert!(!left.exists());
+    assert!(shop.said(["run", "--quiet"]).ends_with("--- exit 0\n"));
 }
 
 /// `script` gives the program a terminal, as a person has one.

@@ -2,8 +2,7 @@ use std::collections::BTreeSet;
 
 use futures::future::join_all;
 use starlift_core::{ErrorKind, Micros, key};
-use starlift_lake::commit::find_run;
-use starlift_lake::{Commit, claim, commit, manifests};
+use starlift_lake::{Commit, Head, claim, commit, manifests};
 
 use crate::fixture::{AT, both_stores, chain_of, commit_ok, first};
 
@@ -76,12 +75,17 @@ async fn a_time_that_no_key_holds_is_refused() {
 
 #[tokio::test]
 async fn a_repeated_run_id_finds_the_newest_manifest_of_its_run() {
-    let store = starlift_lake::Store::in_memory();
-    let chain = chain_of(&store, 20, &[]).await;
-    let newest = chain.last().unwrap();
-    let found = find_run(&store, newest, "run of w19").await.unwrap().unwrap();
-    assert_eq!(found.seq(), 19);
-    assert_eq!(find_run(&store, newest, "run of w5").await.unwrap().unwrap().seq(), 5);
-    assert_eq!(find_run(&store, newest, "run of w4").await.unwrap(), None, "deeper than 16");
-    assert_eq!(find_run(&store, newest, "other").await.unwrap(), None);
+    // With the chain at hand reaching back far enough, and with a checkpoint that cuts it short.
+    for checkpoints in [&[][..], &[18], &[4, 20]] {
+        let store = starlift_lake::Store::in_memory();
+        chain_of(&store, 20, checkpoints).await;
+        let head = Head::read(&store, "p").await.unwrap();
+        let found = async |run: &str| head.find_run(&store, run).await.unwrap().map(|stored| stored.seq());
+        assert_eq!(found("run of w19").await, Some(19), "{checkpoints:?}");
+        assert_eq!(found("run of w5").await, Some(5), "{checkpoints:?}");
+        assert_eq!(found("run of w4").await, None, "deeper than 16, {checkpoints:?}");
+        assert_eq!(found("other").await, None, "{checkpoints:?}");
+    }
+    let empty = starlift_lake::Store::in_memory();
+    assert_eq!(Head::read(&empty, "p").await.unwrap().find_run(&empty, "other").await.unwrap(), None);
 }

@@ -11,3 +11,4 @@ mod manifest_chains;
 mod s3;
 mod states;
 mod types;
+mod vacuum;

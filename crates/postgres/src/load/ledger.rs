@@ -119,34 +119,6 @@ pub async fn current_rows(client: &Client, schema: &str, model: &str) -> Result<
     Ok(Some(count(rows)))
 }
 
-/// What the ledger, read under the lock, says about a run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Turn {
-    /// It is this run's turn.
-    Go,
-    /// The warehouse holds this manifest.
-    AlreadyLoaded,
-    /// The ledger is not where the run was planned from.
-    Moved,
-}
-
-/// Whose turn it is. `head` is the ledger's head now and `at_seq` the hash that it has for the run's seq.
-pub(crate) fn turn(run: &LoadRun, purpose: Purpose<'_>, head: Option<&LedgerHead>, at_seq: Option<&str>) -> Turn {
-    let is_this = |head: &LedgerHead| head.seq == run.seq && head.manifest_sha256 == run.manifest_sha256;
-    let may_go = match purpose {
-        Purpose::Follow(_) => head.is_some_and(|head| head.seq.checked_add(1) == Some(run.seq)),
-        Purpose::Adopt => true,
-        Purpose::Mend(_) => head.is_some_and(is_this),
-    };
-    if (head == run.head.as_ref() && may_go) || fault::planted("ledger_ignored") {
-        Turn::Go
-    } else if at_seq == Some(run.manifest_sha256.as_str()) && !matches!(purpose, Purpose::Mend(_)) {
-        Turn::AlreadyLoaded
-    } else {
-        Turn::Moved
-    }
-}
-
 /// The hash that the ledger has for one seq; none where there is none, or no ledger.
 pub(crate) async fn sha256_at(client: &Client, pipeline: &str, star_id: &str, seq: u64) -> Result<Option<String>> {
     Ok(entry(client, pipeline, star_id, seq).await?.map(|entry| entry.manifest_sha256))
@@ -193,65 +165,4 @@ fn seq_from_sql(seq: i64) -> Result<u64> {
         Error::data("the ledger of the warehouse holds a seq below zero")
             .with_hint("something else wrote to starlift.ledger: `starlift load --adopt` starts it again")
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn run(seq: u64, head: Option<u64>, adopt: bool) -> LoadRun {
-        LoadRun {
-            pipeline: "p".into(),
-            star_id: "s".into(),
-            seq,
-            manifest_sha256: format!("hash {seq}"),
-            run_id: "r".into(),
-            schema: "public".into(),
-            adopt,
-            whole: std::collections::BTreeSet::new(),
-            head: head.map(at),
-            limits: Default::default(),
-        }
-    }
-
-    fn at(seq: u64) -> LedgerHead {
-        LedgerHead { seq, manifest_sha256: format!("hash {seq}") }
-    }
-
-    fn turn(run: &LoadRun, head: Option<&LedgerHead>, at_seq: Option<&str>) -> Turn {
-        super::turn(run, if run.adopt { Purpose::Adopt } else { Purpose::Follow(&run.whole) }, head, at_seq)
-    }
-
-    #[test]
-    fn a_run_goes_only_from_the_head_that_it_was_planned_from() {
-        assert_eq!(turn(&run(4, Some(3), false), Some(&at(3)), None), Turn::Go);
-        assert_eq!(turn(&run(4, Some(3), false), Some(&at(4)), Some("hash 4")), Turn::AlreadyLoaded);
-        assert_eq!(turn(&run(4, Some(3), false), Some(&at(6)), Some("hash 4")), Turn::AlreadyLoaded);
-        assert_eq!(turn(&run(4, Some(3), false), Some(&at(4)), Some("another")), Turn::Moved);
-        assert_eq!(turn(&run(4, Some(3), false), Some(&at(2)), None), Turn::Moved);
-        assert_eq!(turn(&run(4, Some(3), false), None, None), Turn::Moved);
-        // A gap is never loaded, whatever the caller planned.
-        assert_eq!(turn(&run(5, Some(3), false), Some(&at(3)), None), Turn::Moved);
-        assert_eq!(turn(&run(1, None, false), None, None), Turn::Moved);
-    }
-
-    #[test]
-    fn adoption_goes_once_and_again_only_when_it_was_planned_so() {
-        assert_eq!(turn(&run(9, None, true), None, None), Turn::Go);
-        assert_eq!(turn(&run(9, None, true), Some(&at(9)), Some("hash 9")), Turn::AlreadyLoaded);
-        assert_eq!(turn(&run(9, Some(9), true), Some(&at(9)), Some("hash 9")), Turn::Go);
-        assert_eq!(turn(&run(9, Some(12), true), Some(&at(12)), Some("another")), Turn::Go);
-        assert_eq!(turn(&run(9, None, true), Some(&at(12)), Some("another")), Turn::Moved);
-    }
-
-    #[test]
-    fn what_is_mended_is_what_the_ledger_holds_and_nothing_else() {
-        let models = ["m".to_string()].into();
-        let mend = |head: Option<&LedgerHead>| super::turn(&run(4, Some(4), false), Purpose::Mend(&models), head, None);
-        assert_eq!(mend(Some(&at(4))), Turn::Go);
-        assert_eq!(mend(Some(&at(5))), Turn::Moved);
-        assert_eq!(mend(None), Turn::Moved);
-        let other = LoadRun { manifest_sha256: "another".into(), ..run(4, Some(4), false) };
-        assert_eq!(super::turn(&other, Purpose::Mend(&models), Some(&at(4)), Some("another")), Turn::Moved);
-    }
 }

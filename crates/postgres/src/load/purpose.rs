@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use starlift_core::load_plan::Aim;
+
 /// Why a star manifest enters the warehouse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose<'a> {
@@ -14,6 +16,15 @@ pub(crate) enum Purpose<'a> {
 }
 
 impl Purpose<'_> {
+    /// What it is in the plan.
+    pub(crate) fn aim(self) -> Aim {
+        match self {
+            Purpose::Follow(_) => Aim::Follow,
+            Purpose::Adopt => Aim::Adopt,
+            Purpose::Mend(_) => Aim::Mend,
+        }
+    }
+
     /// Whether the rows that a model brings are its whole state, so that other keys of its table are to be retracted.
     pub(crate) fn brings_state_of(self, model: &str) -> bool {
         match self {

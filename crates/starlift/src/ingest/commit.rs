@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 
 use starlift_core::manifest::{Manifest, Origin, Relation, Source};
 use starlift_core::{Micros, Result, fault, succession};
-use starlift_lake::{Commit, Store, commit as put};
+use starlift_lake::{Commit, Head, Store, commit as put};
 
 use super::STAGE;
 use crate::context::{Context, new_id, now};
-use crate::head::Head;
 use crate::report::{Outcome, StageReport};
 
 pub(super) async fn commit(

@@ -6,16 +6,18 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use futures::TryStreamExt;
 use starlift_core::capture::{self, Read};
-use starlift_core::manifest::{CaptureState, DataFile, FileMode, Proof, Relation, RelationRun, Source};
+use starlift_core::manifest::{DataFile, FileMode, Proof, Relation, RelationRun, Source};
+use starlift_core::relation::{self, Pass};
 use starlift_core::xid::XidWindow;
 use starlift_core::{Error, Micros, Result, TableSchema, fault};
-use starlift_lake::{Difference, Digests, FileWriter, KeyDigest, Multiset, State, Store, WriterOptions, tombstones};
+use starlift_lake::{
+    Difference, Digests, FileWriter, Head, KeyDigest, Multiset, State, Store, WriterOptions, tombstones,
+};
 use starlift_postgres::catalog::SourceTable;
 use starlift_postgres::extract::SourceSession;
 
 use super::{STAGE, Selection, reconcile};
 use crate::context::{Context, now};
-use crate::head::Head;
 
 /// Rows of a window that are held in memory; beyond them the keys of the whole state are, instead.
 const BUFFERED_ROWS: usize = 65_536;
@@ -72,35 +74,22 @@ impl Task<'_> {
         };
         // Before the proof: rows that came with a partition may be why it does not add up, or does by chance.
         session.check_partitions(table).await?;
-        let changed = replaced || !written.files.is_empty() || !written.deleted.is_empty();
-        Ok(Relation {
-            fingerprint,
-            rows: written.rows,
-            last_change: if changed { self.seq } else { before.map_or(0, |r| r.last_change) },
-            base: if replaced { self.seq } else { before.map_or(0, |r| r.base) },
-            capture: Some(CaptureState {
-                mode: mode.name().into(),
-                identity: self.source.identity.clone(),
-                watermark: if fault::planted("watermark_is_xmax") { self.source.xmax } else { self.source.xmin },
-                xmax: self.source.xmax,
-                read_at: self.at,
-            }),
-            model: None,
-            run: Some(RelationRun {
-                mode: if matches!(read, Read::Window(_)) { "window" } else { "full" }.into(),
-                reason: match read {
-                    Read::Window(_) => None,
-                    Read::Full { reason, .. } => Some(reason.text().into()),
-                },
-                rows_read: written.rows_read,
-                bytes_read: written.bytes_read,
-                millis: now().millis_since(begun),
-                proof: Some(self.prove(table, &written)?),
-                files: written.files,
-                deleted: written.deleted,
-            }),
-            schema: table.schema.clone(),
-        })
+        let run = RelationRun {
+            mode: if matches!(read, Read::Window(_)) { "window" } else { "full" }.into(),
+            reason: match read {
+                Read::Window(_) => None,
+                Read::Full { reason, .. } => Some(reason.text().into()),
+            },
+            rows_read: written.rows_read,
+            bytes_read: written.bytes_read,
+            millis: now().millis_since(begun),
+            proof: Some(self.prove(table, &written)?),
+            files: written.files,
+            deleted: written.deleted,
+        };
+        let pass = Pass { rows: written.rows, replaced, run };
+        let capture = capture::state_after(mode, self.source, self.at);
+        Ok(relation::table(before, table.schema.clone(), capture, self.seq, pass))
     }
 
     /// The rows of the xid window, less those that equal the state; then the count, then the keys if they differ.

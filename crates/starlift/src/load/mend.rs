@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use starlift_core::{Error, Result};
-use starlift_lake::Store;
+use starlift_lake::{Head, Store};
 use starlift_postgres::load::{self as warehouse, LoadOutcome};
 use starlift_postgres::sqlstate::retry_of;
 
@@ -16,7 +16,6 @@ use super::retry::Failures;
 use super::star::{self, Brings};
 use super::{STAGE, connect, order, plan, relation_report, run_of, unknown};
 use crate::context::Context;
-use crate::head::Head;
 use crate::report::RelationReport;
 
 /// Mends these models; those that the ledger's manifest does not have are left to load. Returns what was done to each.

@@ -7,16 +7,16 @@ use futures::TryStreamExt;
 use starlift_core::coverage::{Evaluate, TransformPlan};
 use starlift_core::manifest::{FileMode, ModelState, Relation, RelationRun};
 use starlift_core::model::{Model, ModelKind};
+use starlift_core::relation::{self, Pass};
 use starlift_core::state::LiveFiles;
-use starlift_core::{Error, Micros, Result, TableSchema, fault};
-use starlift_lake::{Difference, FileWriter, State, Store, WriterOptions, tombstones};
+use starlift_core::{Error, Micros, Result, TableSchema, fault, succession};
+use starlift_lake::{Difference, FileWriter, Head, State, Store, WriterOptions, tombstones};
 use starlift_models::{EVALUATION_VERSION, Session};
 
 use super::inputs::Inputs;
 use super::rows::Rows;
 use super::{Relations, STAGE};
 use crate::context::{Context, now};
-use crate::head::Head;
 
 /// One transform on its way.
 pub(super) struct Run<'a> {
@@ -32,9 +32,8 @@ pub(super) struct Run<'a> {
 impl Run<'_> {
     /// Evaluates what the plan names and returns every model's relation as of the manifest to come, with warnings.
     pub(super) async fn evaluate(&self, plan: &TransformPlan) -> Result<(Relations, Vec<String>)> {
-        let mut relations: Relations = self.star_head.manifest().map(|m| m.relations.clone()).unwrap_or_default();
-        relations.values_mut().for_each(|r| r.run = None);
-        relations.retain(|name, _| !plan.dropped.contains(name));
+        let mut relations: Relations =
+            succession::carried(self.star_head.manifest(), |name| !plan.dropped.iter().any(|gone| gone == name));
         let mut states: BTreeMap<String, (TableSchema, LiveFiles)> = relations
             .iter()
             .map(|(name, relation)| (name.clone(), (relation.schema.clone(), self.star_head.live_of(name))))
@@ -85,26 +84,20 @@ impl Run<'_> {
         let schema = rows.schema().clone();
         let written = self.compare(model, &mut rows, &schema, before).await?;
         rows.check_refusals(&model.name)?;
-        let changed = written.replaced || !written.run.files.is_empty() || !written.run.deleted.is_empty();
-        let relation = Relation {
-            fingerprint: self.ctx.project.fingerprint(model, EVALUATION_VERSION, self.ctx.config.calendar),
-            rows: written.rows,
-            last_change: if changed { self.seq } else { before.map_or(0, |r| r.last_change) },
-            base: if written.replaced { self.seq } else { before.map_or(0, |r| r.base) },
-            capture: None,
-            model: Some(ModelState {
-                kind: model.header.kind.name().into(),
-                inputs: model.inputs.clone(),
-                references: model.header.references(),
-            }),
-            run: Some(RelationRun {
-                mode: "whole".into(),
-                reason: Some(reason.text()),
-                millis: now().millis_since(begun),
-                ..written.run
-            }),
-            schema,
+        let fingerprint = self.ctx.project.fingerprint(model, EVALUATION_VERSION, self.ctx.config.calendar);
+        let state = ModelState {
+            kind: model.header.kind.name().into(),
+            inputs: model.inputs.clone(),
+            references: model.header.references(),
         };
+        let run = RelationRun {
+            mode: "whole".into(),
+            reason: Some(reason.text()),
+            millis: now().millis_since(begun),
+            ..written.run
+        };
+        let pass = Pass { rows: written.rows, replaced: written.replaced, run };
+        let relation = relation::model(before, schema, fingerprint, state, self.seq, pass);
         Ok((relation, rows.warnings(&model.name)))
     }
 

@@ -6,11 +6,10 @@ use std::sync::Arc;
 use starlift_core::model::Model;
 use starlift_core::state::LiveFiles;
 use starlift_core::{Error, Result, TableSchema};
-use starlift_lake::{State, Store};
+use starlift_lake::{Head, State, Store};
 use starlift_models::{InputSource, Session, SessionOptions};
 
 use crate::config::{Config, Project};
-use crate::head::Head;
 
 /// Models that a run has been through, with their schema and live files.
 pub(crate) type Evaluated = BTreeMap<String, (TableSchema, LiveFiles)>;

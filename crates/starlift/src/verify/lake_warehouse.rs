@@ -7,7 +7,7 @@
 use starlift_core::Result;
 use starlift_core::manifest::{Manifest, Relation};
 use starlift_core::model::Model;
-use starlift_lake::{State, Store};
+use starlift_lake::{Head, State, Store};
 use starlift_models::EVALUATION_VERSION;
 
 use super::lake_side::{LakeSide, values};
@@ -21,7 +21,6 @@ use super::spine::{Spine, spine};
 use super::star_warehouse::Loaded;
 use super::warehouse_view::same_text;
 use crate::context::Context;
-use crate::head::Head;
 
 /// The lake as of the manifest that the loaded star covers.
 pub(super) struct Covered<'a> {

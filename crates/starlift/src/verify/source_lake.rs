@@ -11,7 +11,7 @@ use starlift_core::capture::CaptureMode;
 use starlift_core::manifest::{Manifest, Relation, Source};
 use starlift_core::xid::{MAX_SPAN, XidWindow};
 use starlift_core::{Error, Result, TableSchema, capture};
-use starlift_lake::{State, Store};
+use starlift_lake::{Head, State, Store};
 use starlift_postgres::catalog::{Catalog, SourceTable, TableKind, TableSettings};
 use starlift_postgres::extract::SourceSession;
 use starlift_postgres::ident::{quote_ident, quote_qualified};
@@ -26,7 +26,6 @@ use super::side::{Names, Side, compare};
 use super::sql_side::{SqlColumn, SqlSide};
 use crate::config::Side as Database;
 use crate::context::Context;
-use crate::head::Head;
 
 /// Keys by table that only the lake has.
 pub(super) type Gone = BTreeMap<String, HashSet<RowDigest>>;

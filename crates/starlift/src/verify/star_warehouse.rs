@@ -3,7 +3,7 @@
 use starlift_core::Result;
 use starlift_core::manifest::Relation;
 use starlift_core::model::ModelKind;
-use starlift_lake::{State, Store};
+use starlift_lake::{Head, State, Store};
 
 use super::lake_side::LakeSide;
 use super::matching::{Counts, What};
@@ -14,7 +14,6 @@ use super::side::{Names, Side, compare};
 use super::source_lake::as_strs;
 use super::warehouse_view::WarehouseView;
 use super::{calendar, versions};
-use crate::head::Head;
 
 /// Where a model is read from.
 pub(super) struct Loaded<'a> {

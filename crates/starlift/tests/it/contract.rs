@@ -68,7 +68,7 @@ async fn a_run_that_comes_again_with_its_id_returns_its_result_and_writes_nothin
     let star_first = starlift::transform(&context, None).await.unwrap();
     let files = (files_below(&world.lake()), files_below(&world.star()));
     world.change("update design set file_name = 'changed' where design_id = 1").await;
-    for _ in 0..3 {
+    for _ in 0..10 {
         let again = starlift::ingest(&context, None).await.unwrap();
         assert_eq!((again.outcome, &again.result), (Outcome::Replayed, &first.result));
         let again = starlift::transform(&context, None).await.unwrap();
@@ -78,29 +78,44 @@ async fn a_run_that_comes_again_with_its_id_returns_its_result_and_writes_nothin
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_runs_that_overlap_one_commits_and_the_others_are_superseded() {
+async fn of_runs_that_start_from_one_manifest_one_commits_and_the_others_are_superseded() {
+    const RUNS: i64 = 24;
     let world = World::new().await;
     world.ingest().await;
     world.change("update design set file_name = 'changed' where design_id = 1").await;
-    let race = (0..6).map(|_| {
-        let context = world.context();
-        tokio::spawn(async move { starlift::ingest(&context, None).await.unwrap() })
-    });
-    let mut committed = 0;
-    let mut newest = 0;
-    for run in race.collect::<Vec<_>>() {
+    let blocker = world.source_client().await;
+    blocker.batch_execute("begin; lock table design in access exclusive mode").await.unwrap();
+    let race: Vec<_> = (0..RUNS)
+        .map(|_| {
+            let context = world.context();
+            tokio::spawn(async move { starlift::ingest(&context, None).await.unwrap() })
+        })
+        .collect();
+    // Each has read the newest manifest before it asks for its locks.
+    let waiting =
+        "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+    let administrator = world.source_client().await;
+    while administrator.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) < RUNS {
+        assert!(race.iter().all(|run| !run.is_finished()), "they should wait for the lock");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    blocker.batch_execute("rollback").await.unwrap();
+    let (mut committed, mut superseded) = (0, 0);
+    for run in race {
         let report = run.await.unwrap();
         match report.outcome {
             Outcome::Committed => {
                 committed += 1;
-                newest = newest.max(report.seq.unwrap());
+                assert_eq!(report.seq, Some(2));
             }
-            Outcome::Superseded => assert!(report.result.is_empty()),
+            Outcome::Superseded => {
+                superseded += 1;
+                assert!(report.result.is_empty());
+            }
             other => panic!("{other:?}"),
         }
     }
-    assert!(committed >= 1);
-    assert_eq!(newest, 1 + committed);
+    assert_eq!((committed, superseded), (1, RUNS - 1));
     world.create_warehouse().await;
     world.run().await;
     world.assert_star_equals_source().await;

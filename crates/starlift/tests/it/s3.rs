@@ -1,8 +1,10 @@
 //! The pipeline with lake and star in an S3-like server, which `make test` installs under the target folder.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use starlift::config::{Environment, Overrides};
+use starlift::vacuum::{VacuumReport, VacuumRequest};
 use starlift::{Context, Outcome};
 use starlift_sandbox::s3::S3Server;
 
@@ -65,4 +67,25 @@ async fn the_pipeline_runs_on_s3_and_races_there_end_as_on_a_folder() {
     )
     .await;
     assert!(verified.unwrap().equal());
+
+    vacuumed(&context(&server, &world)).await;
+    assert!(run().await.stages.iter().all(|stage| stage.result.is_empty()));
+}
+
+/// What the superseded ingests left is found, and removed where that is asked for; the rest stays.
+async fn vacuumed(ctx: &Context) {
+    let vacuum = async |delete| {
+        let request = VacuumRequest { delete, older_than: Duration::ZERO };
+        starlift::vacuum::vacuum(ctx, request).await.unwrap()
+    };
+    let garbage = |report: &VacuumReport| report.places.iter().map(|place| place.garbage.len()).sum::<usize>();
+    let (found, again) = (vacuum(false).await, vacuum(false).await);
+    assert!(garbage(&found) >= 1, "the claims of superseded runs");
+    assert_eq!(found.places, again.places, "looking removes nothing");
+    assert_eq!(garbage(&vacuum(true).await), garbage(&found));
+    let after = vacuum(false).await;
+    assert_eq!(garbage(&after), 0);
+    for (before, after) in found.places.iter().zip(&after.places) {
+        assert_eq!(before.kept.named, after.kept.named);
+    }
 }
