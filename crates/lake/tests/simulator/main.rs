@@ -7,8 +7,10 @@
 //!
 //! A failing schedule is printed step by step, with its seed: keep that in `seeds.txt`.
 //!
-//! `STARLIFT_SIMULATOR_SCHEDULES` sets how many are played, `STARLIFT_SIMULATOR_SEED` the first one's seed.
+//! `STARLIFT_SIMULATOR_SCHEDULES` sets how many are played, `STARLIFT_SIMULATOR_SEED` the first one's seed. In a soak
+//! (`scripts/soak`) as many are played as fit `STARLIFT_SOAK_SECONDS`, from where `STARLIFT_SOAK_SEED` says.
 
+mod amount;
 mod files;
 mod ingest;
 mod invariants;
@@ -31,34 +33,35 @@ mod world;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::amount::Amount;
 use crate::planted::Planted;
 use crate::schedule::{Outcome, play};
 
-/// Enough to find every planted bug many times over, in seconds.
-const SCHEDULES: u64 = 2_000;
 /// Within so many schedules each planted bug has to be found.
 const PATIENCE: u64 = 600;
 
-/// Plays schedules on every core until one fails, and returns that one's seed.
-fn first_failure(seeds: &[u64], planted: Option<Planted>) -> Option<u64> {
-    let (next, failed) = (AtomicU64::new(0), Mutex::new(None::<u64>));
+/// Plays schedules on every core until one fails or `is_over` says so; returns how many were played, and the seed of the
+/// one that failed.
+fn first_failure(seeds: &[u64], planted: Option<Planted>, is_over: impl Fn() -> bool + Sync) -> (u64, Option<u64>) {
+    let (next, played, failed) = (AtomicU64::new(0), AtomicU64::new(0), Mutex::new(None::<u64>));
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
                 loop {
                     let position = next.fetch_add(1, Ordering::Relaxed) as usize;
-                    let stop = failed.lock().unwrap().is_some();
+                    let stop = is_over() || failed.lock().unwrap().is_some();
                     let Some(seed) = seeds.get(position).filter(|_| !stop) else { return };
                     if !outcome(*seed, planted, None, false).violations.is_empty() {
                         let mut failed = failed.lock().unwrap();
                         *failed = Some(failed.map_or(*seed, |other| other.min(*seed)));
                     }
+                    played.fetch_add(1, Ordering::Relaxed);
                 }
             });
         }
     });
-    failed.into_inner().unwrap()
+    (played.into_inner(), failed.into_inner().unwrap())
 }
 
 fn outcome(seed: u64, planted: Option<Planted>, limit: Option<usize>, traced: bool) -> Outcome {
@@ -99,11 +102,6 @@ fn report(seed: u64) -> String {
     )
 }
 
-#[allow(clippy::disallowed_methods, reason = "how many schedules are played is for whoever starts the tests to say")]
-fn setting(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
-}
-
 fn kept_seeds() -> Vec<u64> {
     let lines = include_str!("seeds.txt").lines().map(|line| line.split('#').next().unwrap_or_default().trim());
     lines.filter(|line| !line.is_empty()).map(|line| line.parse().expect("a seed")).collect()
@@ -111,10 +109,11 @@ fn kept_seeds() -> Vec<u64> {
 
 #[test]
 fn whatever_befalls_the_runs_no_row_is_lost_doubled_or_stale() {
-    let first = setting("STARLIFT_SIMULATOR_SEED").unwrap_or(1);
-    let count = setting("STARLIFT_SIMULATOR_SCHEDULES").unwrap_or(SCHEDULES);
-    let seeds: Vec<u64> = kept_seeds().into_iter().chain(first..first + count).collect();
-    if let Some(seed) = first_failure(&seeds, None) {
+    let amount = Amount::asked_for();
+    let seeds: Vec<u64> = kept_seeds().into_iter().chain(amount.first..amount.first + amount.count).collect();
+    let (played, failed) = first_failure(&seeds, None, || amount.is_over());
+    amount.report(played, failed.is_none());
+    if let Some(seed) = failed {
         panic!("{}", report(seed));
     }
 }
@@ -185,7 +184,7 @@ fn every_planted_bug_is_found() {
     let mut hidden = Vec::new();
     for bug in Planted::ALL {
         let seeds: Vec<u64> = (1..=PATIENCE).collect();
-        match first_failure(&seeds, Some(bug)) {
+        match first_failure(&seeds, Some(bug), || false).1 {
             Some(seed) => {
                 println!("{bug:?}: by schedule {seed}: {}", outcome(seed, Some(bug), None, false).violations[0])
             }
