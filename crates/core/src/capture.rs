@@ -110,7 +110,6 @@ pub fn decide_read(
     has_key: bool,
     fingerprint: &str,
     before: Option<&Relation>,
-    newest: Option<&Manifest>,
     now: &Source,
 ) -> Read {
     let full = |reason, replaces| Read::Full { reason, replaces };
@@ -123,18 +122,17 @@ pub fn decide_read(
     if mode == CaptureMode::Full || !has_key {
         return full(FullReason::Mode, !has_key);
     }
-    match window(state, newest.and_then(Manifest::source), now) {
+    match window(state, now) {
         Ok(window) => Read::Window(window),
         Err(reason) => full(reason, false),
     }
 }
 
-fn window(state: &CaptureState, before: Option<&Source>, now: &Source) -> Result<XidWindow, FullReason> {
+fn window(state: &CaptureState, now: &Source) -> Result<XidWindow, FullReason> {
     if state.identity != now.identity {
         return Err(FullReason::Source);
     }
-    let went_back = now.xmax < state.xmax || before.is_some_and(|b| b.identity == now.identity && now.lsn < b.lsn);
-    if went_back {
+    if now.xmax < state.xmax || now.lsn < state.lsn {
         return Err(FullReason::Restored);
     }
     if now.xmax - state.watermark.min(now.xmax) >= MAX_SPAN {
@@ -153,6 +151,7 @@ pub fn state_after(mode: CaptureMode, source: &Source, read_at: Micros) -> Captu
         identity: source.identity.clone(),
         watermark: if fault::planted("watermark_is_xmax") { source.xmax } else { source.xmin },
         xmax: source.xmax,
+        lsn: source.lsn,
         read_at,
     }
 }
@@ -194,6 +193,7 @@ mod tests {
                 identity: "1/1/db".into(),
                 watermark,
                 xmax,
+                lsn: 0,
                 read_at: Micros(0),
             }),
             model: None,
@@ -202,7 +202,7 @@ mod tests {
     }
 
     fn decide(before: &Relation, now: &Source) -> Read {
-        decide_read(CaptureMode::Xid, true, "f", Some(before), None, now)
+        decide_read(CaptureMode::Xid, true, "f", Some(before), now)
     }
 
     fn manifest(source: Source) -> Manifest {
@@ -238,9 +238,23 @@ mod tests {
         let elsewhere = Source { identity: "1/2/db".into(), ..standby(4_000) };
         assert!(check_lag(Some(&newest), &elsewhere, 4_000).is_ok());
         assert!(check_lag(Some(&newest), &source(90, 110, 4_000), 4_000).is_ok());
-        let before = state(100, 120);
-        let read = decide_read(CaptureMode::Xid, true, "f", Some(&before), Some(&newest), &source(125, 130, 4_000));
-        assert_eq!(read, Read::Full { reason: FullReason::Restored, replaces: false });
+    }
+
+    #[test]
+    fn each_table_finds_out_for_itself_that_the_source_went_back() {
+        let restored = source(125, 130, 4_000);
+        let read_at = |lsn| {
+            let mut relation = state(100, 120);
+            relation.capture.as_mut().unwrap().lsn = lsn;
+            relation
+        };
+        let full = Read::Full { reason: FullReason::Restored, replaces: false };
+        assert_eq!(decide(&read_at(5_000), &restored), full);
+        // A run of other tables has been there since, and its manifest says 4,000: this table was not among them.
+        assert_eq!(decide(&read_at(5_000), &Source { lsn: 4_900, ..restored.clone() }), full);
+        assert!(matches!(decide(&read_at(4_000), &restored), Read::Window(_)));
+        let kept = state_after(CaptureMode::Xid, &restored, Micros(1));
+        assert_eq!((kept.watermark, kept.xmax, kept.lsn), (125, 130, 4_000));
     }
 
     #[test]
@@ -270,15 +284,12 @@ mod tests {
         assert_eq!(reason(decide(&before, &source(100, 119, 0))), FullReason::Restored);
         assert_eq!(reason(decide(&before, &source(1 << 32, 100 + MAX_SPAN, 0))), FullReason::Behind);
         assert_eq!(
-            reason(decide_read(CaptureMode::Xid, true, "g", Some(&before), None, &source(130, 140, 0))),
+            reason(decide_read(CaptureMode::Xid, true, "g", Some(&before), &source(130, 140, 0))),
             FullReason::Schema
         );
+        assert_eq!(reason(decide_read(CaptureMode::Xid, true, "f", None, &source(130, 140, 0))), FullReason::First);
         assert_eq!(
-            reason(decide_read(CaptureMode::Xid, true, "f", None, None, &source(130, 140, 0))),
-            FullReason::First
-        );
-        assert_eq!(
-            decide_read(CaptureMode::Xid, false, "f", Some(&before), None, &source(130, 140, 0)),
+            decide_read(CaptureMode::Xid, false, "f", Some(&before), &source(130, 140, 0)),
             Read::Full { reason: FullReason::Mode, replaces: true }
         );
     }

@@ -108,7 +108,7 @@ fn planned_table(
     let mode = ctx.config.capture(&table.name);
     let before = lake.manifest().and_then(|m| m.relations.get(&table.name));
     let has_key = !table.schema.key.is_empty();
-    let read = capture::decide_read(mode, has_key, &table.schema.fingerprint(), before, lake.manifest(), source);
+    let read = capture::decide_read(mode, has_key, &table.schema.fingerprint(), before, source);
     let (word, reason) = match read {
         Read::Window(_) => ("window", None),
         Read::Full { reason, .. } => ("full", Some(reason.text().to_string())),

@@ -141,7 +141,6 @@ impl Task<'_> {
     fn decide(&self, before: Option<&Relation>, fingerprint: &str) -> Read {
         let port = &self.run.port;
         let mut before = before.cloned();
-        let mut newest = self.newest;
         let mut now = self.snapshot.source.clone();
         if let Some(relation) = &mut before {
             if port.planted(Planted::FingerprintIgnored) {
@@ -151,7 +150,7 @@ impl Task<'_> {
                 if port.planted(Planted::RestoreIgnored) {
                     now.identity = capture.identity.clone();
                     now.xmax = now.xmax.max(capture.xmax);
-                    newest = None;
+                    capture.lsn = 0;
                 }
                 if port.planted(Planted::StateFromNames) {
                     let of_names = port.with(|w| w.snapshot_of_name.last_key_value().map(|(_, snapshot)| *snapshot));
@@ -159,7 +158,7 @@ impl Task<'_> {
                 }
             }
         }
-        capture::decide_read(self.mode(), self.table.has_key(), fingerprint, before.as_ref(), newest, &now)
+        capture::decide_read(self.mode(), self.table.has_key(), fingerprint, before.as_ref(), &now)
     }
 
     /// The rows of the window that differ from the state; then the count; then, where it differs, the keys.

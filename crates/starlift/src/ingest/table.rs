@@ -59,7 +59,7 @@ impl Task<'_> {
         let mode = self.ctx.config.capture(name);
         let fingerprint = table.schema.fingerprint();
         let has_key = !table.schema.key.is_empty();
-        let read = capture::decide_read(mode, has_key, &fingerprint, before, newest, self.source);
+        let read = capture::decide_read(mode, has_key, &fingerprint, before, self.source);
         let read = if self.repair.contains(name) { read.repairing() } else { read };
 
         let state = self.state(table, before, &fingerprint)?;
