@@ -35,7 +35,7 @@ release:
 ## the benchmark, in an optimised build: BENCH="--scale 100" passes options on
 bench: release
 	@scripts/install-missing postgresql
-	cargo bench --locked --package starlift-cli $(if $(BENCH),-- $(BENCH))
+	cargo bench --locked --package starlift-cli --bench pipeline $(if $(BENCH),-- $(BENCH))
 
 $(S3_PYTHON): scripts/s3-requirements.txt
 	@scripts/install-missing python
