@@ -78,7 +78,7 @@ pub(crate) enum Color {
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
     /// Check that everything is there that a run needs, and say what mends it
-    Doctor(Inspect),
+    Doctor(Doctor),
     /// Show what a run would do now; nothing is written
     Plan(Inspect),
     /// Run the three stages, once or on a beat
@@ -153,6 +153,18 @@ pub(crate) struct Print {
 /// A command that looks and takes nothing more.
 #[derive(Args, Debug)]
 pub(crate) struct Inspect {
+    #[command(flatten)]
+    pub(crate) print: Print,
+    #[command(flatten)]
+    pub(crate) places: Places,
+}
+
+/// `doctor`.
+#[derive(Args, Debug)]
+pub(crate) struct Doctor {
+    /// Print the SQL that makes the two roles of this project, each with the least that it needs, and check nothing
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) grants: bool,
     #[command(flatten)]
     pub(crate) print: Print,
     #[command(flatten)]

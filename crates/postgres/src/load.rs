@@ -59,6 +59,7 @@ pub use self::model::{
 };
 pub use self::rehearsal::{rehearse_names, rehearse_support};
 pub use self::support::{Statement, create_support, missing_support};
+pub use self::target_catalog::owned_sequences;
 pub use self::view::view_name;
 pub use self::warehouse::{Cleared, clear, count_rows, create};
 

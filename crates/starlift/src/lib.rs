@@ -6,6 +6,7 @@ pub mod count;
 pub mod doctor;
 #[cfg(debug_assertions)]
 pub mod faults;
+pub mod grants;
 pub mod history;
 mod ingest;
 mod load;

@@ -2,9 +2,10 @@
 
 use serde::Serialize;
 use starlift::doctor::{Check, Verdict};
+use starlift::grants::{Grants, LOADER, READER};
 use starlift::telemetry::{lines, one_line};
 
-use crate::args::Inspect;
+use crate::args::Doctor;
 use crate::failure::{Ended, Exit};
 use crate::shell::Shell;
 use crate::stdout;
@@ -18,8 +19,12 @@ struct Document<'a> {
 }
 
 /// Makes the checks; exits 1 where a run would fail.
-pub(crate) async fn run(shell: &Shell, args: &Inspect) -> Ended {
+pub(crate) async fn run(shell: &Shell, args: &Doctor) -> Ended {
     let context = shell.context(args.places.overrides(), None)?;
+    if args.grants {
+        stdout::print(&script(&starlift::grants::grants(&context).await))?;
+        return Ok(Exit::Done);
+    }
     shell.bars.wait_for("checking");
     let checks = starlift::doctor::doctor(&context).await;
     shell.bars.clear();
@@ -30,6 +35,16 @@ pub(crate) async fn run(shell: &Shell, args: &Inspect) -> Ended {
         stdout::print(&text(shell.out, &checks))?;
     }
     Ok(if ready { Exit::Done } else { Exit::Found })
+}
+
+/// A script for people to read and run in parts.
+fn script(grants: &Grants) -> String {
+    format!(
+        "-- In the source, as its owner. Then give the role a password: \\password {READER}\n{}\n\n\
+         -- In the warehouse, as its owner, after `starlift ingest` and `starlift warehouse create`. Then: \\password {LOADER}\n{}\n",
+        grants.source.join("\n"),
+        grants.warehouse.join("\n")
+    )
 }
 
 fn text(style: Style, checks: &[Check]) -> String {
@@ -66,6 +81,16 @@ mod tests {
 
     fn check(name: &str, verdict: Verdict, mend: Option<&str>) -> Check {
         Check { name: name.into(), verdict, detail: "seen".into(), mend: mend.map(str::to_string) }
+    }
+
+    #[test]
+    fn the_roles_are_a_script_of_two_parts() {
+        let grants = Grants { source: vec!["a;".into(), "b;".into()], warehouse: vec!["c;".into()] };
+        assert_eq!(
+            script(&grants),
+            "-- In the source, as its owner. Then give the role a password: \\password starlift_reader\na;\nb;\n\n\
+             -- In the warehouse, as its owner, after `starlift ingest` and `starlift warehouse create`. Then: \\password starlift_loader\nc;\n"
+        );
     }
 
     #[test]

@@ -59,6 +59,23 @@ pub(crate) async fn read_tables(
     Ok(tables)
 }
 
+/// The sequences that serial columns of these tables own, quoted; an insert needs `USAGE` on them. Those of identity
+/// columns are left out, which need no grant.
+///
+/// # Errors
+/// Those of reading the catalog.
+pub async fn owned_sequences(client: &Client, schema: &str, tables: &[String]) -> Result<Vec<String>> {
+    let sql = "select quote_ident(n.nspname) || '.' || quote_ident(s.relname) from pg_class c \
+               join pg_depend d on d.refclassid = 'pg_class'::regclass and d.refobjid = c.oid \
+               join pg_class s on d.classid = 'pg_class'::regclass and s.oid = d.objid and s.relkind = 'S' \
+               join pg_namespace n on n.oid = s.relnamespace \
+               where c.relnamespace = (select oid from pg_namespace where nspname = $1) and c.relname = any ($2) \
+                 and d.deptype = 'a' order by 1";
+    let failed = |e| classify(e, "cannot read the sequences of the warehouse's tables");
+    let rows = client.query_typed(sql, &[(&schema, Type::TEXT), (&tables, Type::TEXT_ARRAY)]).await.map_err(failed)?;
+    rows.iter().map(|row| row.try_get(0).map_err(failed)).collect()
+}
+
 async fn read_columns(
     client: &Client,
     tables: &mut BTreeMap<String, TargetTable>,

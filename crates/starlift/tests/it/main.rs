@@ -5,6 +5,7 @@ mod capture;
 mod contract;
 mod cut_off;
 mod days;
+mod grants;
 mod loads;
 mod s3;
 mod soak;
