@@ -16,7 +16,7 @@ use crate::ident::{quote_ident, quote_literal};
 use crate::sqlstate::classify;
 
 /// From this many staged rows on, foreign keys are taken off an empty fact.
-const ROWS: u64 = 200_000;
+const ROWS: u64 = 10_000;
 /// How long the exclusive locks are waited for before the plain path is taken.
 const LOCK_TIMEOUT: &str = "2s";
 
@@ -114,7 +114,7 @@ mod tests {
     fn only_a_large_first_load_of_a_table_of_ours_is_worth_it() {
         assert!(worth_dropping(true, 2_000_000, true, 9));
         assert!(!worth_dropping(false, 2_000_000, true, 9));
-        assert!(!worth_dropping(true, 200_000, true, 9));
+        assert!(!worth_dropping(true, 10_000, true, 9));
         assert!(!worth_dropping(true, 2_000_000, false, 9));
         assert!(!worth_dropping(true, 2_000_000, true, 0));
     }
