@@ -24,8 +24,22 @@ pub enum TableKind {
     Table,
     /// A partitioned table; its partitions are read through it.
     Partitioned,
-    /// A view, a materialised view or a foreign table: without `xmin`, read in full.
+    /// A view: without `xmin`, read in full.
     View,
+    /// A materialised view or a foreign table: the same, and PostgreSQL cannot lock it.
+    Unlockable,
+}
+
+impl TableKind {
+    /// Whether its rows show the transaction that wrote them.
+    pub fn has_xmin(self) -> bool {
+        matches!(self, TableKind::Table | TableKind::Partitioned)
+    }
+
+    /// Whether `LOCK TABLE` takes it. It locks what is below a view, too (PostgreSQL 11 and newer).
+    pub fn is_lockable(self) -> bool {
+        self != TableKind::Unlockable
+    }
 }
 
 /// One table of the source.

@@ -81,10 +81,18 @@ pub fn arrow_text(array: &dyn Array, row: usize) -> Option<String> {
         DataType::Decimal128(_, scale) => decimal(value::<Decimal128Type>(array, row)?, u32::try_from(*scale).ok()?),
         DataType::Utf8 => array.as_string_opt::<i32>()?.value(row).to_string(),
         DataType::Binary => hex(array.as_binary_opt::<i32>()?.value(row)),
-        DataType::Date32 => hex(&value::<Date32Type>(array, row)?.checked_sub(EPOCH_DAYS)?.to_be_bytes()),
+        DataType::Date32 => hex(&match value::<Date32Type>(array, row)? {
+            infinite @ (i32::MIN | i32::MAX) => infinite,
+            days => days.checked_sub(EPOCH_DAYS)?,
+        }
+        .to_be_bytes()),
         DataType::Time64(TimeUnit::Microsecond) => hex(&value::<Time64MicrosecondType>(array, row)?.to_be_bytes()),
         DataType::Timestamp(TimeUnit::Microsecond, _) => {
-            hex(&value::<TimestampMicrosecondType>(array, row)?.checked_sub(EPOCH_MICROS)?.to_be_bytes())
+            let since_2000 = match value::<TimestampMicrosecondType>(array, row)? {
+                infinite @ (i64::MIN | i64::MAX) => infinite,
+                micros => micros.checked_sub(EPOCH_MICROS)?,
+            };
+            hex(&since_2000.to_be_bytes())
         }
         DataType::List(_) => list(array.as_list_opt::<i32>()?.value(row).as_ref()),
         _ => return None,

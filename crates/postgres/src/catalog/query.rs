@@ -73,7 +73,7 @@ order by 2";
 
 const COLUMNS: &str = "
 select a.attrelid, a.attname::text as name, a.atttypid, a.atttypmod, a.attnotnull,
-       format_type(a.atttypid, a.atttypmod) as declared, a.attnum
+       format_type(a.atttypid, a.atttypmod) as declared, a.attnum, a.attndims::int4
 from pg_catalog.pg_attribute a
 where a.attrelid = any($1) and a.attnum > 0 and not a.attisdropped
 order by a.attrelid, a.attnum";
@@ -92,7 +92,9 @@ with recursive edge as (
     select a.atttypid from pg_catalog.pg_attribute a
     where t.typtype = 'c' and a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped
     union all
-    select r.rngsubtype from pg_catalog.pg_range r where r.rngtypid = t.oid
+    select r.rngsubtype from pg_catalog.pg_range r
+    -- Multiranges came with PostgreSQL 14, and their column of `pg_range` with them.
+    where r.rngtypid = t.oid or to_jsonb(r) ->> 'rngmultitypid' = t.oid::text
   ) as next (oid)
   where next.oid <> 0
 )
@@ -101,7 +103,10 @@ select t.oid, t.typname::text as name, t.typnamespace = 'pg_catalog'::regnamespa
        case when exists (select from pg_catalog.pg_type e where e.oid = t.typelem and e.typarray = t.oid)
             then t.typelem else 0::oid end as element,
        array(select e.enumlabel::text from pg_catalog.pg_enum e where e.enumtypid = t.oid order by e.enumsortorder) as labels,
-       array(select e.part from edge e where e.whole = t.oid order by 1) as parts
+       array(select e.part from edge e where e.whole = t.oid order by 1) as parts,
+       array(select a.attname || ' ' || format_type(a.atttypid, a.atttypmod) from pg_catalog.pg_attribute a
+             where t.typtype = 'c' and a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped
+             order by a.attnum) as fields
 from pg_catalog.pg_type t where t.oid in (select e.part from edge e)";
 
 /// A unique index identifies rows where it is valid, covers all rows, and its columns are plain and not null.
@@ -150,6 +155,7 @@ pub(super) async fn read(client: &Client, schema: &str, views: &[String]) -> Res
                 not_null: get(&row, 4)?,
                 declared: get(&row, 5)?,
                 number: get(&row, 6)?,
+                dimensions: get(&row, 7)?,
             });
         }
     }
@@ -172,6 +178,7 @@ pub(super) async fn read(client: &Client, schema: &str, views: &[String]) -> Res
                 element: get(&row, 6)?,
                 labels: get(&row, 7)?,
                 parts: get(&row, 8)?,
+                fields: get(&row, 9)?,
             },
         );
     }
@@ -183,7 +190,8 @@ fn table(row: &Row) -> Result<FoundTable> {
     let kind = match kind.as_str() {
         "r" => TableKind::Table,
         "p" => TableKind::Partitioned,
-        _ => TableKind::View,
+        "v" => TableKind::View,
+        _ => TableKind::Unlockable,
     };
     let bytes: Option<i64> = get(row, 3)?;
     let estimated_rows: Option<f64> = get(row, 4)?;

@@ -19,6 +19,8 @@ pub(super) struct Attribute {
     pub(super) declared: String,
     /// `attnum`, which is never given twice.
     pub(super) number: i16,
+    /// How many dimensions an array was declared with; PostgreSQL does not hold values to that.
+    pub(super) dimensions: i32,
 }
 
 /// A type as `pg_type` has it.
@@ -36,6 +38,8 @@ pub(super) struct PgType {
     pub(super) labels: Vec<String>,
     /// The types that its values are made of: base, element, fields, bounds.
     pub(super) parts: Vec<u32>,
+    /// The fields of a composite type, with their types.
+    pub(super) fields: Vec<String>,
 }
 
 pub(super) type Types = HashMap<u32, PgType>;
@@ -99,8 +103,9 @@ fn resolve(
     types: &Types,
     setting: Option<ColumnSetting>,
 ) -> Result<Option<(ColumnType, Vec<String>)>> {
+    let labels = labels_within(attribute.type_oid, types);
     if setting == Some(ColumnSetting::AsText) {
-        return Ok(Some((ColumnType::Text, labels_within(attribute.type_oid, types))));
+        return Ok(Some((ColumnType::Text, labels)));
     }
     let Some((base, typmod)) = base_of(attribute.type_oid, attribute.typmod, types) else { return Ok(None) };
     let (scalar, typmod, is_array) = match base.element {
@@ -115,8 +120,15 @@ fn resolve(
         None => scalar_type(scalar, typmod),
         Some(setting) => Some(with_setting(table, attribute, scalar, setting)?),
     };
-    let wrap = |scalar: ColumnType| if is_array { ColumnType::Array(Box::new(scalar)) } else { scalar };
-    Ok(scalar_type.map(|scalar_type| (wrap(scalar_type), scalar.labels.clone())))
+    let wrap = |scalar_type: ColumnType| match is_array {
+        // One document for the whole array.
+        true if scalar.class == 'c' => ColumnType::Json,
+        // A list has one dimension; the text of an array has them all.
+        true if attribute.dimensions > 1 || scalar.element != 0 => ColumnType::Text,
+        true => ColumnType::Array(Box::new(scalar_type)),
+        false => scalar_type,
+    };
+    Ok(scalar_type.map(|scalar_type| (wrap(scalar_type), labels)))
 }
 
 /// The type under all domains, with the modifier that counts.
@@ -135,29 +147,71 @@ fn base_of(oid: u32, typmod: i32, types: &Types) -> Option<(&PgType, i32)> {
     None
 }
 
-/// The labels of all enums that a value of this type may show when it is text: a renamed one changes no `xmin`, but every
-/// text.
+/// The labels of all enums, and the fields of all composite types, that a value of this type may show: a renamed one
+/// changes no `xmin`, but every value.
 fn labels_within(oid: u32, types: &Types) -> Vec<String> {
     let (mut seen, mut next, mut labels) = (BTreeSet::new(), vec![oid], Vec::new());
     while let Some(oid) = next.pop() {
         if let Some(found) = types.get(&oid).filter(|_| seen.insert(oid)) {
-            labels.extend(found.labels.iter().cloned());
+            labels.extend(found.labels.iter().chain(&found.fields).cloned());
             next.extend(&found.parts);
         }
     }
     labels
 }
 
+/// Types of PostgreSQL's own that are carried as their text, which is the same in every session with the settings that a
+/// session on the source has (`extract/statement.rs`), and from which the server makes an equal value again.
+const AS_TEXT: [&str; 34] = [
+    "bit",
+    "box",
+    "bpchar",
+    "char",
+    "cid",
+    "cidr",
+    "circle",
+    "inet",
+    "int2vector",
+    "interval",
+    "jsonpath",
+    "line",
+    "lseg",
+    "macaddr",
+    "macaddr8",
+    "name",
+    "oidvector",
+    "path",
+    "pg_lsn",
+    "pg_snapshot",
+    "point",
+    "polygon",
+    "refcursor",
+    "text",
+    "tid",
+    "timetz",
+    "tsquery",
+    "tsvector",
+    "txid_snapshot",
+    "varbit",
+    "varchar",
+    "xid",
+    "xid8",
+    "xml",
+];
+
+/// The type that carries a type which is no array. None where it cannot be carried: its text names other objects of the
+/// database and changes with them while no row does (`regclass`, `aclitem`), or it is a numeric of too many digits, or
+/// PostgreSQL keeps it for itself (`pg_node_tree`).
 fn scalar_type(found: &PgType, typmod: i32) -> Option<ColumnType> {
-    // An array within an array, through a domain.
-    if found.element != 0 {
-        return None;
-    }
-    if found.class == 'e' || found.name == "citext" {
-        return Some(ColumnType::Text);
-    }
-    if !found.built_in {
-        return None;
+    match found.class {
+        // An array within an array, through a domain.
+        _ if found.element != 0 => return Some(ColumnType::Text),
+        'c' => return Some(ColumnType::Json),
+        // Ranges and multiranges, and types of extensions.
+        'e' | 'r' | 'm' => return Some(ColumnType::Text),
+        'b' if !found.built_in => return Some(ColumnType::Text),
+        _ if !found.built_in => return None,
+        _ => {}
     }
     Some(match found.name.as_str() {
         "bool" => ColumnType::Bool,
@@ -167,7 +221,9 @@ fn scalar_type(found: &PgType, typmod: i32) -> Option<ColumnType> {
         "float4" => ColumnType::Float4,
         "float8" => ColumnType::Float8,
         "numeric" => return numeric(typmod),
-        "text" | "varchar" | "bpchar" | "name" | "char" => ColumnType::Text,
+        // Its amount; two digits after the point are those of `lc_monetary = C`, which the session has.
+        "money" => ColumnType::Numeric { precision: 19, scale: 2 },
+        "oid" => ColumnType::Int8,
         "bytea" => ColumnType::Bytea,
         "date" => ColumnType::Date,
         "time" => ColumnType::Time,
@@ -176,6 +232,7 @@ fn scalar_type(found: &PgType, typmod: i32) -> Option<ColumnType> {
         "uuid" => ColumnType::Uuid,
         "json" => ColumnType::Json,
         "jsonb" => ColumnType::Jsonb,
+        name if AS_TEXT.contains(&name) => ColumnType::Text,
         _ => return None,
     })
 }
@@ -260,7 +317,7 @@ mod tests {
             (2, domain(1, modifier(10, 2))),
             (3, domain(2, -1)),
             (4, PgType { element: 3, ..built_in("_price") }),
-            (5, built_in("money")),
+            (5, built_in("regclass")),
             (6, PgType { class: 'e', labels: vec!["sad".into()], ..PgType::default() }),
             (7, PgType { name: "numeric".into(), class: 'b', ..PgType::default() }),
             (8, domain(4, -1)),
@@ -271,7 +328,15 @@ mod tests {
     }
 
     fn attribute(type_oid: u32) -> Attribute {
-        Attribute { name: "c".into(), type_oid, typmod: -1, not_null: false, declared: "declared".into(), number: 1 }
+        Attribute {
+            name: "c".into(),
+            type_oid,
+            typmod: -1,
+            not_null: false,
+            declared: "declared".into(),
+            number: 1,
+            dimensions: 1,
+        }
     }
 
     fn resolved(type_oid: u32, setting: Option<ColumnSetting>) -> Option<ColumnType> {
@@ -288,8 +353,25 @@ mod tests {
     }
 
     #[test]
+    fn what_no_list_holds_is_carried_as_text_and_composites_as_documents() {
+        let mut types = types();
+        types.insert(20, PgType { class: 'c', fields: vec!["a integer".into()], ..PgType::default() });
+        types.insert(21, PgType { class: 'b', element: 20, parts: vec![20], ..PgType::default() });
+        types.insert(22, PgType { class: 'r', built_in: true, ..PgType::default() });
+        let of = |attribute: Attribute| resolve("t", &attribute, &types, None).unwrap();
+        for oid in [20, 21] {
+            assert_eq!(of(attribute(oid)), Some((ColumnType::Json, vec!["a integer".to_string()])));
+        }
+        assert_eq!(of(attribute(22)), Some((ColumnType::Text, vec![])));
+        // Extensions, arrays of arrays, arrays of two dimensions.
+        for grid in [attribute(7), attribute(9), Attribute { dimensions: 2, ..attribute(4) }] {
+            assert_eq!(of(grid), Some((ColumnType::Text, vec![])));
+        }
+    }
+
+    #[test]
     fn what_is_not_known_is_not_guessed() {
-        for type_oid in [5, 7, 9, 10, 99] {
+        for type_oid in [5, 10, 99] {
             assert_eq!(resolved(type_oid, None), None, "{type_oid}");
             assert_eq!(resolved(type_oid, Some(ColumnSetting::AsText)), Some(ColumnType::Text));
         }

@@ -62,17 +62,16 @@ fn literal(column: &Column, array: &dyn Array, row: usize) -> Result<String> {
             array.as_binary_opt::<i32>().ok_or_else(unfit)?;
             format!("decode('{}', 'hex')", arrow_text(array, row).ok_or_else(unfit)?)
         }
-        ColumnType::Date => {
-            format!("(date '1970-01-01' + '{}'::int4)", value::<Date32Type>(array, row).ok_or_else(unfit)?)
-        }
+        ColumnType::Date => match value::<Date32Type>(array, row).ok_or_else(unfit)? {
+            i32::MAX => "date 'infinity'".into(),
+            i32::MIN => "date '-infinity'".into(),
+            days => format!("(date '1970-01-01' + '{days}'::int4)"),
+        },
         ColumnType::Time => time_literal(value::<Time64MicrosecondType>(array, row).ok_or_else(unfit)?),
-        ColumnType::Timestamp => {
-            let micros = value::<TimestampMicrosecondType>(array, row).ok_or_else(unfit)?;
-            format!("(timestamp '1970-01-01' + {})", interval(micros))
-        }
+        ColumnType::Timestamp => timestamp_literal(value::<TimestampMicrosecondType>(array, row).ok_or_else(unfit)?),
         ColumnType::TimestampTz => {
             let micros = value::<TimestampMicrosecondType>(array, row).ok_or_else(unfit)?;
-            format!("((timestamp '1970-01-01' + {}) at time zone 'UTC')", interval(micros))
+            format!("({} at time zone 'UTC')", timestamp_literal(micros))
         }
         ColumnType::Json | ColumnType::Array(_) => {
             let message = format!("rows cannot be found by the key column `{}`", column.name);
@@ -85,6 +84,14 @@ fn literal(column: &Column, array: &dyn Array, row: usize) -> Result<String> {
 
 fn value<T: ArrowPrimitiveType>(array: &dyn Array, row: usize) -> Option<T::Native> {
     array.as_primitive_opt::<T>().map(|a| a.value(row))
+}
+
+fn timestamp_literal(micros: i64) -> String {
+    match micros {
+        i64::MAX => "timestamp 'infinity'".into(),
+        i64::MIN => "timestamp '-infinity'".into(),
+        micros => format!("(timestamp '1970-01-01' + {})", interval(micros)),
+    }
 }
 
 /// Days and the rest apart: an interval's seconds are read as a double, which is exact for those of one day.

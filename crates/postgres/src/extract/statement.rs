@@ -70,17 +70,27 @@ pub(super) fn copy(schema: &str, table: &str, columns: &[Column], filter: Option
     )
 }
 
-/// How a column is selected, so that its binary form is that of its [`ColumnType`]: what is carried as text and is not
-/// text already is cast. (`char(n)` loses its padding by that, as in every conversion of PostgreSQL's.)
+/// How a column is selected, so that its binary form is that of its [`ColumnType`]: what is carried as another type than
+/// its own is cast. (`char(n)` loses its padding by that, as in every conversion of PostgreSQL's.)
 pub fn select_expression(column: &Column) -> String {
     let name = quote_ident(&column.name);
     let is_text = |declared: &str| declared == "text" || declared.starts_with("character varying");
-    let declared = column.declared.as_deref().unwrap_or("text");
+    let Some(declared) = column.declared.as_deref() else { return name };
     match (&column.column_type, declared.strip_suffix("[]")) {
         (ColumnType::Text, None) if is_text(declared) => name,
         (ColumnType::Text, _) => format!("{name}::text"),
         (ColumnType::Array(element), Some(declared)) if **element == ColumnType::Text && is_text(declared) => name,
         (ColumnType::Array(element), _) if **element == ColumnType::Text => format!("{name}::text[]"),
+        // Composites and arrays of them, and domains over json, which stay what they are.
+        (ColumnType::Json, _) if declared != "json" => format!("to_json({name})"),
+        // money and oid, and domains over numeric and bigint.
+        (ColumnType::Numeric { .. }, _) if !declared.starts_with("numeric") => format!("{name}::numeric"),
+        (ColumnType::Int8, _) if declared != "bigint" => format!("{name}::int8"),
+        (ColumnType::Array(element), Some(declared)) => match **element {
+            ColumnType::Numeric { .. } if !declared.starts_with("numeric") => format!("{name}::numeric[]"),
+            ColumnType::Int8 if declared != "bigint" => format!("{name}::int8[]"),
+            _ => name,
+        },
         _ => name,
     }
 }
@@ -107,6 +117,13 @@ mod tests {
             (texts(), "public.mood[]", "\"c\"::text[]"),
             (texts(), "public.texts", "\"c\"::text[]"),
             (ColumnType::Int4, "public.year", "\"c\""),
+            (ColumnType::Text, "interval", "\"c\"::text"),
+            (ColumnType::Json, "json", "\"c\""),
+            (ColumnType::Json, "public.pair[]", "to_json(\"c\")"),
+            (ColumnType::Numeric { precision: 19, scale: 2 }, "money", "\"c\"::numeric"),
+            (ColumnType::Numeric { precision: 10, scale: 2 }, "numeric(10,2)", "\"c\""),
+            (ColumnType::Array(Box::new(ColumnType::Int8)), "oid[]", "\"c\"::int8[]"),
+            (ColumnType::Array(Box::new(ColumnType::Int8)), "bigint[]", "\"c\""),
         ] {
             assert_eq!(select_expression(&column("c", column_type, declared)), expected, "{declared}");
         }

@@ -32,6 +32,25 @@ async fn every_query_sees_the_snapshot_and_the_tables_cannot_be_rewritten_under_
 }
 
 #[tokio::test]
+async fn a_view_is_locked_with_the_tables_below_it() {
+    let db = database(
+        "create table t (id int primary key); insert into t values (1);
+         create view v as select id from t; create view w as select id from v;
+         create materialized view m as select id from t",
+    )
+    .await;
+    let mut session = db.session().await;
+    let catalog = session.catalog(&TableSettings::new(), &["w".into(), "m".into()]).await.unwrap();
+    let lockable: Vec<String> =
+        catalog.tables.values().filter(|t| t.kind.is_lockable() && t.name != "t").map(|t| t.name.clone()).collect();
+    assert_eq!(lockable, ["w"]);
+    session.begin(&lockable).await.unwrap();
+    let error = db.owner.batch_execute("set lock_timeout = '100ms'; truncate t").await.unwrap_err();
+    assert_eq!(error.code().unwrap().code(), "55P03");
+    assert_eq!(session.count(catalog.table("w").unwrap()).await.unwrap(), 1);
+}
+
+#[tokio::test]
 async fn a_window_holds_what_the_snapshot_before_could_not_see() {
     // A cluster of its own: transactions of other databases hold `xmin` back too.
     let cluster = Cluster::start(ClusterOptions::default()).unwrap();

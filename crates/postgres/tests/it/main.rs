@@ -8,3 +8,4 @@ mod load;
 mod render;
 mod round_trip;
 mod support;
+mod types;

@@ -60,12 +60,13 @@ const TYPES: &[(&str, &[&str])] = &[
     ("mood", &["'sad'", "'ok''ish'"]),
     ("deep", &["'abc'"]),
     ("bytea", &["''", "'\\x00ff'", "decode(md5({i}::text), 'hex')"]),
-    ("date", &["'2000-01-01'", "'4714-11-24 BC'", "'5874897-12-31'", "date '1999-12-31' + {i}"]),
+    ("date", &["'infinity'", "'-infinity'", "'4714-11-24 BC'", "'5874897-12-31'", "date '1999-12-31' + {i}"]),
     ("time", &["'00:00'", "'24:00'", "'23:59:59.999999'", "time '00:00' + {i} * interval '1.234567 s'"]),
     (
         "timestamp",
         &[
-            "'2000-01-01'",
+            "'infinity'",
+            "'-infinity'",
             "'4714-11-24 00:00:00 BC'",
             "'294246-12-31 23:59:59.999999'",
             "timestamp '1969-12-31 23:59:59.999999' + {i} * interval '1 h 0.000001 s'",
@@ -74,6 +75,8 @@ const TYPES: &[(&str, &[&str])] = &[
     (
         "timestamptz",
         &[
+            "'infinity'",
+            "'-infinity'",
             "'2024-03-31 02:30:00+02'",
             "'4714-11-24 00:00:00+00 BC'",
             "timestamptz '1970-01-01 00:00+00' + {i} * interval '1.000001 s'",
@@ -92,7 +95,7 @@ const TYPES: &[(&str, &[&str])] = &[
     ("boolean[]", &["'{t,f,NULL}'"]),
     ("bytea[]", &["array['\\x00'::bytea, null]"]),
     ("uuid[]", &["array[md5({i}::text)::uuid]"]),
-    ("date[]", &["'{2024-02-29,NULL}'"]),
+    ("date[]", &["'{2024-02-29,NULL,infinity}'"]),
     ("time[]", &["'{23:59:59.999999}'"]),
     ("timestamp[]", &["'{2024-02-29 12:00:00.000001,NULL}'"]),
     ("timestamptz[]", &["'{2024-02-29 12:00:00.000001+02}'"]),
@@ -102,6 +105,72 @@ const TYPES: &[(&str, &[&str])] = &[
     ("mood[]", &["'{sad,NULL}'"]),
     ("price[]", &["'{1.10,NULL}'"]),
     ("prices", &["'{1.10,NULL}'"]),
+    (
+        "interval",
+        &["'1 year 2 mons -3 days 04:05:06.000007'", "'-170000000 years'", "make_interval(secs => {i} * 1.000001)"],
+    ),
+    ("timetz", &["'23:59:59.999999-15:59'", "'24:00:00+02'", "timetz '00:00+01' + {i} * interval '1.234567 s'"]),
+    ("inet", &["'192.168.0.1/24'", "'::1'", "'10.0.0.0/8'"]),
+    ("cidr", &["'10.0.0.0/8'", "'2001:db8::/32'"]),
+    ("macaddr", &["'08:00:2b:01:02:03'"]),
+    ("macaddr8", &["'08:00:2b:01:02:03:04:05'"]),
+    ("money", &["'92233720368547758.07'", "'-92233720368547758.08'", "{i} / 7.0"]),
+    ("bit(3)", &["B'101'", "({i} % 8)::bit(3)"]),
+    ("bit varying", &["B''", "{i}::bit(32)"]),
+    ("bit varying(9)", &["B'101'"]),
+    ("int4range", &["'empty'", "'(,)'", "int4range({i}, {i} + 3)"]),
+    ("int8range", &["'[1,9223372036854775807)'"]),
+    ("numrange", &["'[1.10,2.2]'", "'(,0.000000000001)'"]),
+    ("daterange", &["'[2024-01-01,infinity)'"]),
+    ("tsrange", &["'[2024-01-01 00:00:00.000001,)'"]),
+    ("tstzrange", &["'[2024-01-01 00:00:00.000001+02,infinity]'"]),
+    ("int4multirange", &["'{}'", "'{[1,3),[5,7)}'"]),
+    ("int8multirange", &["'{[1,3),[5,7)}'"]),
+    ("nummultirange", &["'{[1.10,2.2],(3,)}'"]),
+    ("datemultirange", &["'{[2024-01-01,2024-02-01)}'"]),
+    ("tsmultirange", &["'{[2024-01-01,2024-02-01 00:00:00.5)}'"]),
+    ("tstzmultirange", &["'{[2024-01-01 00:00+02,2024-02-01 00:00+00)}'"]),
+    ("price_range", &["'[1.10,2.20)'"]),
+    ("point", &["'(1.5,-2e-300)'", "point({i} / 3.0, {i})"]),
+    ("line", &["'{1,-1,0.1}'"]),
+    ("lseg", &["'[(0,0),(1.1,2)]'"]),
+    ("box", &["'(1.1,1),(0,0)'"]),
+    ("path", &["'[(0,0),(1.1,2)]'", "'((0,0),(1.1,2))'"]),
+    ("polygon", &["'((0,0),(1.1,2),(3,3))'"]),
+    ("circle", &["'<(0.1,0),1e10>'"]),
+    ("oid", &["0", "4294967295::bigint", "{i}"]),
+    ("xid", &["'4294967295'"]),
+    ("xid8", &["'18446744073709551615'"]),
+    ("cid", &["'4294967295'"]),
+    ("tid", &["'(4294967295,65535)'"]),
+    ("pg_lsn", &["'16/B374D848'"]),
+    ("pg_snapshot", &["'10:20:10,14,15'"]),
+    ("txid_snapshot", &["'10:20:10,14,15'"]),
+    ("jsonpath", &["'$.a[*] ? (@ > 1)'"]),
+    ("xml", &["'<a b=\"1\">x &amp; y</a>'"]),
+    ("tsvector", &["'a:1 fat:2A ''it'':3'"]),
+    ("tsquery", &["'fat & (rat | !cat:*)'"]),
+    ("refcursor", &["'c'"]),
+    ("int2vector", &["'1 2 3'"]),
+    ("oidvector", &["'1 2 3'"]),
+    ("pair", &["row({i}, 'a \"b\\\", c')", "row(null, null)", "row(1.10, '')"]),
+    ("pair[]", &["array[row({i}, 'x')::pair, null]", "'{}'"]),
+    ("inet[]", &["'{10.0.0.1,NULL}'"]),
+    ("interval[]", &["'{1 day,NULL}'"]),
+    ("money[]", &["'{1.10,NULL}'"]),
+    ("oid[]", &["'{4294967295,NULL}'"]),
+    ("integer[][]", &["'{{1,2},{3,NULL}}'", "'[2:3]={7,8}'", "'{}'"]),
+    ("grid[]", &["array['{1,2}'::grid, null]"]),
+];
+
+/// Types that are carried as documents: what they are made into, and what makes them again.
+const DOCUMENTS: [(&str, &str); 2] = [
+    ("pair", "json_populate_record(null::pair, {b})"),
+    (
+        "pair[]",
+        "array(select case when json_typeof(e) <> 'null' then json_populate_record(null::pair, e) end \
+         from json_array_elements({b}) e)",
+    ),
 ];
 
 const GENERATED: usize = 400;
@@ -114,6 +183,9 @@ pub(crate) async fn table_of_every_type() -> Database {
          create domain prices as price[];
          create domain shallow as varchar(3);
          create domain deep as shallow check (value <> 'zzz');
+         create domain grid as int[];
+         create type price_range as range (subtype = numeric);
+         create type pair as (a numeric, b text);
          select setseed(0.42)",
     )
     .await;
@@ -183,14 +255,35 @@ async fn every_type_comes_back_as_the_same_value() {
             // Enums, domains, names and char(n) become what they are carried as.
             _ => ["a.{n}::{k}", "b.{n}"],
         };
+        let same_as = if is_document(&column.name) { ["to_json(a.{n})::text", "b.{n}::text"] } else { same_as };
         let [left, right] = same_as.map(|side| side.replace("{n}", &name).replace("{k}", &kind));
         let sql =
             format!("select count(*) from t a full join staged b using (id) where {left} is distinct from {right}");
         let different: i64 = db.owner.query_one(&sql, &[]).await.unwrap().get(0);
         assert_eq!(different, 0, "column {name}");
+        assert_eq!(lost_on_the_way_back(&db, &column.name, &kind).await, 0, "column {name}");
         let nulls: i64 = db.owner.query_one(&format!("select count({name}) from staged"), &[]).await.unwrap().get(0);
         assert!(nulls > 100, "column {name} is hardly filled: {nulls}");
     }
+}
+
+fn is_document(column: &str) -> bool {
+    DOCUMENTS.iter().any(|(name, _)| *name == column)
+}
+
+/// Rows whose text or document does not become an equal value of the type that the column is named after.
+async fn lost_on_the_way_back(db: &Database, column: &str, kind: &str) -> i64 {
+    let name = quote_ident(column);
+    let value = match DOCUMENTS.iter().find(|(of, _)| *of == column) {
+        Some((_, made)) => made.replace("{b}", &format!("b.{name}")),
+        None if column == "id" || kind.trim_end_matches("[]") != "text" => return 0,
+        None => format!("b.{name}::{column}"),
+    };
+    let sql = format!(
+        "select count(*) from t a join staged b using (id) \
+         where b.{name} is not null and a.{name}::text is distinct from ({value})::text"
+    );
+    db.owner.query_one(&sql, &[]).await.unwrap_or_else(|e| panic!("{sql}: {e:?}")).get(0)
 }
 
 #[tokio::test]
@@ -244,8 +337,8 @@ async fn what_cannot_be_carried_is_refused_by_column_reason_and_key() {
     session.begin(&["t".into()]).await.unwrap();
     let mut stream = session.copy_rows(&table, None).await.unwrap();
     let batches: Vec<_> = (&mut stream).try_collect().await.unwrap();
-    assert_eq!(batches.iter().map(|b| b.num_rows()).sum::<usize>(), 2);
-    assert_eq!(stream.refusals().rows(), 13);
+    assert_eq!(batches.iter().map(|b| b.num_rows()).sum::<usize>(), 6, "infinite dates are dates");
+    assert_eq!(stream.refusals().rows(), 9);
     let found: Vec<(String, &str, u64)> =
         stream.refusals().groups().iter().map(|g| (g.column.clone(), g.reason, g.rows)).collect();
     let expected = [
@@ -254,10 +347,7 @@ async fn what_cannot_be_carried_is_refused_by_column_reason_and_key() {
         ("n", "it has more decimals than the column carries", 1),
         ("n", "it has more digits than the column carries", 1),
         ("p", "it is NaN", 1),
-        ("d", "it is infinite", 2),
-        ("ts", "it is infinite", 1),
         ("ts", "it is out of the range that the column carries", 1),
-        ("tz", "it is infinite", 1),
         ("a", "it is an array of more than one dimension", 1),
         ("a", "it is an array that does not start at 1", 1),
     ]

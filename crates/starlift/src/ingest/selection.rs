@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use starlift_core::capture::CaptureMode;
 use starlift_core::model::{nearest, widen};
 use starlift_core::{Error, Result, event};
-use starlift_postgres::catalog::{Catalog, SourceTable, TableKind, TableSettings};
+use starlift_postgres::catalog::{Catalog, SourceTable, TableSettings};
 use starlift_postgres::extract::SourceSession;
 
 use crate::context::Context;
@@ -81,9 +81,9 @@ impl Selection {
         self.names.iter().cloned().collect()
     }
 
-    /// The tables that can be locked: PostgreSQL locks what is below a view when it is read.
+    /// The tables that can be locked.
     pub(crate) fn lockable(&self) -> Vec<String> {
-        self.chosen().filter(|t| t.kind != TableKind::View).map(|t| t.name.clone()).collect()
+        self.chosen().filter(|t| t.kind.is_lockable()).map(|t| t.name.clone()).collect()
     }
 
     /// Every table that the pipeline captures, also those that this run does not read.

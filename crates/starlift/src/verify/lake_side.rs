@@ -2,8 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use arrow::array::{Array, RecordBatch};
-use arrow::datatypes::DataType;
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Date32Type, TimestampMicrosecondType};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use futures::TryStreamExt;
 use starlift_core::{Error, Result, TableSchema};
@@ -134,9 +134,31 @@ fn digest(positions: &[usize], texts: &[Option<String>]) -> RowDigest {
     row_digest::of(positions.iter().map(|position| texts.get(*position).and_then(Option::as_deref)))
 }
 
+/// The infinities of dates and timestamps, which stand at the ends of their range.
+fn infinity(array: &dyn Array, row: usize) -> Option<&'static str> {
+    let (low, high) = match array.data_type() {
+        DataType::Date32 => (i32::MIN.into(), i32::MAX.into()),
+        DataType::Timestamp(..) => (i64::MIN, i64::MAX),
+        _ => return None,
+    };
+    let value = match array.as_primitive_opt::<Date32Type>() {
+        Some(days) => i64::from(days.value(row)),
+        None => array.as_primitive_opt::<TimestampMicrosecondType>()?.value(row),
+    };
+    match value {
+        _ if array.is_null(row) => None,
+        value if value == low => Some("-infinity"),
+        value if value == high => Some("infinity"),
+        _ => None,
+    }
+}
+
 /// A value as PostgreSQL shows it under `DateStyle = ISO`.
 fn shown(batch: &RecordBatch, position: usize, row: usize) -> Option<String> {
     let array: &dyn Array = batch.columns().get(position)?.as_ref();
+    if let Some(infinity) = infinity(array, row) {
+        return Some(infinity.into());
+    }
     match array.data_type() {
         DataType::Date32 | DataType::Time64(_) | DataType::Timestamp(..) => {
             let options = FormatOptions::new().with_timestamp_format(Some("%Y-%m-%d %H:%M:%S%.f"));

@@ -12,8 +12,8 @@ use starlift_core::manifest::{Manifest, Relation, Source};
 use starlift_core::xid::{MAX_SPAN, XidWindow};
 use starlift_core::{Error, Result, TableSchema, capture};
 use starlift_lake::{Head, State, Store};
-use starlift_postgres::catalog::{Catalog, SourceTable, TableKind, TableSettings};
-use starlift_postgres::extract::SourceSession;
+use starlift_postgres::catalog::{Catalog, SourceTable, TableSettings};
+use starlift_postgres::extract::{SourceSession, select_expression};
 use starlift_postgres::ident::{quote_ident, quote_qualified};
 use starlift_postgres::render::sql_text;
 use starlift_postgres::sqlstate::classify;
@@ -54,7 +54,7 @@ impl SourceView {
         let tables = captured(ctx, &look);
         look.check_access(&tables)?;
         look.check_types(&tables)?;
-        let is_lockable = |name: &&String| look.tables.get(*name).is_some_and(|t| t.kind != TableKind::View);
+        let is_lockable = |name: &&String| look.tables.get(*name).is_some_and(|t| t.kind.is_lockable());
         let snapshot = session.begin(&tables.iter().filter(is_lockable).cloned().collect::<Vec<_>>()).await?;
         // Once more under the locks: what DDL did in between counts, and none can come after.
         let catalog = session.catalog(&settings, &views).await?;
@@ -124,7 +124,7 @@ impl SourceView {
         line: Line,
         confirmed: &HashSet<RowDigest>,
     ) -> Result<(Comparison, HashSet<RowDigest>)> {
-        let has_xmin = table.kind != TableKind::View;
+        let has_xmin = table.kind.has_xmin();
         let flag = match &line {
             Line::Window(window) if has_xmin => Some(window.to_sql()),
             _ => None,
@@ -249,7 +249,9 @@ fn names(schema: &TableSchema) -> Names {
 fn sql_columns(schema: &TableSchema, names: &[String]) -> Vec<SqlColumn> {
     let column = |name: &String| {
         let quoted = quote_ident(name);
-        schema.column(name).map(|c| SqlColumn { text: sql_text(c, &quoted), shown: format!("{quoted}::text") })
+        schema
+            .column(name)
+            .map(|c| SqlColumn { text: sql_text(c, &select_expression(c)), shown: format!("{quoted}::text") })
     };
     names.iter().filter_map(column).collect()
 }
