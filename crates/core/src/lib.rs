@@ -6,6 +6,7 @@
 pub mod capture;
 pub mod coverage;
 pub mod digest;
+pub mod drift;
 pub mod error;
 pub mod event;
 pub mod fault;

@@ -2,10 +2,12 @@
 
 mod graph;
 mod header;
+mod lineage;
 mod references;
 
 pub use graph::{ModelGraph, nearest, widen};
 pub use header::{Header, ModelKind, ModelTest};
+pub use lineage::{Uses, uses};
 pub use references::referenced_tables;
 
 use crate::digest::sha256_hex;

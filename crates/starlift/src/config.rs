@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use starlift_core::capture::CaptureMode;
+use starlift_core::drift::DriftPolicy;
 use starlift_core::{Error, Result};
 use starlift_postgres::catalog::ColumnSetting;
 use starlift_postgres::connect::ConnectOptions;
@@ -73,6 +74,8 @@ pub struct DatabaseConfig {
 pub struct SourceConfig {
     /// The database and schema.
     pub database: DatabaseConfig,
+    /// What is done about a table whose definition changed, unless its entry says otherwise.
+    pub drift: DriftPolicy,
     /// Entries that override how a table is read.
     pub tables: BTreeMap<String, TableConfig>,
     /// The longest that one statement may run in the source, in seconds; 0 for no limit.
@@ -84,6 +87,8 @@ pub struct SourceConfig {
 pub struct TableConfig {
     /// How it is captured; none for the default.
     pub capture: Option<CaptureMode>,
+    /// What is done when its definition changed; none for what the source's setting says.
+    pub drift: Option<DriftPolicy>,
     /// Settings by column.
     pub columns: BTreeMap<String, ColumnSetting>,
 }
@@ -150,6 +155,11 @@ impl Config {
     /// The project's folder.
     pub fn project_dir(&self) -> &Path {
         &self.project_dir
+    }
+
+    /// What is done about a table whose definition changed.
+    pub fn drift(&self, table: &str) -> DriftPolicy {
+        self.source.tables.get(table).and_then(|t| t.drift).unwrap_or(self.source.drift)
     }
 
     /// How a table is captured by setting; the default is `xid`.

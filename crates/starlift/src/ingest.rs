@@ -16,6 +16,7 @@
 //! next run covers its rows, because the watermark moves only inside a manifest.
 
 pub(crate) mod commit;
+pub(crate) mod drift;
 mod reconcile;
 mod selection;
 mod table;
@@ -102,6 +103,7 @@ async fn ingest_with(ctx: &Context, event: Option<&[u8]>, repair: &BTreeSet<Stri
     let source = starlift_core::manifest::Source { tables: selection.captured(), ..snapshot.source };
     let newest = head.manifest();
     capture::check_lag(newest, &source, snapshot.lsn_before)?;
+    drift::check(ctx, newest, &selection)?;
     let at = claim(&lake, snapshot.now, newest.map(|m| m.at), &new_id()).await?;
     fault::point("ingest.claimed");
 

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use starlift_core::Result;
 use starlift_core::capture::{self, Read};
+use starlift_core::drift::DriftPolicy;
 use starlift_core::load_plan::LoadPlan;
 use starlift_lake::Head;
 use starlift_postgres::load as ledger;
@@ -68,6 +69,11 @@ pub async fn plan(ctx: &Context) -> Result<Plan> {
             for table in seen.tables() {
                 plan.ingest.push(planned_table(ctx, &lake, &seen.source, table));
             }
+            let drift = crate::ingest::drift::drift(&ctx.project.graph, lake.manifest(), &seen.selection);
+            plan.notes.extend(drift.iter().map(|drift| match ctx.config.drift(&drift.table) {
+                DriftPolicy::Evolve => format!("the source changed: {}", drift.text()),
+                DriftPolicy::Fail => format!("ingest would stop: {}", drift.text()),
+            }));
             if let Err(error) = seen.selection.check() {
                 plan.notes.push(format!("ingest would stop: {error}"));
             }

@@ -92,7 +92,7 @@ impl Visitor for Names {
 }
 
 /// Unquoted names fold to lower case, as in PostgreSQL and DataFusion.
-fn folded(name: &sqlparser::ast::Ident) -> String {
+pub(super) fn folded(name: &sqlparser::ast::Ident) -> String {
     if name.quote_style.is_some() { name.value.clone() } else { name.value.to_lowercase() }
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use starlift_core::capture::CaptureMode;
+use starlift_core::drift::DriftPolicy;
 use starlift_core::types::MAX_PRECISION;
 use starlift_core::{ColumnType, Error, Result};
 use starlift_postgres::catalog::ColumnSetting;
@@ -43,6 +44,7 @@ struct SourceSection {
     credentials: Option<String>,
     schema: Option<String>,
     statement_timeout_seconds: Option<u64>,
+    drift: Option<String>,
     #[serde(default)]
     tables: BTreeMap<String, Table>,
 }
@@ -60,6 +62,7 @@ struct Database {
 #[serde(deny_unknown_fields)]
 struct Table {
     capture: Option<String>,
+    drift: Option<String>,
     #[serde(default)]
     columns: BTreeMap<String, Column>,
 }
@@ -160,6 +163,7 @@ fn merge(file: File, project_dir: &Path, environment: Environment, overrides: Ov
         source: SourceConfig {
             database: database(overrides.source_url, "SOURCE", source),
             tables,
+            drift: drift(file.source.drift.as_deref())?.unwrap_or_default(),
             statement_timeout_seconds: file.source.statement_timeout_seconds.unwrap_or(3600),
         },
         lake_ingest: place(overrides.lake_ingest, "STARLIFT_LAKE_INGEST", file.lake.ingest, "lake/ingest"),
@@ -213,7 +217,16 @@ fn table_config(name: &str, table: Table) -> Result<TableConfig> {
         })?;
         Ok((column, setting))
     });
-    Ok(TableConfig { capture, columns: columns.collect::<Result<_>>()? })
+    let drift = drift(table.drift.as_deref()).map_err(at)?;
+    Ok(TableConfig { capture, drift, columns: columns.collect::<Result<_>>()? })
+}
+
+fn drift(word: Option<&str>) -> Result<Option<DriftPolicy>> {
+    let unknown = |word: &str| {
+        Error::config(format!("`drift = \"{}\"` is unknown", starlift_core::event::printable(word)))
+            .with_hint("use `evolve` or `fail`")
+    };
+    word.map(|word| DriftPolicy::from_name(word).ok_or_else(|| unknown(word))).transpose()
 }
 
 fn column_setting(column: &Column) -> Option<ColumnSetting> {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use starlift_core::capture::CaptureMode;
 use starlift_core::model::{nearest, widen};
-use starlift_core::{Error, Result, event};
+use starlift_core::{Error, Result, TableSchema, event};
 use starlift_postgres::catalog::{Catalog, SourceTable, TableSettings};
 use starlift_postgres::extract::SourceSession;
 
@@ -104,6 +104,12 @@ impl Selection {
         let names = self.tables();
         self.catalog.check_access(&names)?;
         self.catalog.check_types(&names)
+    }
+
+    /// The definitions of all captured tables, also those that this run does not read.
+    pub(crate) fn schemas(&self) -> BTreeMap<String, TableSchema> {
+        let tables = self.catalog.tables.values().filter(|table| self.captured.contains(&table.name));
+        tables.map(|table| (table.name.clone(), table.schema.clone())).collect()
     }
 
     /// A table of the selection as the catalog has it.

@@ -5,6 +5,7 @@ mod capture;
 mod contract;
 mod cut_off;
 mod days;
+mod drift;
 mod grants;
 mod loads;
 mod s3;
