@@ -257,7 +257,7 @@ fn the_encoder_refuses_what_postgresql_cannot_hold() {
     for (column_type, array) in [
         (ColumnType::Uuid, Arc::new(arrow::array::StringArray::from(vec!["no uuid"])) as ArrayRef),
         (ColumnType::Text, Arc::new(arrow::array::StringArray::from(vec!["a\0"]))),
-        (ColumnType::Date, Arc::new(arrow::array::Date32Array::from(vec![i32::MIN]))),
+        (ColumnType::Date, Arc::new(arrow::array::Date32Array::from(vec![i32::MIN + 1]))),
         (ColumnType::Time, Arc::new(arrow::array::Time64MicrosecondArray::from(vec![-1]))),
     ] {
         let columns = [column("c", column_type.clone(), true)];
