@@ -152,8 +152,9 @@ pub struct CaptureState {
     /// The `xmax` of the same snapshot.
     #[serde(with = "decimal_text")]
     pub xmax: u64,
-    /// The WAL position that was read after it. Each table has its own: a run may read some tables and not others.
-    #[serde(with = "decimal_text")]
+    /// The WAL position that was read after it. Each table has its own: a run may read some tables and not others. A lake
+    /// that was written before it was kept has 0, until the table is read again.
+    #[serde(default, with = "decimal_text")]
     pub lsn: u64,
     /// When the table was last read, by the source's clock.
     pub read_at: Micros,

@@ -103,7 +103,8 @@ fn resolve(
     types: &Types,
     setting: Option<ColumnSetting>,
 ) -> Result<Option<(ColumnType, Vec<String>)>> {
-    let labels = labels_within(attribute.type_oid, types);
+    let parts = within(attribute.type_oid, types);
+    let labels = labels(&parts);
     if setting == Some(ColumnSetting::AsText) {
         return Ok(Some((ColumnType::Text, labels)));
     }
@@ -117,9 +118,13 @@ fn resolve(
         },
     };
     let scalar_type = match setting {
-        None => scalar_type(scalar, typmod),
+        None => scalar_type_of(scalar, typmod),
         Some(setting) => Some(with_setting(table, attribute, scalar, setting)?),
     };
+    // A document shows its fields as they show themselves: the name of another object in one goes stale there too.
+    if setting.is_none() && parts.iter().any(|part| part.class == 'b' && scalar_type_of(part, -1).is_none()) {
+        return Ok(None);
+    }
     let wrap = |scalar_type: ColumnType| match is_array {
         // One document for the whole array.
         true if scalar.class == 'c' => ColumnType::Json,
@@ -149,15 +154,20 @@ fn base_of(oid: u32, typmod: i32, types: &Types) -> Option<(&PgType, i32)> {
 
 /// The labels of all enums, and the fields of all composite types, that a value of this type may show: a renamed one
 /// changes no `xmin`, but every value.
-fn labels_within(oid: u32, types: &Types) -> Vec<String> {
-    let (mut seen, mut next, mut labels) = (BTreeSet::new(), vec![oid], Vec::new());
+fn labels(parts: &[&PgType]) -> Vec<String> {
+    parts.iter().flat_map(|part| part.labels.iter().chain(&part.fields)).cloned().collect()
+}
+
+/// A type, and all types that its values are made of.
+fn within(oid: u32, types: &Types) -> Vec<&PgType> {
+    let (mut seen, mut next, mut parts) = (BTreeSet::new(), vec![oid], Vec::new());
     while let Some(oid) = next.pop() {
         if let Some(found) = types.get(&oid).filter(|_| seen.insert(oid)) {
-            labels.extend(found.labels.iter().chain(&found.fields).cloned());
+            parts.push(found);
             next.extend(&found.parts);
         }
     }
-    labels
+    parts
 }
 
 /// Types of PostgreSQL's own that are carried as their text, which is the same in every session with the settings that a
@@ -202,7 +212,7 @@ const AS_TEXT: [&str; 34] = [
 /// The type that carries a type which is no array. None where it cannot be carried: its text names other objects of the
 /// database and changes with them while no row does (`regclass`, `aclitem`), or it is a numeric of too many digits, or
 /// PostgreSQL keeps it for itself (`pg_node_tree`).
-fn scalar_type(found: &PgType, typmod: i32) -> Option<ColumnType> {
+fn scalar_type_of(found: &PgType, typmod: i32) -> Option<ColumnType> {
     match found.class {
         // An array within an array, through a domain.
         _ if found.element != 0 => return Some(ColumnType::Text),
@@ -386,6 +396,22 @@ mod tests {
         for type_oid in [6, 20, 21] {
             let found = resolve("t", &attribute(type_oid), &types, Some(ColumnSetting::AsText)).unwrap();
             assert_eq!(found, Some((ColumnType::Text, vec!["sad".to_string()])), "{type_oid}");
+        }
+    }
+
+    #[test]
+    fn a_name_of_another_object_is_refused_within_documents_and_texts_too() {
+        let mut types = types();
+        // A composite of a regclass, an array of it, an array of domains over regclass[].
+        types.insert(20, PgType { class: 'c', parts: vec![5], ..PgType::default() });
+        types.insert(21, PgType { class: 'b', element: 20, parts: vec![20], ..PgType::default() });
+        types.insert(22, PgType { class: 'b', element: 5, parts: vec![5], ..PgType::default() });
+        types.insert(23, PgType { class: 'd', base: 22, base_typmod: -1, parts: vec![22], ..PgType::default() });
+        types.insert(24, PgType { class: 'b', element: 23, parts: vec![23], ..PgType::default() });
+        for oid in [20, 21, 22, 24] {
+            assert_eq!(resolve("t", &attribute(oid), &types, None).unwrap(), None, "{oid}");
+            let as_text = resolve("t", &attribute(oid), &types, Some(ColumnSetting::AsText)).unwrap();
+            assert_eq!(as_text, Some((ColumnType::Text, vec![])));
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use starlift_core::model::ModelKind;
-use starlift_core::{ErrorKind, Result};
+use starlift_core::{Error, ErrorKind, Result};
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
@@ -61,12 +61,29 @@ pub async fn create(
     made.extend(
         names.iter().filter(|n| !before.contains_key(**n) && after.contains_key(**n)).map(|n| format!("table `{n}`")),
     );
+    if let Some(left) = models.iter().find(|m| !after.contains_key(&m.name)) {
+        return Err(left_out(schema, left, models));
+    }
     let models: Vec<&ModelTable> = models.iter().filter(|m| !m.schema.columns.is_empty()).collect();
     let tables = super::checked_tables(client, schema, &models).await?;
     let support = complete(client, pipeline, schema, &super::pairs(&models, &tables)).await?;
     made.extend(support.into_iter().map(|s| s.object));
     transaction.commit().await.map_err(|e| classify(e, "cannot commit the warehouse's tables"))?;
     Ok(made)
+}
+
+/// The project's script made no table for a model.
+fn left_out(schema: &str, model: &ModelTable, models: &[ModelTable]) -> Error {
+    let error = Error::config(format!("`warehouse.sql` makes no table `{}` in schema `{schema}`", model.name))
+        .with_detail(format!("model `{}` is loaded into a table of its name", model.name))
+        .with_context("model", model.name.clone());
+    match model.schema.columns.is_empty() {
+        true => error.with_hint("add its `create table` to `warehouse.sql`"),
+        false => error.with_hint(format!(
+            "add its table to `warehouse.sql`, where `create table if not exists` keeps what is there:\n{}",
+            create_table(schema, model, models)
+        )),
+    }
 }
 
 async fn schema_exists(client: &Client, schema: &str) -> Result<bool> {

@@ -8,6 +8,7 @@ mod days;
 mod drift;
 mod grants;
 mod loads;
+mod oddities;
 mod s3;
 mod soak;
 mod verify;

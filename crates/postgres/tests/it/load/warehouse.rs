@@ -62,7 +62,8 @@ async fn the_projects_script_makes_only_what_is_missing() {
             .await
             .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
-    assert!(text(&error).contains("`dim_date` is missing"), "{}", text(&error));
+    assert!(text(&error).contains("`warehouse.sql` makes no table `dim_date`"), "{}", text(&error));
+    assert!(text(&error).contains("create table \"public\".\"dim_date\""), "{}", text(&error));
     assert_eq!(w.one("select count(*) from pg_tables where schemaname = 'public'").await, "0", "all or nothing");
 }
 
