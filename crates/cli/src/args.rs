@@ -103,6 +103,9 @@ pub(crate) enum Command {
     /// Look after the lake and the star
     #[command(subcommand, arg_required_else_help = true)]
     Lake(Lake),
+    /// Rows that cannot be carried: list them, go on without them, or try them again
+    #[command(subcommand, arg_required_else_help = true)]
+    Quarantine(Quarantine),
     /// See it work: a private PostgreSQL, a business with a history, and its next days
     Demo(Demo),
     /// Print the completions of a shell
@@ -258,6 +261,9 @@ pub(crate) struct Models {
     /// How to draw them
     #[arg(long, value_name = "FORMAT", default_value = "tree", conflicts_with = "json")]
     pub(crate) format: ModelsFormat,
+    /// Show the tests of their headers, and what they last found
+    #[arg(long, conflicts_with = "format")]
+    pub(crate) tests: bool,
     #[command(flatten)]
     pub(crate) print: Print,
 }
@@ -284,6 +290,35 @@ pub(crate) enum Warehouse {
         #[command(flatten)]
         inspect: Inspect,
     },
+}
+
+/// `quarantine`.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Quarantine {
+    /// List the rows that stand aside in lake and star, with the reason
+    List {
+        /// Only of these tables and models
+        #[arg(value_name = "NAME")]
+        only: Vec<String>,
+        #[command(flatten)]
+        inspect: Inspect,
+    },
+    /// Run the stages without the rows that they refuse, however many they are
+    Accept(Again),
+    /// Run the stages, and read or evaluate again what has rows that stand aside
+    Replay(Again),
+}
+
+/// `quarantine accept` and `quarantine replay`.
+#[derive(Args, Debug)]
+pub(crate) struct Again {
+    /// Only of these tables and models
+    #[arg(value_name = "NAME")]
+    pub(crate) only: Vec<String>,
+    #[command(flatten)]
+    pub(crate) print: Print,
+    #[command(flatten)]
+    pub(crate) places: Places,
 }
 
 /// `lake`.

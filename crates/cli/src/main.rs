@@ -95,9 +95,11 @@ async fn dispatch(shell: &Shell, command: &Command, signals: &mut Signals) -> En
         Command::Verify(args) => signals.guard(commands::verify::run(shell, args)).await,
         Command::Status(args) => signals.guard(commands::status::run(shell, args)).await,
         Command::History(args) => signals.guard(commands::history::run(shell, args)).await,
+        Command::Models(args) if args.tests => signals.guard(commands::verdicts::run(shell, args)).await,
         Command::Models(args) => commands::models::run(shell, args),
         Command::Warehouse(args) => signals.guard(commands::warehouse::run(shell, args)).await,
         Command::Lake(args) => signals.guard(commands::lake::run(shell, args)).await,
+        Command::Quarantine(args) => signals.guard(commands::quarantine::run(shell, args)).await,
         Command::Demo(args) => signals.guard(demo::run(shell, args)).await,
         Command::Completions { shell } => commands::completions::run(*shell),
     }

@@ -186,6 +186,7 @@ mod tests {
             },
             fingerprint: "f".into(),
             rows: 1,
+            refused: 0,
             last_change: 1,
             base: 1,
             capture: Some(CaptureState {

@@ -153,10 +153,16 @@ mod tests {
                 },
                 fingerprint: "f".into(),
                 rows: 1,
+                refused: 0,
                 last_change: 1,
                 base: 1,
                 capture: None,
-                model: Some(ModelState { kind: "fact".into(), inputs: vec![], references: BTreeMap::new() }),
+                model: Some(ModelState {
+                    kind: "fact".into(),
+                    inputs: vec![],
+                    references: BTreeMap::new(),
+                    tests: vec![],
+                }),
                 run: None,
             };
             (name.to_string(), relation)

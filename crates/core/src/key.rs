@@ -49,6 +49,11 @@ pub fn deleted(name: &str, at: Micros, part: u32) -> String {
     format!("{DELETED}/{}", data(name, at, part))
 }
 
+/// The key of a part of the refused rows that a run set aside.
+pub fn refused(name: &str, at: Micros, part: u32) -> String {
+    format!("{QUARANTINE}/{}", data(name, at, part))
+}
+
 /// The key by whose creation a run claims its window end.
 pub fn claim(at: Micros) -> String {
     format!("{CLAIMS}/{}", at.to_datetime().format("%Y%m%d%H%M%S%6f"))
@@ -91,6 +96,8 @@ pub enum Kind {
     Data,
     /// Tombstones or retractions.
     Deleted,
+    /// Refused rows.
+    Refused,
     /// A claimed time.
     Claim,
 }
@@ -101,9 +108,11 @@ pub fn parse(key: &str) -> Option<(Kind, Micros)> {
     if let Some(claimed) = key.strip_prefix(CLAIMS).and_then(|rest| rest.strip_prefix('/')) {
         return time(claimed).map(|at| (Kind::Claim, at));
     }
-    let (kind, data) = match key.strip_prefix(DELETED).and_then(|rest| rest.strip_prefix('/')) {
-        Some(rest) => (Kind::Deleted, rest),
-        None => (Kind::Data, key),
+    let below = |folder: &str| key.strip_prefix(folder).and_then(|rest| rest.strip_prefix('/'));
+    let (kind, data) = match (below(DELETED), below(QUARANTINE)) {
+        (Some(rest), _) => (Kind::Deleted, rest),
+        (_, Some(rest)) => (Kind::Refused, rest),
+        _ => (Kind::Data, key),
     };
     let [segment, year, month, day, file] = data.split('/').collect::<Vec<_>>().try_into().ok()?;
     let stem = file.strip_suffix(".parquet")?;
@@ -173,13 +182,14 @@ mod tests {
         for part in [1, 2, 12_345] {
             assert_eq!(parse(&data("x#1", AT, part)), Some((Kind::Data, AT)));
             assert_eq!(parse(&deleted("address", AT, part)), Some((Kind::Deleted, AT)));
+            assert_eq!(parse(&refused("address", AT, part)), Some((Kind::Refused, AT)));
         }
         assert_eq!(parse(&claim(AT)), Some((Kind::Claim, AT)));
         for other in [
             &manifest(1),
             "_claims/probe-1",
             "_claims/20241320113500000000",
-            "_quarantine/address/2024/11/20/113500000000.parquet",
+            "_quarantine/address/113500000000.parquet",
             "_manifests/2024/11/20/113500000000.parquet",
             "star/address/2024/11/20/113500000000.parquet",
             "address/2024/11/20/113500000000.csv",

@@ -14,6 +14,7 @@ pub mod key;
 pub mod load_plan;
 pub mod manifest;
 pub mod model;
+pub mod refused;
 pub mod relation;
 pub mod schema;
 pub mod state;

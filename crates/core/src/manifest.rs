@@ -124,6 +124,9 @@ pub struct Relation {
     pub fingerprint: String,
     /// Rows of its state: for a table, what `count(*)` said at the snapshot.
     pub rows: u64,
+    /// Refused rows among them: entries of the state that no reader of its rows sees.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub refused: u64,
     /// The newest seq that changed it; 0 if none did.
     pub last_change: u64,
     /// The seq whose files replaced everything before (a full read); 0 if none did.
@@ -170,6 +173,25 @@ pub struct ModelState {
     /// Columns that refer to the key of another model: column to model.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub references: BTreeMap<String, String>,
+    /// What the tests of its header last found.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tests: Vec<TestVerdict>,
+}
+
+/// What one test of a model's header found when rows last went through it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TestVerdict {
+    /// The test as the header has it, such as `not_null(price)`.
+    pub test: String,
+    /// Whether rows that fail are only counted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub warns: bool,
+    /// The star's seq of the run that tested them.
+    pub seq: u64,
+    /// Rows that were tested: those that were new or differed.
+    pub rows: u64,
+    /// Those that failed.
+    pub failed: u64,
 }
 
 /// What one run did with one table or model.
@@ -197,6 +219,9 @@ pub struct RelationRun {
     /// Tombstones of a table, retractions of a model.
     #[serde(default)]
     pub deleted: Vec<DataFile>,
+    /// Refused rows, which hide older rows of their keys.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<DataFile>,
 }
 
 /// What one ingest proved about one table: the lake holds as many rows as the source counted in the same snapshot.
@@ -231,9 +256,19 @@ impl RelationRun {
         self.deleted.iter().map(|f| f.rows).sum()
     }
 
+    /// Refused rows that were set aside anew.
+    pub fn rows_refused(&self) -> u64 {
+        self.refused.iter().map(|f| f.rows).sum()
+    }
+
+    /// Every file of the run: rows, tombstones or retractions, refused rows.
+    pub fn all_files(&self) -> impl Iterator<Item = &DataFile> {
+        self.files.iter().chain(&self.deleted).chain(&self.refused)
+    }
+
     /// Bytes of all files.
     pub fn bytes_written(&self) -> u64 {
-        self.files.iter().chain(&self.deleted).map(|f| f.bytes).sum()
+        self.all_files().map(|f| f.bytes).sum()
     }
 }
 
@@ -247,6 +282,8 @@ pub enum FileMode {
     Window,
     /// Keys that are gone.
     Deleted,
+    /// Keys whose row was refused, with the reason.
+    Refused,
 }
 
 /// One immutable Parquet file.
@@ -345,10 +382,8 @@ impl Manifest {
     /// The files that this manifest adds to a table or model, with their seq.
     pub fn files_of(&self, name: &str) -> Vec<LiveFile> {
         let run = self.relations.get(name).and_then(|r| r.run.as_ref());
-        run.map(|run| {
-            run.files.iter().chain(&run.deleted).map(|file| LiveFile { seq: self.seq, file: file.clone() }).collect()
-        })
-        .unwrap_or_default()
+        run.map(|run| run.all_files().map(|file| LiveFile { seq: self.seq, file: file.clone() }).collect())
+            .unwrap_or_default()
     }
 }
 
@@ -368,6 +403,10 @@ fn without_checksum(bytes: &[u8], checksum: &str) -> Option<Vec<u8>> {
 /// serde_json quotes offending values in some messages; the position is enough to find them.
 fn syntax(error: &serde_json::Error) -> String {
     format!("not a complete manifest at line {} column {}", error.line(), error.column())
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// 64-bit numbers as text: JSON readers in other languages lose digits beyond 2^53.

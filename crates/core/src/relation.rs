@@ -8,6 +8,8 @@ use crate::schema::TableSchema;
 pub struct Pass {
     /// Rows of its state afterwards.
     pub rows: u64,
+    /// Refused rows among them.
+    pub refused: u64,
     /// Whether the files of the run replace everything before.
     pub replaced: bool,
     /// What the manifest tells of the run, with its files.
@@ -34,11 +36,12 @@ pub fn model(
 
 /// A run that wrote nothing leaves the newest change where it was, and one that replaced nothing the base.
 fn after(before: Option<&Relation>, schema: TableSchema, fingerprint: String, seq: u64, pass: Pass) -> Relation {
-    let changed = pass.replaced || !pass.run.files.is_empty() || !pass.run.deleted.is_empty();
+    let changed = pass.replaced || pass.run.all_files().next().is_some();
     Relation {
         schema,
         fingerprint,
         rows: pass.rows,
+        refused: pass.refused,
         last_change: if changed { seq } else { before.map_or(0, |r| r.last_change) },
         base: if pass.replaced { seq } else { before.map_or(0, |r| r.base) },
         capture: None,
@@ -61,8 +64,8 @@ mod tests {
     }
 
     fn at(before: Option<&Relation>, seq: u64, replaced: bool, run: RelationRun) -> Relation {
-        let state = ModelState { kind: "fact".into(), inputs: vec![], references: Default::default() };
-        model(before, schema(), "f".into(), state, seq, Pass { rows: seq, replaced, run })
+        let state = ModelState { kind: "fact".into(), inputs: vec![], references: Default::default(), tests: vec![] };
+        model(before, schema(), "f".into(), state, seq, Pass { rows: seq, refused: 0, replaced, run })
     }
 
     #[test]

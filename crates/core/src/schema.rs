@@ -7,6 +7,13 @@ use std::sync::Arc;
 use crate::digest::sha256_hex;
 use crate::types::ColumnType;
 
+/// The column of a refused row that names the column which refused it.
+pub const REFUSED_COLUMN: &str = "_refused_column";
+/// The column of a refused row that says why, without the value.
+pub const REFUSED_REASON: &str = "_refused_reason";
+/// The column of a refused row with the refused value as text; null unless the project keeps values.
+pub const REFUSED_VALUE: &str = "_refused_value";
+
 /// One column of a table or model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Column {
@@ -57,6 +64,15 @@ impl TableSchema {
         Arc::new(Schema::new(
             self.key_columns().map(|c| c.column_type.to_field(&c.name, c.nullable)).collect::<Vec<_>>(),
         ))
+    }
+
+    /// The Arrow schema of the table's refused rows: the columns of its key, in the order of the key, then
+    /// [`REFUSED_COLUMN`], [`REFUSED_REASON`] and [`REFUSED_VALUE`].
+    pub fn refused_to_arrow(&self) -> SchemaRef {
+        let text = |name: &str, nullable: bool| Arc::new(ColumnType::Text.to_field(name, nullable));
+        let about = [text(REFUSED_COLUMN, false), text(REFUSED_REASON, false), text(REFUSED_VALUE, true)];
+        let key = self.key_to_arrow();
+        Arc::new(Schema::new(key.fields().iter().cloned().chain(about).collect::<Vec<_>>()))
     }
 
     /// The columns of the key, in the order of the key.

@@ -107,6 +107,7 @@ mod tests {
             },
             fingerprint: "f".into(),
             rows: 1,
+            refused: 0,
             last_change: seq,
             base,
             capture: None,

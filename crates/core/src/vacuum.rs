@@ -54,6 +54,8 @@ pub enum Garbage {
     Data,
     /// Tombstones or retractions that no manifest names.
     Deleted,
+    /// Refused rows that no manifest names.
+    Refused,
     /// The claim of a run that committed nothing.
     Claim,
     /// A file that was on its way into its place in a folder.
@@ -66,6 +68,7 @@ impl Garbage {
         match self {
             Garbage::Data => "data",
             Garbage::Deleted => "deleted",
+            Garbage::Refused => "refused",
             Garbage::Claim => "claim",
             Garbage::Staging => "staging",
         }
@@ -76,7 +79,7 @@ impl Known {
     /// Takes in a manifest; every one of the chain has to be, in any order.
     pub fn add(&mut self, manifest: &Manifest) {
         let runs = manifest.relations.values().filter_map(|relation| relation.run.as_ref());
-        let files = runs.flat_map(|run| run.files.iter().chain(&run.deleted));
+        let files = runs.flat_map(|run| run.all_files());
         let live = manifest.live.iter().flat_map(|live| live.values()).flatten().map(|live| &live.file);
         self.named.extend(files.chain(live).map(|file| hash(&file.key)));
         self.claimed.insert(manifest.at);
@@ -93,7 +96,7 @@ impl Known {
         let Some((kind, at)) = key::parse(object) else { return Verdict::Foreign };
         let is_named = match kind {
             Kind::Claim => self.claimed.contains(&at),
-            Kind::Data | Kind::Deleted => self.named.contains(&hash(object)),
+            Kind::Data | Kind::Deleted | Kind::Refused => self.named.contains(&hash(object)),
         };
         if is_named && !is_staged {
             Verdict::Named
@@ -107,6 +110,7 @@ impl Known {
             Verdict::Garbage(match kind {
                 Kind::Data => Garbage::Data,
                 Kind::Deleted => Garbage::Deleted,
+                Kind::Refused => Garbage::Refused,
                 Kind::Claim => Garbage::Claim,
             })
         }
@@ -136,12 +140,14 @@ mod tests {
         let run = RelationRun {
             files: vec![file(key::data("t", at, 1), FileMode::Window), file(key::data("t", at, 2), FileMode::Window)],
             deleted: vec![file(key::deleted("t", at, 1), FileMode::Deleted)],
+            refused: vec![file(key::refused("t", at, 1), FileMode::Refused)],
             ..RelationRun::default()
         };
         let relation = Relation {
             schema: TableSchema { columns: vec![], key: vec![], oid: None, partitions: vec![], attributes: vec![] },
             fingerprint: String::new(),
             rows: 1,
+            refused: 0,
             last_change: 1,
             base: 1,
             capture: None,
@@ -181,7 +187,7 @@ mod tests {
     #[test]
     fn what_any_manifest_names_stays_however_old_it_is() {
         for at in [Micros(10 * SECOND), Micros(20 * SECOND)] {
-            for key in [key::data("t", at, 1), key::data("t", at, 2), key::deleted("t", at, 1), key::claim(at)] {
+            for key in [key::data("t", at, 1), key::deleted("t", at, 1), key::refused("t", at, 1), key::claim(at)] {
                 assert_eq!(judge(key.clone()), Verdict::Named, "{key}");
             }
         }
@@ -200,6 +206,7 @@ mod tests {
         assert_eq!(judge(key::data("t", at, 1)), Verdict::Garbage(Garbage::Data));
         assert_eq!(judge(key::data("t", Micros(20 * SECOND), 3)), Verdict::Garbage(Garbage::Data));
         assert_eq!(judge(key::deleted("t", at, 1)), Verdict::Garbage(Garbage::Deleted));
+        assert_eq!(judge(key::refused("t", at, 1)), Verdict::Garbage(Garbage::Refused));
         assert_eq!(judge(key::claim(at)), Verdict::Garbage(Garbage::Claim));
         assert_eq!(judge(format!("{}#1", key::data("t", at, 1))), Verdict::Garbage(Garbage::Staging));
         // Its object is named, and the staging name is only another name of it.
@@ -225,7 +232,7 @@ mod tests {
 
     #[test]
     fn what_is_not_ours_is_left_to_its_owner() {
-        for key in ["notes.txt", "_claims/probe-1", "_quarantine/t/1970/01/01/000015000000.parquet", "a#b", "#"] {
+        for key in ["notes.txt", "_claims/probe-1", "_quarantine/t.parquet", "a#b", "#"] {
             assert_eq!(judge(key.into()), Verdict::Foreign, "{key}");
         }
         assert_eq!(judge(format!("{}#1", key::manifest(1))), Verdict::Foreign, "nor is anything among the manifests");

@@ -80,7 +80,7 @@ impl Difference {
             }
         }
         if let Some(first) = repeated.first() {
-            return Err(self.repeated(batch, *first, repeated.len()));
+            return Err(self.repeated(batch, &self.schema.key_positions(), *first, repeated.len()));
         }
         self.rows_seen += batch.num_rows() as u64;
         self.rows_changed += changed.iter().filter(|c| **c).count() as u64;
@@ -88,7 +88,28 @@ impl Difference {
             .map_err(|e| Error::internal("rows cannot be filtered").with_source(e))
     }
 
-    /// Keys that came and had no row before.
+    /// Takes note of refused rows, a batch with the columns of [`TableSchema::refused_to_arrow`]: their keys have come.
+    ///
+    /// Errors: Data where a key comes a second time or holds a null.
+    pub fn refuse(&mut self, batch: &RecordBatch) -> Result<()> {
+        let keys = self.digests.keys_of_refused(batch)?;
+        let nulls = |row: &usize| (0..self.schema.key.len()).any(|column| batch.column(column).is_null(*row));
+        if let Some(first) = (0..batch.num_rows()).find(nulls) {
+            return Err(self.null_key(batch, &(0..self.schema.key.len()).collect::<Vec<_>>(), first, 1));
+        }
+        for (position, key) in keys.into_iter().enumerate() {
+            if self.known.contains(&key) || self.new.contains(&key) {
+                return Err(self.repeated(batch, &(0..self.schema.key.len()).collect::<Vec<_>>(), position, 1));
+            }
+            match self.unseen.remove(&key) {
+                Some(_) => self.known.insert(key),
+                None => self.new.insert(key),
+            };
+        }
+        Ok(())
+    }
+
+    /// Keys that came and had no entry before.
     pub fn new_keys(&self) -> &HashSet<KeyDigest> {
         &self.new
     }
@@ -116,30 +137,33 @@ impl Difference {
         }
         let rows: Vec<usize> = (0..batch.num_rows()).filter(|row| holds_null(*row)).collect();
         let Some(first) = rows.first() else { return Ok(()) };
-        Err(Error::data(format!("the key of `{}` holds a null", self.relation))
-            .with_detail(format!(
-                "{} of {} rows that came together, the first with {}",
-                rows.len(),
-                batch.num_rows(),
-                self.named(batch, *first)
-            ))
-            .with_hint("choose key columns that are never null, or leave such rows out")
-            .with_context("relation", self.relation.clone()))
+        Err(self.null_key(batch, &key, *first, rows.len()))
     }
 
-    fn repeated(&self, batch: &RecordBatch, first: usize, count: usize) -> Error {
+    fn null_key(&self, batch: &RecordBatch, key: &[usize], first: usize, count: usize) -> Error {
+        Error::data(format!("the key of `{}` holds a null", self.relation))
+            .with_detail(format!(
+                "{count} of {} rows that came together, the first with {}",
+                batch.num_rows(),
+                self.named(batch, key, first)
+            ))
+            .with_hint("choose key columns that are never null, or leave such rows out")
+            .with_context("relation", self.relation.clone())
+    }
+
+    fn repeated(&self, batch: &RecordBatch, key: &[usize], first: usize, count: usize) -> Error {
         Error::data(format!("a key of `{}` yields more than one row", self.relation))
             .with_detail(format!(
                 "{} comes again; {count} such rows among {} that came together",
-                self.named(batch, first),
+                self.named(batch, key, first),
                 batch.num_rows()
             ))
             .with_hint("check that the key names the grain of the rows, and that no join multiplies them")
             .with_context("relation", self.relation.clone())
     }
 
-    /// The key of a row as `name=value, …`.
-    fn named(&self, batch: &RecordBatch, row: usize) -> String {
+    /// The key of a row, whose columns are at the positions of `key`, as `name=value, …`.
+    fn named(&self, batch: &RecordBatch, key: &[usize], row: usize) -> String {
         let options = FormatOptions::default().with_null("null").with_display_error(true);
         let value = |position: usize| {
             let column: &dyn Array = batch.column(position);
@@ -149,12 +173,12 @@ impl Difference {
                 None => text,
             }
         };
-        let named = self.schema.key.iter().zip(self.schema.key_positions());
-        named.map(|(name, position)| format!("{name}={}", value(position))).collect::<Vec<_>>().join(", ")
+        let named = self.schema.key.iter().zip(key);
+        named.map(|(name, position)| format!("{name}={}", value(*position))).collect::<Vec<_>>().join(", ")
     }
 }
 
-/// The keys that are gone, as batches for a file of tombstones or retractions: the rows of `state` whose key is in
+/// The keys that are gone, as batches for a file of tombstones or retractions: the entries of `state` whose key is in
 /// `gone`, with the key's columns alone.
 ///
 /// Errors in the stream: Internal, at its end, where the state does not have each of these keys; those of
@@ -164,7 +188,7 @@ pub fn tombstones(state: &State, gone: HashSet<KeyDigest>) -> BoxStream<'static,
         return futures::stream::empty().boxed();
     }
     let wanted = gone.len();
-    let mut keys = state.select(Arc::new(gone), Some(state.schema().key_positions()));
+    let mut keys = state.select_keys(Arc::new(gone));
     async_stream::try_stream! {
         let mut found = 0;
         while let Some(batch) = keys.try_next().await? {

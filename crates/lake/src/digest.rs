@@ -67,14 +67,14 @@ impl Digests {
     pub fn keys(&self, batch: &RecordBatch) -> Result<Vec<KeyDigest>> {
         self.check_width(batch)?;
         let columns: Vec<ArrayRef> = self.key_positions.iter().map(|p| Arc::clone(batch.column(*p))).collect();
-        self.keys_of(&columns)
+        self.keys_of_columns(&columns)
     }
 
     /// One digest per row, from a batch with the key's columns alone, in the order of the key.
     ///
     /// Errors: as [`Digests::keys`].
     pub fn keys_of_key_batch(&self, batch: &RecordBatch) -> Result<Vec<KeyDigest>> {
-        self.keys_of(batch.columns())
+        self.keys_of_columns(batch.columns())
     }
 
     /// One digest per row, from a batch with all columns.
@@ -86,8 +86,47 @@ impl Digests {
         Ok(rows.iter().map(|row| RowDigest(leading(&Sha256::digest(row.data())))).collect())
     }
 
+    /// One key digest per refused row, from a batch with the columns of [`TableSchema::refused_to_arrow`].
+    ///
+    /// Errors: as [`Digests::keys`].
+    pub fn keys_of_refused(&self, batch: &RecordBatch) -> Result<Vec<KeyDigest>> {
+        self.keys_of_columns(batch.columns().get(..self.key_positions.len()).unwrap_or_default())
+    }
+
+    /// For each refused row the digest of its key, and one of what is said of it: no row has the same.
+    ///
+    /// Errors: as [`Digests::keys`].
+    pub fn refused(&self, batch: &RecordBatch) -> Result<Vec<(KeyDigest, RowDigest)>> {
+        Ok(self.keys_of_refused(batch)?.into_iter().zip(self.said_of_refused(batch)?).collect())
+    }
+
+    /// For each refused row a digest of column, reason and value.
+    ///
+    /// Errors: Internal for a batch of other columns.
+    pub fn said_of_refused(&self, batch: &RecordBatch) -> Result<Vec<RowDigest>> {
+        let columns = batch.columns().get(self.key_positions.len()..).unwrap_or_default();
+        let text = |column: &ArrayRef| column.as_string_opt::<i32>().cloned();
+        let texts: Vec<_> = columns.iter().filter_map(text).collect();
+        if texts.len() != 3 {
+            return Err(Error::internal("refused rows do not have their columns"));
+        }
+        let digest = |row: usize| {
+            let mut hash = Sha256::new();
+            hash.update(b"refused");
+            for text in &texts {
+                let text = text.is_valid(row).then(|| text.value(row));
+                hash.update(text.map_or(-1, |text| text.len() as i64).to_be_bytes());
+                hash.update(text.unwrap_or_default());
+            }
+            RowDigest(leading(&hash.finalize()))
+        };
+        Ok((0..batch.num_rows()).map(digest).collect())
+    }
+
     /// One digest per row, from the key's columns in the order of the key.
-    pub(crate) fn keys_of(&self, columns: &[ArrayRef]) -> Result<Vec<KeyDigest>> {
+    ///
+    /// Errors: as [`Digests::keys`].
+    pub fn keys_of_columns(&self, columns: &[ArrayRef]) -> Result<Vec<KeyDigest>> {
         if columns.len() != self.key_positions.len() || columns.is_empty() {
             return Err(Error::internal("a batch does not have the columns of the key"));
         }

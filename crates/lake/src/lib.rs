@@ -8,6 +8,7 @@
 //! * [`head`]: the newest state of a lake or star, which a run starts from;
 //! * [`state`]: a table or model as of a manifest, newest entry per key;
 //! * [`digest`], [`difference`] and [`multiset`]: which rows are new, differ or are gone;
+//! * [`quarantine`]: which rows are refused;
 //! * [`vacuum`]: what no run and no reader can need any more.
 //!
 //! The crate reads no environment, no clock and no random source, never overwrites an object, and deletes none but
@@ -20,6 +21,7 @@ pub mod digest;
 pub mod head;
 pub mod manifests;
 pub mod multiset;
+pub mod quarantine;
 pub mod reader;
 pub mod state;
 pub mod store;
@@ -39,6 +41,7 @@ pub use digest::{Digests, KeyDigest, RowDigest};
 pub use head::Head;
 pub use manifests::Stored;
 pub use multiset::Multiset;
+pub use quarantine::Quarantine;
 pub use state::State;
 pub use store::{CreateOutcome, Store};
 pub use writer::{FileWriter, WriterOptions};

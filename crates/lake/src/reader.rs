@@ -13,8 +13,8 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReaderBuilder, RowSelection};
 use parquet::file::metadata::FileMetaData;
 use starlift_core::digest::sha256_hex;
-use starlift_core::manifest::DataFile;
-use starlift_core::{Error, Result};
+use starlift_core::manifest::{DataFile, FileMode};
+use starlift_core::{Error, Result, TableSchema};
 use tokio::sync::mpsc;
 
 use crate::store::{Found, Store};
@@ -44,6 +44,15 @@ pub fn read(
         .map_ok(move |file| file.batches(schema.clone(), projection.clone(), None))
         .try_flatten()
         .boxed()
+}
+
+/// The keys of all entries of a file, of whatever mode, as [`read`] yields them: batches of the key's columns.
+pub fn read_keys(store: &Store, file: &DataFile, schema: &TableSchema) -> BoxStream<'static, Result<RecordBatch>> {
+    match file.mode {
+        FileMode::Deleted => read(store, file, schema.key_to_arrow(), None),
+        FileMode::Refused => read(store, file, schema.refused_to_arrow(), Some((0..schema.key.len()).collect())),
+        FileMode::Full | FileMode::Window => read(store, file, schema.to_arrow(), Some(schema.key_positions())),
+    }
 }
 
 /// Fetches and verifies files in their order, small ones at once: at most 16 of them and 32 MiB, or one larger file.

@@ -1,12 +1,13 @@
-//! A table or model as of a manifest: per key the newest entry, row or tombstone.
+//! A table or model as of a manifest: per key the newest entry, row, refused row or tombstone.
 //!
 //! Files are read newest first. Of every file but the oldest the key digests are kept, so that an older entry of the same
 //! key is passed over; the oldest, which is the base, streams through. So memory follows what was written since the
 //! base, about 30 bytes per key, and not the size of the table. [`State::index`] is the exception: it holds the whole
 //! table in about 60 bytes per key.
 //!
-//! Within one manifest a tombstone comes before a row of a window, and that before a row of a full read: the closing
-//! window of a full read in chunks is newer than its chunks. A table without a key is the rows of its files.
+//! Within one manifest a tombstone comes before a refused row, that before a row of a window, and that before a row of a
+//! full read: the closing window of a full read in chunks is newer than its chunks. A table without a key is the rows of
+//! its files. A refused row is an entry of its key like any other: it hides the older row, and key counts know it.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -24,6 +25,24 @@ use crate::digest::{Digests, KeyDigest, RowDigest};
 use crate::multiset::Multiset;
 use crate::reader::{VerifiedFile, fetch_all, project_schema};
 use crate::store::Store;
+
+/// What a walk over the entries of a state asks for.
+#[derive(Clone)]
+struct Wanted {
+    /// These keys; all, where there are none.
+    keys: Option<Arc<HashSet<KeyDigest>>>,
+    /// Rows, with these columns; no rows, where there are none.
+    rows: Option<Vec<usize>>,
+    /// Whether refused rows are wanted.
+    refused: bool,
+}
+
+/// Some entries of a state.
+enum Entries {
+    Rows(RecordBatch),
+    /// With the columns of [`TableSchema::refused_to_arrow`].
+    Refused(RecordBatch),
+}
 
 /// A table or model as of a manifest. Cloning is cheap; nothing is read before one of its methods asks.
 #[derive(Debug, Clone)]
@@ -85,26 +104,40 @@ impl State {
         self.newest(Some(keys), projection)
     }
 
-    /// The keys of all rows: batches of the key's columns, in the order of the key.
+    /// The keys of all entries, refused rows included: batches of the key's columns, in the order of the key.
     pub fn keys(&self) -> BoxStream<'static, Result<RecordBatch>> {
-        self.scan(Some(self.schema.key_positions()))
+        self.key_batches(None)
     }
 
-    /// The row digests of these keys; keys without a row are left out.
+    /// Those of these keys that have an entry, as [`State::keys`] yields them.
+    pub fn select_keys(&self, keys: Arc<HashSet<KeyDigest>>) -> BoxStream<'static, Result<RecordBatch>> {
+        self.key_batches(Some(keys))
+    }
+
+    /// Every refused row, with the columns of [`TableSchema::refused_to_arrow`].
+    pub fn refused(&self) -> BoxStream<'static, Result<RecordBatch>> {
+        if !self.has_refused_files() {
+            return futures::stream::empty().boxed();
+        }
+        let wanted = Wanted { keys: None, rows: None, refused: true };
+        self.entries(wanted).map_ok(|(Entries::Rows(batch) | Entries::Refused(batch))| batch).boxed()
+    }
+
+    /// The digests of the row, or of the refused row, of these keys; keys without an entry are left out.
     ///
     /// Errors: as in the stream of [`State::scan`].
     pub async fn find(&self, keys: &HashSet<KeyDigest>) -> Result<HashMap<KeyDigest, RowDigest>> {
         if keys.is_empty() {
             return Ok(HashMap::new());
         }
-        self.digests_of(self.select(Arc::new(keys.clone()), None)).await
+        self.digests_of(Some(Arc::new(keys.clone()))).await
     }
 
-    /// The row digests of all keys: about 60 bytes of memory for each.
+    /// The digests of the row, or of the refused row, of all keys: about 60 bytes of memory for each.
     ///
     /// Errors: as in the stream of [`State::scan`].
     pub async fn index(&self) -> Result<HashMap<KeyDigest, RowDigest>> {
-        self.digests_of(self.scan(None)).await
+        self.digests_of(None).await
     }
 
     /// How many rows it has, counted.
@@ -121,14 +154,32 @@ impl State {
         Multiset::of(&self.schema, self.scan(None)).await
     }
 
-    async fn digests_of(
-        &self,
-        mut batches: BoxStream<'static, Result<RecordBatch>>,
-    ) -> Result<HashMap<KeyDigest, RowDigest>> {
+    fn has_refused_files(&self) -> bool {
+        self.files.iter().any(|file| file.file.mode == FileMode::Refused)
+    }
+
+    fn key_batches(&self, keys: Option<Arc<HashSet<KeyDigest>>>) -> BoxStream<'static, Result<RecordBatch>> {
+        let positions = self.schema.key_positions();
+        let of_refused: Vec<usize> = (0..positions.len()).collect();
+        let entries = self.entries(Wanted { keys, rows: Some(positions), refused: true });
+        entries
+            .map(move |entries| match entries? {
+                Entries::Rows(batch) => Ok(batch),
+                Entries::Refused(batch) => batch.project(&of_refused).map_err(filtering),
+            })
+            .boxed()
+    }
+
+    async fn digests_of(&self, keys: Option<Arc<HashSet<KeyDigest>>>) -> Result<HashMap<KeyDigest, RowDigest>> {
+        let rows = Some((0..self.arrow.fields().len()).collect());
+        let mut entries = self.entries(Wanted { keys, rows, refused: true });
         let digests = Digests::new(&self.schema)?;
         let mut found = HashMap::new();
-        while let Some(batch) = batches.try_next().await? {
-            found.extend(digests.keys(&batch)?.into_iter().zip(digests.rows(&batch)?));
+        while let Some(entries) = entries.try_next().await? {
+            match entries {
+                Entries::Rows(batch) => found.extend(digests.keys(&batch)?.into_iter().zip(digests.rows(&batch)?)),
+                Entries::Refused(batch) => found.extend(digests.refused(&batch)?),
+            }
         }
         Ok(found)
     }
@@ -136,12 +187,19 @@ impl State {
     /// Rows by the newest entry of their key: of the wanted keys, or of all.
     fn newest(
         &self,
-        wanted: Option<Arc<HashSet<KeyDigest>>>,
+        keys: Option<Arc<HashSet<KeyDigest>>>,
         projection: Option<Vec<usize>>,
     ) -> BoxStream<'static, Result<RecordBatch>> {
+        let columns = projection.unwrap_or_else(|| (0..self.arrow.fields().len()).collect());
+        let entries = self.entries(Wanted { keys, rows: Some(columns), refused: false });
+        entries.map_ok(|(Entries::Rows(batch) | Entries::Refused(batch))| batch).boxed()
+    }
+
+    /// The newest entries of keys.
+    fn entries(&self, wanted: Wanted) -> BoxStream<'static, Result<Entries>> {
         let state = self.clone();
         async_stream::try_stream! {
-            let columns = projection.unwrap_or_else(|| (0..state.arrow.fields().len()).collect());
+            let Wanted { keys: wanted, rows: projection, refused } = wanted;
             let digests = Digests::new(&state.schema)?;
             let key_columns = state.schema.key_positions();
             let base = state.files.last().map(newness);
@@ -160,12 +218,40 @@ impl State {
                     }
                     continue;
                 }
+                if live.file.mode == FileMode::Refused {
+                    let mut rows = content.batches(state.schema.refused_to_arrow(), None, None);
+                    while let Some(batch) = rows.try_next().await? {
+                        if key_columns.is_empty() {
+                            if refused {
+                                yield Entries::Refused(batch);
+                            }
+                            continue;
+                        }
+                        let keys = digests.keys_of_refused(&batch)?;
+                        let mask: BooleanArray =
+                            keys.into_iter().map(|key| Some(is_wanted(&key) && settled.insert(key))).collect();
+                        if refused && mask.true_count() > 0 {
+                            yield Entries::Refused(filter_record_batch(&batch, &mask).map_err(filtering)?);
+                        }
+                    }
+                    continue;
+                }
                 let is_base = base == Some(newness(live));
+                let Some(columns) = projection.clone() else {
+                    // Only refused rows are wanted: newer rows hide them, and the base hides nothing.
+                    if !is_base {
+                        let mut keys = content.batches(Arc::clone(&state.arrow), Some(key_columns.clone()), None);
+                        while let Some(batch) = keys.try_next().await? {
+                            settled.extend(digests.keys_of_key_batch(&batch)?);
+                        }
+                    }
+                    continue;
+                };
                 let as_it_is = wanted.is_none() && (state.schema.key.is_empty() || (is_base && settled.is_empty()));
                 if as_it_is {
-                    let mut rows = content.batches(Arc::clone(&state.arrow), Some(columns.clone()), None);
+                    let mut rows = content.batches(Arc::clone(&state.arrow), Some(columns), None);
                     while let Some(batch) = rows.try_next().await? {
-                        yield batch;
+                        yield Entries::Rows(batch);
                     }
                     continue;
                 }
@@ -178,9 +264,9 @@ impl State {
                     // Most files hold none of the wanted keys, and then their other columns are not decoded.
                     let chosen = choose_rows(&content, &state, &digests, &mut choose).await?;
                     if let Some(selection) = chosen {
-                        let mut rows = content.batches(Arc::clone(&state.arrow), Some(columns.clone()), Some(selection));
+                        let mut rows = content.batches(Arc::clone(&state.arrow), Some(columns), Some(selection));
                         while let Some(batch) = rows.try_next().await? {
-                            yield batch;
+                            yield Entries::Rows(batch);
                         }
                     }
                     continue;
@@ -189,19 +275,23 @@ impl State {
                 let yielded: Vec<usize> = (0..columns.len()).collect();
                 let mut rows = content.batches(Arc::clone(&state.arrow), Some(read), None);
                 while let Some(batch) = rows.try_next().await? {
-                    let keys = digests.keys_of(&batch.columns()[columns.len()..])?;
+                    let keys = digests.keys_of_columns(&batch.columns()[columns.len()..])?;
                     let mask: BooleanArray = keys.into_iter().map(|key| Some(choose(key))).collect();
                     if mask.true_count() > 0 {
                         let batch = batch.project(&yielded).and_then(|b| filter_record_batch(&b, &mask));
-                        yield batch.map_err(|e| Error::internal("rows cannot be filtered").with_source(e))?;
+                        yield Entries::Rows(batch.map_err(filtering)?);
                     }
                 }
             }
             // A wrong projection is an error also where there is no file to find it in.
-            project_schema(&state.arrow, &columns)?;
+            project_schema(&state.arrow, &projection.unwrap_or_default())?;
         }
         .boxed()
     }
+}
+
+fn filtering(error: arrow::error::ArrowError) -> Error {
+    Error::internal("rows cannot be filtered").with_source(error)
 }
 
 /// Later files hide earlier ones.
@@ -209,7 +299,8 @@ fn newness(file: &LiveFile) -> (u64, u8) {
     let mode = match file.file.mode {
         FileMode::Full => 0,
         FileMode::Window => 1,
-        FileMode::Deleted => 2,
+        FileMode::Refused => 2,
+        FileMode::Deleted => 3,
     };
     (file.seq, mode)
 }

@@ -45,7 +45,7 @@ impl Default for WriterOptions {
     }
 }
 
-/// Writes the rows (or, with [`FileMode::Deleted`], the keys) of one table or model in one run: one writer for each, because
+/// Writes the rows (with [`FileMode::Deleted`] the keys, with [`FileMode::Refused`] the refused rows) of one table or model in one run: one writer for each, because
 /// two would number their parts alike.
 pub struct FileWriter {
     store: Store,
@@ -71,8 +71,8 @@ struct Part {
 }
 
 impl FileWriter {
-    /// A writer of `core::key::data(name, at, part)`, or of `core::key::deleted` for keys that are gone; `at` must be
-    /// claimed. Creates nothing yet.
+    /// A writer of `core::key::data(name, at, part)`, or of `core::key::deleted` for keys that are gone and
+    /// `core::key::refused` for refused rows; `at` must be claimed. Creates nothing yet.
     ///
     /// Errors: Config for a level that zstd does not have, or an option that is 0.
     pub fn new(
@@ -186,6 +186,7 @@ impl FileWriter {
             .map_err(|_| Error::internal(format!("`{}` has too many parts", self.name)))?;
         let key = match self.mode {
             FileMode::Deleted => key::deleted(&self.name, self.at, number),
+            FileMode::Refused => key::refused(&self.name, self.at, number),
             FileMode::Full | FileMode::Window => key::data(&self.name, self.at, number),
         };
         let upload = self.store.upload(&key).await?;

@@ -11,7 +11,7 @@ use futures::{FutureExt, StreamExt};
 use starlift_core::{Result, TableSchema};
 
 use crate::failure;
-use crate::model_test::{FailedTest, TestResults};
+use crate::functions::BEFORE_VALUE;
 use crate::output::normalise;
 use crate::prepared::{Attempt, Prepared};
 use crate::refusal::Refusals;
@@ -26,6 +26,8 @@ pub struct EvaluatedBatch {
     pub rows: RecordBatch,
     /// Refused rows, with the columns of [`PreparedModel::refused_schema`](crate::PreparedModel::refused_schema).
     pub refused: RecordBatch,
+    /// The refused values as text, in the order of `refused`; none for a null.
+    pub values: Vec<Option<String>>,
 }
 
 /// A running evaluation. Dropping it stops it.
@@ -35,20 +37,12 @@ pub struct Evaluation {
     attempt: Attempt,
     yielded: bool,
     refusals: Refusals,
-    tests: TestResults,
 }
 
 impl Evaluation {
     pub(crate) async fn start(prepared: Arc<Prepared>) -> Result<Evaluation> {
         let stream = prepared.open(Attempt::HashJoins).await?;
-        Ok(Evaluation {
-            prepared,
-            stream,
-            attempt: Attempt::HashJoins,
-            yielded: false,
-            refusals: Refusals::default(),
-            tests: TestResults::default(),
-        })
+        Ok(Evaluation { prepared, stream, attempt: Attempt::HashJoins, yielded: false, refusals: Refusals::default() })
     }
 
     /// The next rows; none at the end. Rows come in no particular order.
@@ -87,11 +81,6 @@ impl Evaluation {
         &self.refusals
     }
 
-    /// The tests of the header that good rows failed so far.
-    pub fn failed_tests(&self) -> &[FailedTest] {
-        self.tests.failed()
-    }
-
     /// Parts good rows from refused ones.
     fn split(&mut self, batch: &RecordBatch) -> Result<EvaluatedBatch> {
         let prepared = &self.prepared;
@@ -100,6 +89,7 @@ impl Evaluation {
         let key_positions = prepared.schema.key_positions();
         // The first refused value of each row: its column and the reason.
         let mut causes: Vec<Option<(&str, &str)>> = vec![None; batch.num_rows()];
+        let mut values: Vec<Option<&str>> = vec![None; batch.num_rows()];
         for (position, (column, array)) in prepared.schema.columns.iter().zip(&columns).enumerate() {
             let reasons = match prepared.reasons.get(&position) {
                 Some(hidden) => Some(reasons(prepared, batch, *hidden)?),
@@ -109,11 +99,17 @@ impl Evaluation {
             if reasons.is_none() && !in_key {
                 continue;
             }
-            for (row, cause) in causes.iter_mut().enumerate() {
+            for (row, (cause, value)) in causes.iter_mut().zip(&mut values).enumerate() {
                 let given = reasons.filter(|reasons| reasons.is_valid(row)).map(|reasons| reasons.value(row));
+                let split =
+                    given.map(|given| given.split_once(BEFORE_VALUE).map_or((given, None), |(r, v)| (r, Some(v))));
+                let given = split.map(|(reason, _)| reason);
                 let Some(reason) = given.or_else(|| (in_key && array.is_null(row)).then_some(NO_KEY)) else { continue };
                 self.refusals.count_value(&column.name, reason, || keys.of(row));
-                cause.get_or_insert((&column.name, reason));
+                if cause.is_none() {
+                    *cause = Some((&column.name, reason));
+                    *value = split.and_then(|(_, value)| value);
+                }
             }
         }
         let refused = BooleanArray::from_iter(causes.iter().map(|cause| Some(cause.is_some())));
@@ -124,9 +120,8 @@ impl Evaluation {
             let good = not(&refused).map_err(|error| prepared.bug(error))?;
             (pick(prepared, &columns, &good)?, pick(prepared, &columns, &refused)?)
         };
-        let good_keys = KeyTexts::new(&prepared.schema, &rows);
-        self.tests.check(&prepared.tests, &rows, |row| good_keys.of(row));
-        drop(good_keys);
+        let kept = causes.iter().zip(&values).filter(|(cause, _)| cause.is_some());
+        let values = kept.map(|(_, value)| value.map(str::to_string)).collect();
         let named = causes.iter().flatten();
         set_aside.push(Arc::new(StringArray::from_iter_values(named.clone().map(|(column, _)| column))));
         set_aside.push(Arc::new(StringArray::from_iter_values(named.map(|(_, reason)| reason))));
@@ -134,6 +129,7 @@ impl Evaluation {
             rows: RecordBatch::try_new(prepared.arrow.clone(), rows).map_err(|error| prepared.bug(error))?,
             refused: RecordBatch::try_new(prepared.refused_arrow.clone(), set_aside)
                 .map_err(|error| prepared.bug(error))?,
+            values,
         })
     }
 }

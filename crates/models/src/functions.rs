@@ -14,7 +14,7 @@ mod strict;
 mod to_decimal;
 mod to_int;
 
-pub(crate) use strict::{Answer, Refused, StrictFunction, strict_call};
+pub(crate) use strict::{Answer, BEFORE_VALUE, Refused, StrictFunction, strict_call};
 
 use datafusion::logical_expr::ScalarUDF;
 

@@ -35,7 +35,7 @@ mod session;
 pub use calendar::calendar;
 pub use evaluation::{EvaluatedBatch, Evaluation};
 pub use input::InputSource;
-pub use model_test::FailedTest;
+pub use model_test::{FailedTest, RowTests, TestFound};
 pub use prepared::{PreparedModel, REFUSED_COLUMN, REFUSED_REASON};
 pub use refusal::{Refusal, RefusalGroup, Refusals};
 pub use seed::read_seed;

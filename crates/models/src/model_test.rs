@@ -1,4 +1,4 @@
-//! Tests of a model's header, run over the rows that it yields as they pass.
+//! Tests of a model's header that single rows can fail, run over the rows that a run is about to write.
 //!
 //! | test | a row fails where |
 //! | --- | --- |
@@ -6,36 +6,25 @@
 //! | `accepted_values(column: a, b)` | the column is neither null nor one of the listed values |
 //! | `relationships(column -> seed)` | the column is not null and its value is not in the seed's column of that name |
 //!
-//! `unique` is what the comparison by key finds, and a relationship to another model is what load checks: both need more
-//! than one row at a time. A failed test does not refuse its row.
+//! `unique` and a relationship to another model need more than one row, and more than this model: transform knows them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use starlift_core::model::{Model, ModelTest};
+use starlift_core::refused::RefusedRows;
 use starlift_core::{Error, Result, TableSchema};
-
-use crate::refusal::Refusals;
 
 /// The seeds of a session by name.
 pub(crate) type Seeds = BTreeMap<String, RecordBatch>;
 
-/// A test that some rows failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FailedTest {
-    /// The test as the header has it, such as `relationships(currency_code -> currency_names)`.
-    pub test: String,
-    /// How many rows failed it.
-    pub rows: u64,
-    /// The keys of the first of them, at most [`Refusals::EXAMPLES`].
-    pub examples: Vec<String>,
-}
-
 /// One test that single rows can fail.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct RowTest {
     text: String,
+    warns: bool,
+    column: String,
     position: usize,
     /// The values that pass besides null; none means that all pass but null.
     accepted: Option<BTreeSet<String>>,
@@ -47,7 +36,7 @@ pub(crate) struct RowTest {
 pub(crate) fn row_tests(model: &Model, schema: &TableSchema, seeds: &Seeds) -> Result<Vec<RowTest>> {
     let mut found = Vec::new();
     for test in &model.header.tests {
-        let text = format!("{}({})", test.name, test.arguments);
+        let text = test.text();
         let Some((column, accepted)) = subject(test, seeds).map_err(|detail| bad(model, &text, detail))? else {
             continue;
         };
@@ -56,7 +45,7 @@ pub(crate) fn row_tests(model: &Model, schema: &TableSchema, seeds: &Seeds) -> R
             .iter()
             .position(|known| known.name == column)
             .ok_or_else(|| bad(model, &text, format!("the model yields no column `{column}`")))?;
-        found.push(RowTest { text, position, accepted });
+        found.push(RowTest { text, warns: test.warns, column: column.to_string(), position, accepted });
     }
     Ok(found)
 }
@@ -95,51 +84,95 @@ fn bad(model: &Model, test: &str, detail: impl Into<String>) -> Error {
         .with_context("model", model.name.clone())
 }
 
-/// What each test of a model found so far.
-#[derive(Debug, Default)]
-pub(crate) struct TestResults(Vec<FailedTest>);
+/// The tests of a model that single rows can fail, with what they found so far.
+#[derive(Debug, Clone)]
+pub struct RowTests {
+    tests: Vec<RowTest>,
+    key: Vec<(String, usize)>,
+    rows: u64,
+    failed: Vec<RefusedRows>,
+}
 
-impl TestResults {
-    /// The tests that failed, in the order in which they first did.
-    pub(crate) fn failed(&self) -> &[FailedTest] {
-        &self.0
+/// Why a row is refused: the column of a test that it failed, and the test as the header has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FailedTest<'a> {
+    /// The column.
+    pub column: &'a str,
+    /// The test.
+    pub test: &'a str,
+}
+
+/// What one test found.
+#[derive(Debug, Clone, Copy)]
+pub struct TestFound<'a> {
+    /// The test as the header has it.
+    pub test: &'a str,
+    /// Whether rows that fail it are only counted.
+    pub warns: bool,
+    /// Rows that failed it, with the keys of a few.
+    pub failed: &'a RefusedRows,
+}
+
+impl RowTests {
+    pub(crate) fn new(tests: Vec<RowTest>, schema: &TableSchema) -> RowTests {
+        let key = schema.key.iter().cloned().zip(schema.key_positions()).collect();
+        RowTests { key, rows: 0, failed: vec![RefusedRows::default(); tests.len()], tests }
     }
 
-    /// Runs tests over good rows; `key` gives the text of a row's key.
-    pub(crate) fn check(&mut self, tests: &[RowTest], columns: &[ArrayRef], key: impl Fn(usize) -> String) {
-        for test in tests {
-            let Some(column) = columns.get(test.position) else { continue };
-            match &test.accepted {
-                None if column.null_count() == 0 => {}
-                None => {
-                    for row in (0..column.len()).filter(|row| column.is_null(*row)) {
-                        self.count(&test.text, || key(row));
-                    }
-                }
-                Some(accepted) => {
-                    let form = FormatOptions::new();
-                    let Ok(texts) = ArrayFormatter::try_new(column.as_ref(), &form) else { continue };
-                    for row in (0..column.len()).filter(|row| column.is_valid(*row)) {
-                        let passes = texts.value(row).try_to_string().is_ok_and(|text| accepted.contains(&text));
-                        if !passes {
-                            self.count(&test.text, || key(row));
-                        }
-                    }
+    /// Rows that were tested so far.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// What each test found so far, in the order of the header.
+    pub fn found<'a>(&'a self) -> impl Iterator<Item = TestFound<'a>> {
+        let of =
+            |(test, failed): (&'a RowTest, &'a RefusedRows)| TestFound { test: &test.text, warns: test.warns, failed };
+        self.tests.iter().zip(&self.failed).map(of)
+    }
+
+    /// Tests rows with the model's columns. For each the first test that refuses it, none where it passes.
+    pub fn check(&mut self, batch: &RecordBatch) -> Vec<Option<FailedTest<'_>>> {
+        self.rows += batch.num_rows() as u64;
+        let mut refusing: Vec<Option<usize>> = vec![None; batch.num_rows()];
+        for (number, (test, found)) in self.tests.iter().zip(&mut self.failed).enumerate() {
+            let Some(column) = batch.columns().get(test.position) else { continue };
+            for row in failing(test, column) {
+                found.count(&test.column, &test.text, || key_text(&self.key, batch, row));
+                if let Some(slot) = refusing.get_mut(row).filter(|_| !test.warns) {
+                    slot.get_or_insert(number);
                 }
             }
         }
+        let of = |number: usize| {
+            let test = self.tests.get(number)?;
+            Some(FailedTest { column: &test.column, test: &test.text })
+        };
+        refusing.into_iter().map(|number| number.and_then(of)).collect()
     }
+}
 
-    fn count(&mut self, test: &str, key: impl FnOnce() -> String) {
-        let position = self.0.iter().position(|failed| failed.test == test).unwrap_or_else(|| {
-            self.0.push(FailedTest { test: test.to_string(), rows: 0, examples: Vec::new() });
-            self.0.len() - 1
-        });
-        if let Some(failed) = self.0.get_mut(position) {
-            failed.rows += 1;
-            if failed.examples.len() < Refusals::EXAMPLES {
-                failed.examples.push(key());
-            }
+/// The rows of a column that fail a test.
+fn failing(test: &RowTest, column: &ArrayRef) -> Vec<usize> {
+    let rows = 0..column.len();
+    match &test.accepted {
+        None if column.null_count() == 0 => Vec::new(),
+        None => rows.filter(|row| column.is_null(*row)).collect(),
+        Some(accepted) => {
+            let form = FormatOptions::new();
+            let Ok(texts) = ArrayFormatter::try_new(column.as_ref(), &form) else { return Vec::new() };
+            let passes = |row: usize| texts.value(row).try_to_string().is_ok_and(|text| accepted.contains(&text));
+            rows.filter(|row| column.is_valid(*row) && !passes(*row)).collect()
         }
     }
+}
+
+fn key_text(key: &[(String, usize)], batch: &RecordBatch, row: usize) -> String {
+    const FORM: FormatOptions<'static> = FormatOptions::new().with_null("null").with_display_error(true);
+    let value = |position: usize| {
+        let array = batch.columns().get(position)?;
+        ArrayFormatter::try_new(array.as_ref(), &FORM).ok()?.value(row).try_to_string().ok()
+    };
+    let pairs = key.iter().map(|(name, position)| format!("{name}={}", value(*position).unwrap_or_else(|| "?".into())));
+    pairs.collect::<Vec<_>>().join(", ")
 }

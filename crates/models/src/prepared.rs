@@ -17,7 +17,7 @@ use starlift_core::model::{Model, ModelKind};
 use starlift_core::{Column, ColumnType, Error, Result, TableSchema};
 
 use crate::evaluation::Evaluation;
-use crate::model_test::{RowTest, Seeds, row_tests};
+use crate::model_test::{RowTest, RowTests, Seeds, row_tests};
 use crate::{casts, failure, lenient, output, purity};
 
 /// The name of the column of a refused row that names the refused column.
@@ -53,6 +53,11 @@ impl PreparedModel {
     /// One line for each cast in it that can fail or lose; see the strict functions.
     pub fn warnings(&self) -> &[String] {
         &self.0.warnings
+    }
+
+    /// The tests of its header that single rows can fail, with nothing tested yet.
+    pub fn row_tests(&self) -> RowTests {
+        RowTests::new(self.0.tests.clone(), &self.0.schema)
     }
 
     /// Starts an evaluation, from the first row of every input. Needs a Tokio runtime.

@@ -54,10 +54,21 @@ pub struct Config {
     pub transform_memory_mb: u64,
     /// Where the evaluation of models puts aside what does not fit its memory.
     pub spill_dir: PathBuf,
+    /// What becomes of refused rows.
+    pub quarantine: QuarantineConfig,
     /// Settings of the object store (`AWS_*`), from the environment.
     pub store_options: BTreeMap<String, String>,
     environment: Environment,
     project_dir: PathBuf,
+}
+
+/// What becomes of refused rows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct QuarantineConfig {
+    /// The most rows that one run of a stage may set aside, beside those that stand aside already.
+    pub max_quarantine: u64,
+    /// Whether the refused values themselves are kept, in the lake.
+    pub keep_values: bool,
 }
 
 /// A database and the schema that starlift uses in it.

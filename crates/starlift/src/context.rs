@@ -11,6 +11,7 @@ use starlift_postgres::{ConnectOptions, Connection};
 use tokio::time::Instant;
 
 use crate::config::{Config, Project, Side};
+use crate::quarantine::Accepted;
 
 /// What a stage works with. Cheap to clone.
 #[derive(Clone)]
@@ -23,6 +24,8 @@ pub struct Context {
     pub progress: Arc<dyn Progress>,
     /// The id of this run: the same id again returns the result of the first time.
     pub run_id: String,
+    /// Refused rows that a person lets through.
+    pub(crate) accepted: Accepted,
     /// When a stage gives up, if it has not ended by then.
     deadline: Option<Deadline>,
 }
@@ -61,6 +64,7 @@ impl Context {
             project: Arc::new(project),
             progress,
             run_id: run_id.unwrap_or_else(new_id),
+            accepted: Accepted::None,
             deadline: None,
         }
     }
@@ -68,6 +72,12 @@ impl Context {
     /// The same context with so much time from now on; none means as long as it takes.
     pub fn with_deadline(mut self, given: Option<Duration>) -> Context {
         self.deadline = given.map(|given| Deadline { given, over: Instant::now() + given });
+        self
+    }
+
+    /// The same context, in which these refused rows do not count against `max_quarantine`.
+    pub fn accepting(mut self, accepted: Accepted) -> Context {
+        self.accepted = accepted;
         self
     }
 

@@ -19,6 +19,7 @@ pub(crate) mod commit;
 pub(crate) mod drift;
 mod reconcile;
 mod selection;
+mod sink;
 mod table;
 
 use std::collections::BTreeSet;
@@ -29,6 +30,7 @@ use starlift_postgres::extract::SourceSession;
 
 use crate::config::Side;
 use crate::context::{Context, new_id, now};
+use crate::quarantine::{self, Allowance};
 use crate::report::{Outcome, StageReport};
 
 pub(crate) use selection::Selection;
@@ -111,11 +113,24 @@ async fn ingest_with(ctx: &Context, event: Option<&[u8]>, repair: &BTreeSet<Stri
     let seq = succession::next_seq(newest);
     #[cfg(debug_assertions)]
     crate::planted::remember_snapshot(&lake, &session, seq, at).await?;
+    let allowance = Allowance::of(ctx);
+    let mut warnings = Vec::new();
+    let task = table::Task {
+        ctx,
+        lake: &lake,
+        head: &head,
+        source: &source,
+        at,
+        seq,
+        selection: &selection,
+        repair,
+        allowance: &allowance,
+    };
     for name in selection.tables() {
         ctx.progress.started(STAGE, &name);
-        let task =
-            table::Task { ctx, lake: &lake, head: &head, source: &source, at, seq, selection: &selection, repair };
-        let relation = task.read(&session, &name).await.map_err(|e| e.with_context("table", name.clone()))?;
+        let (relation, refused) =
+            task.read(&session, &name).await.map_err(|e| e.with_context("table", name.clone()))?;
+        warnings.extend(quarantine::warning("table", &name, &refused));
         relations.insert(name.clone(), relation);
         ctx.progress.finished(STAGE, &name);
         fault::point("ingest.table_done");
@@ -127,5 +142,5 @@ async fn ingest_with(ctx: &Context, event: Option<&[u8]>, repair: &BTreeSet<Stri
     session.await_durable(&source).await?;
     fault::point("ingest.source_released");
 
-    commit::commit(ctx, &lake, &head, source, at, started, relations).await
+    commit::commit(ctx, &lake, &head, commit::Done { source, at, started, relations, warnings }).await
 }

@@ -13,6 +13,7 @@ mod load;
 pub mod plan;
 #[cfg(debug_assertions)]
 mod planted;
+pub mod quarantine;
 pub mod report;
 mod run;
 pub mod size;
@@ -20,6 +21,7 @@ pub mod status;
 pub mod telemetry;
 mod transform;
 pub mod vacuum;
+pub mod verdicts;
 pub mod verify;
 pub mod warehouse;
 

@@ -60,6 +60,10 @@ pub struct RelationReport {
     pub rows_written: u64,
     /// Tombstones or retractions.
     pub rows_deleted: u64,
+    /// Rows that were set aside and were not before.
+    pub rows_refused: u64,
+    /// Rows of its state that stand aside afterwards.
+    pub refused: u64,
     /// Files that were written.
     pub files: u64,
     /// Bytes that were written.
@@ -85,7 +89,9 @@ impl RelationReport {
             bytes_read: run.bytes_read,
             rows_written: run.rows_written(),
             rows_deleted: run.rows_deleted(),
-            files: (run.files.len() + run.deleted.len()) as u64,
+            rows_refused: run.rows_refused(),
+            refused: relation.refused,
+            files: run.all_files().count() as u64,
             bytes_written: run.bytes_written(),
             rows: relation.rows,
             millis: run.millis,

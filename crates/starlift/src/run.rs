@@ -34,7 +34,7 @@ impl RunReport {
         self.failures.iter().find(|f| !f.error.kind().policy().retry).or(self.failures.first())
     }
 
-    fn ended(&mut self, stage: &'static str, done: Result<StageReport>) {
+    pub(crate) fn ended(&mut self, stage: &'static str, done: Result<StageReport>) {
         match done {
             Ok(report) => self.stages.push(report),
             Err(error) => self.failures.push(StageFailure { stage, error }),

@@ -42,6 +42,8 @@ pub struct RelationStatus {
     pub mode: String,
     /// Rows of its state.
     pub rows: u64,
+    /// Those of them that stand aside.
+    pub refused: u64,
     /// When a table was last read; when a model's inputs were.
     pub as_of: Option<Micros>,
     /// Seconds since then, by this machine's clock.
@@ -85,6 +87,7 @@ pub async fn status(ctx: &Context) -> Result<Status> {
             RelationStatus {
                 mode,
                 rows: relation.rows,
+                refused: relation.refused,
                 as_of,
                 age_seconds: as_of.map(|at| now.millis_since(at) / 1000),
                 last_change: relation.last_change,

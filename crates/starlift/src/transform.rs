@@ -5,9 +5,12 @@
 //! names as what it covers. A crash before the put leaves a claim and files that no manifest names; the next run
 //! evaluates again and comes to the same rows.
 
+mod compare;
 mod evaluate;
 pub(crate) mod inputs;
+mod references;
 mod rows;
+mod unique;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,6 +23,7 @@ use starlift_models::EVALUATION_VERSION;
 
 use crate::config::Project;
 use crate::context::{Context, new_id, now};
+use crate::quarantine::Allowance;
 use crate::report::{Outcome, StageReport};
 
 pub(crate) const STAGE: &str = "transform";
@@ -73,7 +77,16 @@ async fn transform_with(ctx: &Context, event: Option<&[u8]>, repair: &BTreeSet<S
     let at = claim(&star, started, star_head.manifest().map(|m| m.at), &new_id()).await?;
     fault::point("transform.claimed");
     let seq = succession::next_seq(star_head.manifest());
-    let run = evaluate::Run { ctx, lake: &lake, star: &star, lake_head: &lake_head, star_head: &star_head, at, seq };
+    let run = evaluate::Run {
+        ctx,
+        lake: &lake,
+        star: &star,
+        lake_head: &lake_head,
+        star_head: &star_head,
+        at,
+        seq,
+        allowance: Allowance::of(ctx),
+    };
     let (relations, mut warnings) = run.evaluate(&plan).await?;
     warnings.extend(waiting(&plan));
 
@@ -187,7 +200,7 @@ fn waiting(plan: &TransformPlan) -> Vec<String> {
 }
 
 fn log(report: &StageReport) {
-    for relation in report.relations.iter().filter(|r| r.rows_written + r.rows_deleted > 0) {
+    for relation in report.relations.iter().filter(|r| r.rows_written + r.rows_deleted + r.rows_refused > 0) {
         tracing::info!(
             stage = STAGE,
             run_id = report.run_id,

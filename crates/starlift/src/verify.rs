@@ -58,7 +58,7 @@ use starlift_core::{Error, ErrorKind, Micros, Result, event};
 use starlift_lake::{Head, manifests};
 
 pub use repair::{Repair, repair};
-pub use report::{Comparison, ComparisonKind, EXAMPLES, Example, NOT_COMPARED, Verdict, VerifyReport};
+pub use report::{ASIDE, Comparison, ComparisonKind, EXAMPLES, Example, NOT_COMPARED, Verdict, VerifyReport};
 
 use self::lake_warehouse::{Covered, Past};
 use self::model_view::Later;

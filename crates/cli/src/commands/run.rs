@@ -13,10 +13,15 @@ pub(crate) async fn run(shell: &Shell, args: &Run) -> Ended {
     let context = shell.context(args.places.overrides(), args.run_id.clone())?.with_deadline(args.deadline);
     let report = starlift::run(&context).await;
     let shown = show(shell, args, &context, &report);
+    ended(shell, &report, shown)
+}
+
+/// How a run ends once its report is shown.
+pub(super) fn ended(shell: &Shell, report: &RunReport, shown: Result<(), Failure>) -> Ended {
     match report.worst().map(|worst| worst.error.kind()) {
         None => shown.map(|()| Exit::Done),
         Some(kind) => {
-            shell.failed(&report);
+            shell.failed(report);
             // What stopped the run decides how it ends, not a report that could not be written.
             if let Err(failure) = shown {
                 shell.report(failure);
@@ -30,7 +35,13 @@ pub(crate) async fn run(shell: &Shell, args: &Run) -> Ended {
 pub(super) fn show(shell: &Shell, args: &Run, context: &Context, report: &RunReport) -> Result<(), Failure> {
     shell.bars.clear();
     report_file::write(args.report.as_ref(), &RunDocument::of(report))?;
-    if args.print.json {
+    print(shell, args.print.json, context, report)
+}
+
+/// Prints the card or the document.
+pub(super) fn print(shell: &Shell, json: bool, context: &Context, report: &RunReport) -> Result<(), Failure> {
+    shell.bars.clear();
+    if json {
         stdout::json(&RunDocument::of(report))
     } else {
         stdout::print(&summary::card(shell.out, &context.config.pipeline, report))

@@ -30,13 +30,14 @@ fn section(style: Style, stage: &StageReport) -> String {
         style.dim(&format!(", {}", duration::of_millis(stage.millis)))
     );
     let (changed, quiet): (Vec<_>, Vec<_>) =
-        stage.relations.iter().partition(|r| r.rows_written + r.rows_deleted + r.files > 0);
+        stage.relations.iter().partition(|r| r.rows_written + r.rows_deleted + r.rows_refused + r.files > 0);
     let mut table = Table::new([
         (if stage.stage == "ingest" { "table" } else { "model" }, Align::Left),
         ("how", Align::Left),
         ("read", Align::Right),
         ("written", Align::Right),
         (if stage.stage == "ingest" { "deleted" } else { "retracted" }, Align::Right),
+        ("set aside", Align::Right),
         ("files", Align::Right),
         ("size", Align::Right),
         ("time", Align::Right),
@@ -68,7 +69,7 @@ fn nothing_new(stage: &StageReport, quiet: &[&RelationReport]) -> String {
     }
 }
 
-fn cells(stage: &StageReport, relation: &RelationReport) -> [String; 9] {
+fn cells(stage: &StageReport, relation: &RelationReport) -> [String; 10] {
     // Load writes rows and no files, so these columns stay empty and are left out.
     let of_files = |shown: String| if stage.stage == "load" { String::new() } else { shown };
     [
@@ -77,6 +78,7 @@ fn cells(stage: &StageReport, relation: &RelationReport) -> [String; 9] {
         count::or_dash(relation.rows_read),
         count::or_dash(relation.rows_written),
         count::or_dash(relation.rows_deleted),
+        if relation.rows_refused == 0 { String::new() } else { count::of(relation.rows_refused) },
         of_files(count::or_dash(relation.files)),
         of_files(size::or_dash(relation.bytes_written)),
         if relation.millis == 0 { String::new() } else { duration::of_millis(relation.millis) },

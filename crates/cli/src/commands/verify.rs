@@ -5,7 +5,7 @@ mod repaired;
 use serde::Serialize;
 use starlift::telemetry::one_line;
 use starlift::verify::{
-    Comparison, ComparisonKind, NOT_COMPARED, Repair, Verdict, VerifyReport, VerifyRequest, repair, verify,
+    ASIDE, Comparison, ComparisonKind, NOT_COMPARED, Repair, Verdict, VerifyReport, VerifyRequest, repair, verify,
 };
 
 use crate::args::Verify;
@@ -89,7 +89,9 @@ fn section(style: Style, kind: ComparisonKind, comparisons: &[&Comparison]) -> S
     let mut text = format!("{}\n{}", style.bold(&format!("{left} and {right}")), table.marked(style, "  ", &marks));
     for comparison in comparisons {
         // What is equal needs no explanation but of what was left out; --json has all.
-        let told = |note: &&String| comparison.verdict != Verdict::Equal || note.starts_with(NOT_COMPARED);
+        let told = |note: &&String| {
+            comparison.verdict != Verdict::Equal || note.starts_with(NOT_COMPARED) || note.starts_with(ASIDE)
+        };
         for note in comparison.notes.iter().filter(told) {
             text.push_str(&format!("    {}: {}\n", comparison.name, style.dim(&one_line(note))));
         }

@@ -38,6 +38,15 @@ pub struct ModelTest {
     pub name: String,
     /// What is in its parentheses.
     pub arguments: String,
+    /// Whether rows that fail it are only counted, and not refused.
+    pub warns: bool,
+}
+
+impl ModelTest {
+    /// The test as a header has it, without the word `warn`.
+    pub fn text(&self) -> String {
+        format!("{}({})", self.name, self.arguments)
+    }
 }
 
 /// What the header of a model says.
@@ -49,6 +58,9 @@ pub struct Header {
     pub key: Vec<String>,
     /// What must hold of its rows.
     pub tests: Vec<ModelTest>,
+    /// Whether a refused row comes as an inferred member, without the refused value, rather than standing aside with the rows
+    /// that refer to it. Only a dimension has them (Kimball, "The Data Warehouse Toolkit", late-arriving dimensions).
+    pub infers: bool,
     /// What one row stands for, for people.
     pub description: Option<String>,
 }
@@ -64,7 +76,7 @@ impl Header {
     }
 }
 
-const KEYS: &str = "`kind`, `key`, `tests` and `description`";
+const KEYS: &str = "`kind`, `key`, `tests`, `refused` and `description`";
 const TESTS: [&str; 4] = ["not_null", "unique", "accepted_values", "relationships"];
 
 /// Splits a model file into its header and its SQL.
@@ -83,7 +95,7 @@ pub(super) fn parse(model: &str, text: &str) -> Result<(Header, String)> {
         if name.is_empty() || !name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') {
             continue;
         }
-        if !["kind", "key", "tests", "description"].contains(&name) {
+        if !["kind", "key", "tests", "refused", "description"].contains(&name) {
             return Err(bad(model, format!("unknown key `{name}`"), format!("a header has {KEYS}")));
         }
         if fields.insert(name, value.trim().to_string()).is_some() {
@@ -115,7 +127,19 @@ pub(super) fn parse(model: &str, text: &str) -> Result<(Header, String)> {
         ));
     }
     let tests = tests(model, fields.get("tests").map_or("", String::as_str))?;
-    Ok((Header { kind, key, tests, description: fields.get("description").cloned() }, sql))
+    let infers = match fields.get("refused").map(String::as_str) {
+        None | Some("aside") => false,
+        Some("inferred") if kind == ModelKind::Dimension => true,
+        Some("inferred") => {
+            let hint = "only a dimension can have inferred members: remove the line `-- refused: inferred`".to_string();
+            return Err(bad(model, "it is no dimension".into(), hint));
+        }
+        Some(word) => {
+            let hint = "refused rows are kept `aside` or become `inferred` members".to_string();
+            return Err(bad(model, format!("unknown word `{word}` for refused rows"), hint));
+        }
+    };
+    Ok((Header { kind, key, tests, infers, description: fields.get("description").cloned() }, sql))
 }
 
 /// A calendar is made from settings alone.
@@ -143,7 +167,12 @@ fn tests(model: &str, text: &str) -> Result<Vec<ModelTest>> {
         if name == "relationships" && !arguments.contains("->") {
             return Err(form());
         }
-        tests.push(ModelTest { name: name.to_string(), arguments: arguments.trim().to_string() });
+        let tail = tail.trim_start();
+        let (warns, tail) = match tail.strip_prefix("warn") {
+            Some(after) if after.trim_start().is_empty() || after.trim_start().starts_with(',') => (true, after),
+            _ => (false, tail),
+        };
+        tests.push(ModelTest { name: name.to_string(), arguments: arguments.trim().to_string(), warns });
         rest = tail.trim_start().trim_start_matches(',').trim_start();
     }
     Ok(tests)

@@ -8,6 +8,7 @@ mod fixture;
 mod folders;
 mod histories;
 mod manifest_chains;
+mod quarantines;
 mod s3;
 mod states;
 mod types;

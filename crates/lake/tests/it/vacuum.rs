@@ -29,6 +29,7 @@ async fn lake(store: &Store) {
             fingerprint: people().fingerprint(),
             schema: people(),
             rows: 1,
+            refused: 0,
             last_change: seq,
             base: seq,
             capture: None,

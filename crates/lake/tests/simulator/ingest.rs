@@ -121,6 +121,7 @@ impl Task<'_> {
         let deleted = files::write(run, run.lake, name, self.at, FileMode::Deleted, &schema, &gone).await?;
         let pass = Pass {
             rows: written.proof.counted,
+            refused: 0,
             replaced,
             run: RelationRun {
                 mode: mode_of(read).into(),

@@ -116,9 +116,11 @@ impl Work<'_> {
             kind: if model.is_fact() { "fact" } else { "dimension" }.into(),
             inputs: model.inputs().iter().map(|input| input.to_string()).collect(),
             references: BTreeMap::new(),
+            tests: Vec::new(),
         };
         let pass = Pass {
             rows: rows.len() as u64,
+            refused: 0,
             replaced,
             run: RelationRun {
                 mode: "whole".into(),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, PrimitiveArray, StringArray};
 use arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::common::{Result, ScalarValue, internal_err, plan_err};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{
@@ -38,9 +39,15 @@ pub(crate) enum Answer {
     Value,
     /// It is null.
     ValueOrNull,
-    /// The reason is the answer, and null stands for a value that is not refused.
+    /// The reason is the answer, with [`BEFORE_VALUE`] and the refused value behind it; null stands for a value that is not
+    /// refused.
     Reason,
 }
+
+/// Stands between a reason and the refused value. No reason holds it.
+pub(crate) const BEFORE_VALUE: char = '\u{1f}';
+/// Characters of a refused value that are kept.
+const VALUE_KEPT: usize = 1_000;
 
 /// Values as a strict function carried them, null where it refused, and the refused rows with their reasons.
 pub(super) struct Carried {
@@ -229,7 +236,8 @@ impl ScalarUDFImpl for StrictCall {
         let Some(first) = args.args.first() else { return internal_err!("`{}` without an argument", self.name) };
         let constant = matches!(first, ColumnarValue::Scalar(_));
         let rows = if constant { 1 } else { args.number_rows };
-        let carried = self.function.carry(&first.to_array(rows)?, &target)?;
+        let argument = first.to_array(rows)?;
+        let carried = self.function.carry(&argument, &target)?;
         let answer: ArrayRef = match self.answer {
             Answer::Value => match carried.refused.into_iter().next() {
                 None => carried.values,
@@ -240,10 +248,13 @@ impl ScalarUDFImpl for StrictCall {
             },
             Answer::ValueOrNull => carried.values,
             Answer::Reason => {
-                let mut reasons: Vec<Option<Cow<'static, str>>> = vec![None; rows];
+                let mut reasons: Vec<Option<String>> = vec![None; rows];
+                let form = FormatOptions::new().with_display_error(true);
+                let texts = ArrayFormatter::try_new(argument.as_ref(), &form)?;
                 for (row, reason) in carried.refused {
                     if let Some(slot) = reasons.get_mut(row) {
-                        *slot = Some(reason);
+                        let value: String = texts.value(row).to_string().chars().take(VALUE_KEPT).collect();
+                        *slot = Some(format!("{reason}{BEFORE_VALUE}{value}"));
                     }
                 }
                 Arc::new(StringArray::from_iter(reasons))

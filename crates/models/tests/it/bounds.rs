@@ -161,7 +161,7 @@ async fn tests_of_the_header_report_rows_by_key_and_refuse_none() {
     let evaluated = evaluate(&session, &model).await.unwrap();
     assert_eq!(evaluated.rows.len(), 3);
     let failed: Vec<String> =
-        evaluated.failed_tests.iter().map(|t| format!("{} {} {}", t.test, t.rows, t.examples.join(" "))).collect();
+        evaluated.failed_tests.iter().map(|t| format!("{} {} {}", t.0, t.1, t.2.join(" "))).collect();
     assert_eq!(failed, ["not_null(n) 2 id=2 id=3", "accepted_values(kind: SALE, PURCHASE) 1 id=2"]);
 
     for (tests, detail) in [

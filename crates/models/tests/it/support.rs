@@ -9,7 +9,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use futures::StreamExt;
 use starlift_core::model::Model;
 use starlift_core::{Column, Error, Result, TableSchema};
-use starlift_models::{FailedTest, InputSource, PreparedModel, Refusals, Session, SessionOptions};
+use starlift_models::{InputSource, PreparedModel, Refusals, Session, SessionOptions, TestFound};
 
 /// What stands for null in rows.
 pub(crate) const NULL: &str = "~";
@@ -95,21 +95,26 @@ pub(crate) struct Evaluated {
     pub(crate) rows: Vec<String>,
     pub(crate) refused: Vec<String>,
     pub(crate) refusals: Refusals,
-    pub(crate) failed_tests: Vec<FailedTest>,
+    /// Tests that rows failed, with how many and the keys of some.
+    pub(crate) failed_tests: Vec<(String, u64, Vec<String>)>,
 }
 
 /// Evaluates a prepared model to its end.
 pub(crate) async fn collect(prepared: &PreparedModel) -> Result<Evaluated> {
     let mut evaluation = prepared.evaluate().await?;
+    let mut tests = prepared.row_tests();
     let (mut batches, mut refused) = (Vec::new(), Vec::new());
     while let Some(batch) = evaluation.next_batch().await? {
         assert_eq!(batch.rows.schema(), prepared.schema().to_arrow());
         assert_eq!(batch.refused.schema(), prepared.refused_schema().to_arrow());
+        tests.check(&batch.rows);
         batches.push(batch.rows);
         refused.push(batch.refused);
     }
     let refusals = evaluation.refusals().clone();
-    let failed_tests = evaluation.failed_tests().to_vec();
+    let failed = tests.found().filter(|found| found.failed.rows() > 0);
+    let keys = |found: &TestFound<'_>| found.failed.groups().flat_map(|group| group.examples.clone()).collect();
+    let failed_tests = failed.map(|found| (found.test.to_string(), found.failed.rows(), keys(&found))).collect();
     Ok(Evaluated { rows: lines(&batches), refused: lines(&refused), batches, refusals, failed_tests })
 }
 

@@ -128,7 +128,7 @@ async fn a_currency_has_its_name_and_an_unknown_code_keeps_itself() {
         ["1|GBP|Great British Pound", "2|USD|United States Dollar", "3|EUR|Euro", "4|JPY|Yen", "5|ZZZ|ZZZ"]
     );
     // The unknown code is reported by the key of its row.
-    let failed: Vec<_> = evaluated.failed_tests.iter().map(|t| (t.test.as_str(), t.rows, &t.examples)).collect();
+    let failed: Vec<_> = evaluated.failed_tests.iter().map(|t| (t.0.as_str(), t.1, &t.2)).collect();
     assert_eq!(failed, [("relationships(currency_code -> currency_names)", 1, &vec!["currency_id=5".to_string()])]);
 }
 

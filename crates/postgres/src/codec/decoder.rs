@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, StringArray};
 use arrow::compute::filter;
 use arrow::datatypes::{Schema, SchemaRef};
+use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use bytes::{Buf, BytesMut};
 use starlift_core::event::printable;
+use starlift_core::schema::{REFUSED_COLUMN, REFUSED_REASON, REFUSED_VALUE};
 use starlift_core::{Column, ColumnType, Error, Result};
 
 use super::builder::ColumnBuilder;
@@ -16,6 +18,9 @@ use super::{HEADER, NULL, Reject};
 
 /// The largest value that is taken unless [`RowDecoder::with_max_value_bytes`] says otherwise: 64 MiB.
 pub const MAX_VALUE_BYTES: usize = 64 << 20;
+
+/// Bytes of a refused value that are kept.
+const VALUE_KEPT_BYTES: usize = 1_000;
 
 /// Flag bit of the header: rows carry oids, which no server of today sends; the bits above it are critical as well.
 const CRITICAL_FLAGS: u32 = 0xffff_0000;
@@ -38,8 +43,11 @@ pub struct RowDecoder {
     fields: Vec<Field>,
     rows: usize,
     bytes: usize,
-    /// Positions in the batch of rows that are to be left out.
-    left_out: Vec<usize>,
+    /// Rows of the batch that are to be left out: their position, and why.
+    left_out: Vec<LeftOut>,
+    /// The rows that were left out of the last batch.
+    refused: Option<RecordBatch>,
+    keep_values: bool,
     rows_read: u64,
     refusals: Refusals,
 }
@@ -49,6 +57,15 @@ enum State {
     Header,
     Rows,
     Done,
+}
+
+/// A refused row: its position in the batch, with the first column that refused it.
+#[derive(Debug)]
+struct LeftOut {
+    position: usize,
+    column: usize,
+    reason: &'static str,
+    value: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -83,6 +100,8 @@ impl RowDecoder {
             rows: 0,
             bytes: 0,
             left_out: Vec::new(),
+            refused: None,
+            keep_values: false,
             rows_read: 0,
             refusals: Refusals::default(),
         })
@@ -91,6 +110,12 @@ impl RowDecoder {
     /// Sets the largest value that is taken; a larger one is refused.
     pub fn with_max_value_bytes(mut self, bytes: usize) -> RowDecoder {
         self.max_value_bytes = bytes;
+        self
+    }
+
+    /// Keeps the refused values of refused rows.
+    pub fn with_values(mut self, keep: bool) -> RowDecoder {
+        self.keep_values = keep;
         self
     }
 
@@ -115,6 +140,11 @@ impl RowDecoder {
         pending.advance(used);
         self.pending = pending;
         Ok(())
+    }
+
+    /// Rows since the last batch, refused ones included.
+    pub fn rows_pending(&self) -> usize {
+        self.rows
     }
 
     /// Rows that [`take_batch`](Self::take_batch) would give.
@@ -142,7 +172,14 @@ impl RowDecoder {
         std::mem::take(&mut self.refusals)
     }
 
-    /// The rows since the last batch; none where there are none.
+    /// The refused rows since the last batch that was taken, with the columns of
+    /// [`TableSchema::refused_to_arrow`](starlift_core::TableSchema::refused_to_arrow); none where there are none. A key that
+    /// was itself refused is null.
+    pub fn take_refused(&mut self) -> Option<RecordBatch> {
+        self.refused.take()
+    }
+
+    /// The rows since the last batch; none where none came, and an empty batch where all that came were refused.
     pub fn take_batch(&mut self) -> Result<Option<RecordBatch>> {
         let rows = std::mem::take(&mut self.rows);
         let left_out = std::mem::take(&mut self.left_out);
@@ -156,22 +193,47 @@ impl RowDecoder {
         let mut arrays: Vec<ArrayRef> =
             full.iter_mut().map(ColumnBuilder::finish).collect::<Result<_, _>>().map_err(broken)?;
         let kept = rows - left_out.len();
-        if kept == 0 {
-            return Ok(None);
-        }
         if !left_out.is_empty() {
             let mut mask = vec![true; rows];
-            for position in left_out {
-                if let Some(keep) = mask.get_mut(position) {
+            for row in &left_out {
+                if let Some(keep) = mask.get_mut(row.position) {
                     *keep = false;
                 }
             }
+            self.refused = Some(self.set_aside(&arrays, &mask, &left_out).map_err(broken)?);
             let mask = BooleanArray::from(mask);
             arrays = arrays.iter().map(|a| filter(a, &mask)).collect::<Result<_, _>>().map_err(broken)?;
         }
         // The number of rows is said aloud for tables without columns.
         let options = RecordBatchOptions::new().with_row_count(Some(kept));
         RecordBatch::try_new_with_options(self.schema.clone(), arrays, &options).map_err(broken).map(Some)
+    }
+
+    /// The rows that are left out, as entries of their keys.
+    fn set_aside(
+        &self,
+        arrays: &[ArrayRef],
+        kept: &[bool],
+        left_out: &[LeftOut],
+    ) -> std::result::Result<RecordBatch, ArrowError> {
+        let mask = BooleanArray::from(kept.iter().map(|kept| !kept).collect::<Vec<_>>());
+        let mut fields = Vec::new();
+        let mut columns = Vec::new();
+        for (field, array) in self.key.iter().filter_map(|p| Some((self.schema.fields().get(*p)?, arrays.get(*p)?))) {
+            fields.push(Arc::new(field.as_ref().clone().with_nullable(true)));
+            columns.push(filter(array, &mask)?);
+        }
+        let name = |row: &LeftOut| self.columns.get(row.column).map_or("", |column| column.name.as_str());
+        let about: [(&str, StringArray); 3] = [
+            (REFUSED_COLUMN, left_out.iter().map(|row| Some(name(row))).collect()),
+            (REFUSED_REASON, left_out.iter().map(|row| Some(row.reason)).collect()),
+            (REFUSED_VALUE, left_out.iter().map(|row| row.value.as_deref()).collect()),
+        ];
+        for (name, texts) in about {
+            fields.push(Arc::new(ColumnType::Text.to_field(name, true)));
+            columns.push(Arc::new(texts));
+        }
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
     }
 
     /// The last rows, after the stream's end.
@@ -269,7 +331,7 @@ impl RowDecoder {
     }
 
     fn append_row(&mut self, data: &[u8]) -> Result<()> {
-        let mut refused = false;
+        let mut refused: Option<LeftOut> = None;
         for (index, (builder, field)) in self.builders.iter_mut().zip(&self.fields).enumerate() {
             let outcome = match field.length {
                 None => {
@@ -303,7 +365,8 @@ impl RowDecoder {
                 }
             };
             if let Err(reason) = outcome {
-                refused = true;
+                let value = || self.keep_values.then(|| value_text(self.columns.get(index)?, field, data)).flatten();
+                refused.get_or_insert_with(|| LeftOut { position: self.rows, column: index, reason, value: value() });
                 let name = self.columns.get(index).map_or("", |c| c.name.as_str());
                 let row_in_stream = self.rows_read + 1;
                 let (columns, key, fields) = (&self.columns, &self.key, &self.fields);
@@ -311,9 +374,9 @@ impl RowDecoder {
                     .add(name, reason, || Refusal { row_in_stream, key: key_text(columns, key, fields, data) });
             }
         }
-        if refused {
+        if let Some(row) = refused {
             self.refusals.count_row();
-            self.left_out.push(self.rows);
+            self.left_out.push(row);
         }
         Ok(())
     }
@@ -321,6 +384,24 @@ impl RowDecoder {
 
 fn builders(columns: &[Column], rows: usize) -> Result<Vec<ColumnBuilder>> {
     columns.iter().map(|c| ColumnBuilder::new(&c.column_type, rows)).collect()
+}
+
+/// A refused value as text: a number as PostgreSQL writes it, a text with its bad bytes escaped, else its bytes.
+fn value_text(column: &Column, field: &Field, data: &[u8]) -> Option<String> {
+    let bytes = data.get(field.start..field.start + field.length?)?;
+    let bytes = bytes.get(..VALUE_KEPT_BYTES).unwrap_or(bytes);
+    Some(match column.column_type {
+        ColumnType::Numeric { .. } => match super::numeric::text(bytes) {
+            Some(text) => text,
+            None => hex(bytes),
+        },
+        ColumnType::Text | ColumnType::Json | ColumnType::Jsonb | ColumnType::Uuid => bytes.escape_ascii().to_string(),
+        _ => hex(bytes),
+    })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold("\\x".to_string(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 /// The key of a row as `name=value` pairs, for people.

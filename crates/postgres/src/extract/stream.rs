@@ -72,9 +72,32 @@ impl RowStream {
         self.decoder.rows_read()
     }
 
+    /// Keeps the refused values of refused rows.
+    pub fn with_values(mut self, keep: bool) -> RowStream {
+        self.decoder = self.decoder.with_values(keep);
+        self
+    }
+
+    /// The refused rows since the last batch, after each batch and at the end of the stream: with the columns of
+    /// [`TableSchema::refused_to_arrow`](starlift_core::TableSchema::refused_to_arrow), a key that was itself refused as null.
+    pub fn take_refused(&mut self) -> Option<RecordBatch> {
+        self.decoder.take_refused()
+    }
+
     /// What was refused so far.
     pub fn refusals(&self) -> &Refusals {
         self.decoder.refusals()
+    }
+
+    /// The bytes that came from the server and what was refused, after the end of the stream.
+    ///
+    /// # Errors
+    /// Internal before the end.
+    pub fn finish_refusing(&mut self, table: &str) -> Result<(u64, Refusals)> {
+        if !self.is_done {
+            return Err(starlift_core::Error::internal(format!("table `{table}` was not read to its end")));
+        }
+        Ok((self.bytes_read, self.decoder.take_refusals()))
     }
 
     /// The bytes that came from the server, after the end of the stream. `table` is the name for messages.
@@ -82,12 +105,9 @@ impl RowStream {
     /// # Errors
     /// Data where rows were refused: it names columns, reasons and keys. Internal before the end.
     pub fn finish(&mut self, table: &str) -> Result<u64> {
-        if !self.is_done {
-            return Err(starlift_core::Error::internal(format!("table `{table}` was not read to its end")));
-        }
-        let rows_read = self.decoder.rows_read();
-        self.decoder.take_refusals().into_result(table, rows_read)?;
-        Ok(self.bytes_read)
+        let (bytes_read, refusals) = self.finish_refusing(table)?;
+        refusals.into_result(table, self.decoder.rows_read())?;
+        Ok(bytes_read)
     }
 
     /// Takes a chunk in; gives a batch where one is full.
@@ -95,8 +115,9 @@ impl RowStream {
         let chunk = chunk.map_err(|e| classify(e, format!("cannot read table `{}`", self.table)))?;
         self.bytes_read += chunk.len() as u64;
         self.decoder.push(&chunk)?;
+        // Refused rows fill a batch as good ones do: they are kept until it is taken.
         let full =
-            self.decoder.rows_buffered() >= self.limits.rows || self.decoder.bytes_buffered() >= self.limits.bytes;
+            self.decoder.rows_pending() >= self.limits.rows || self.decoder.bytes_buffered() >= self.limits.bytes;
         if full { self.decoder.take_batch() } else { Ok(None) }
     }
 }

@@ -227,7 +227,12 @@ fn a_value_over_the_limit_is_refused() {
     let columns = [column("id", ColumnType::Int4, false), column("note", ColumnType::Text, true)];
     let mut decoder = decoder(&columns).with_max_value_bytes(4);
     decoder.push(&bytes(&format!("{HEADER} 0002 00000004 00000001 00000005 6161616161 ffff"))).unwrap();
-    assert_eq!(decoder.finish().unwrap(), None);
+    assert_eq!(decoder.finish().unwrap().map(|batch| batch.num_rows()), Some(0), "the row is not in the batch");
+    let refused = decoder.take_refused().unwrap();
+    let texts = |column: usize| refused.column(column).as_string::<i32>().iter().collect::<Vec<_>>();
+    assert_eq!(refused.column(0).as_primitive::<Int32Type>().values().to_vec(), [1]);
+    assert_eq!((texts(1), texts(3)), (vec![Some("note")], vec![None]), "values are kept only where they are asked for");
+    assert_eq!(texts(2), [Some("it is larger than the limit of one value")]);
     assert_eq!(decoder.refusals().groups()[0].reason, "it is larger than the limit of one value");
 }
 

@@ -10,7 +10,10 @@ use starlift_core::types::MAX_PRECISION;
 use starlift_core::{ColumnType, Error, Result};
 use starlift_postgres::catalog::ColumnSetting;
 
-use super::{Config, ConnectionSetting, DatabaseConfig, Environment, Overrides, SourceConfig, TableConfig, resolve};
+use super::{
+    Config, ConnectionSetting, DatabaseConfig, Environment, Overrides, QuarantineConfig, SourceConfig, TableConfig,
+    resolve,
+};
 
 /// The file's name in a project.
 pub(super) const FILE: &str = "starlift.toml";
@@ -29,6 +32,15 @@ struct File {
     warehouse: Database,
     #[serde(default)]
     calendar: Calendar,
+    #[serde(default)]
+    quarantine: Quarantine,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Quarantine {
+    max_quarantine: Option<u64>,
+    keep_values: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -153,6 +165,16 @@ fn merge(file: File, project_dir: &Path, environment: Environment, overrides: Ov
         file.transform.memory_mb.map(|mb| i32::try_from(mb).unwrap_or(i32::MAX)),
         256,
     )?;
+    let quarantine = QuarantineConfig {
+        max_quarantine: match environment.get("STARLIFT_QUARANTINE_MAX_QUARANTINE") {
+            None => file.quarantine.max_quarantine.unwrap_or(0),
+            Some(text) => text.parse().map_err(|_| {
+                Error::config("STARLIFT_QUARANTINE_MAX_QUARANTINE is no number")
+                    .with_hint("give whole digits, or unset it")
+            })?,
+        },
+        keep_values: file.quarantine.keep_values.unwrap_or(false),
+    };
     if memory < 16 {
         return Err(Error::config("`memory_mb` of `[transform]` is too small").with_hint("give at least 16"));
     }
@@ -178,6 +200,7 @@ fn merge(file: File, project_dir: &Path, environment: Environment, overrides: Ov
         calendar: (start_year, end_year),
         transform_memory_mb: memory.unsigned_abs().into(),
         spill_dir: PathBuf::from(environment.get("TMPDIR").unwrap_or("/tmp")),
+        quarantine,
         store_options: environment.with_prefix("AWS_"),
         environment,
         project_dir: project_dir.to_path_buf(),

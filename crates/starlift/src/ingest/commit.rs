@@ -10,15 +10,17 @@ use super::STAGE;
 use crate::context::{Context, new_id, now};
 use crate::report::{Outcome, StageReport};
 
-pub(super) async fn commit(
-    ctx: &Context,
-    lake: &Store,
-    head: &Head,
-    source: Source,
-    at: Micros,
-    started: Micros,
-    relations: BTreeMap<String, Relation>,
-) -> Result<StageReport> {
+/// What a run did before it commits.
+pub(super) struct Done {
+    pub(super) source: Source,
+    pub(super) at: Micros,
+    pub(super) started: Micros,
+    pub(super) relations: BTreeMap<String, Relation>,
+    pub(super) warnings: Vec<String>,
+}
+
+pub(super) async fn commit(ctx: &Context, lake: &Store, head: &Head, done: Done) -> Result<StageReport> {
+    let Done { source, at, started, relations, warnings } = done;
     let draft = succession::Draft {
         pipeline: ctx.config.pipeline.clone(),
         new_id: new_id(),
@@ -36,7 +38,8 @@ pub(super) async fn commit(
     match put(lake, succession::next(previous, head.live.clone(), draft)).await? {
         Commit::Committed(stored) => {
             fault::point("ingest.after_manifest");
-            let report = StageReport::of_manifest(STAGE, &stored.manifest, Outcome::Committed, started, now());
+            let mut report = StageReport::of_manifest(STAGE, &stored.manifest, Outcome::Committed, started, now());
+            report.warnings = warnings;
             log(&report);
             Ok(report)
         }
@@ -65,7 +68,7 @@ pub(crate) fn superseded(stage: &'static str, ctx: &Context, other: &Manifest, s
 
 fn log(report: &StageReport) {
     let (changed, unchanged): (Vec<_>, Vec<_>) =
-        report.relations.iter().partition(|r| r.rows_written + r.rows_deleted > 0);
+        report.relations.iter().partition(|r| r.rows_written + r.rows_deleted + r.rows_refused > 0);
     for relation in changed {
         tracing::info!(
             stage = STAGE,
@@ -86,5 +89,8 @@ fn log(report: &StageReport) {
             "nothing new in {}",
             names.join(", ")
         );
+    }
+    for warning in &report.warnings {
+        tracing::warn!(stage = STAGE, run_id = report.run_id, "{warning}");
     }
 }

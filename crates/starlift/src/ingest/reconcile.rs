@@ -3,15 +3,16 @@
 
 use std::collections::HashSet;
 
-use arrow::array::BooleanArray;
+use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use futures::TryStreamExt;
 use starlift_core::manifest::DataFile;
 use starlift_core::{Error, Result, fault};
-use starlift_lake::{Digests, FileWriter, KeyDigest, State};
+use starlift_lake::{Digests, KeyDigest, State};
 use starlift_postgres::catalog::SourceTable;
 use starlift_postgres::extract::SourceSession;
 
+use super::sink::{Came, Sink};
 use super::table::Task;
 
 /// What the reconcile found.
@@ -27,14 +28,14 @@ pub(super) struct Found {
     pub(super) bytes_read: u64,
 }
 
-/// Compares the keys. `new_keys` are those that this run's window added; fetched rows go to `writer`.
+/// Compares the keys. `new_keys` are those that this run's window added; fetched rows go to `sink`.
 pub(super) async fn reconcile(
     task: &Task<'_>,
     session: &SourceSession,
     table: &SourceTable,
     state: &State,
     new_keys: &HashSet<KeyDigest>,
-    writer: &mut FileWriter,
+    sink: &mut Sink,
 ) -> Result<Found> {
     let digests = Digests::new(&table.schema)?;
     let mut source: HashSet<KeyDigest> = HashSet::new();
@@ -59,22 +60,29 @@ pub(super) async fn reconcile(
     }
     drop(stored);
     fault::point("ingest.keys_compared");
+    sink.quarantine.gone(&gone);
     let tombstones = task.tombstones(table, state, gone).await?;
 
     // What is left of the source's keys is in no state: either this window brought it, or nobody has seen it.
     let unknown: HashSet<KeyDigest> = source.difference(new_keys).copied().collect();
     let mut fetched = 0;
     if !unknown.is_empty() {
-        let mut rows = session.copy_rows(table, None).await?;
-        while let Some(batch) = rows.try_next().await? {
-            task.advance(table, &batch);
-            let wanted: BooleanArray = digests.keys(&batch)?.iter().map(|key| Some(unknown.contains(key))).collect();
-            let batch = filter_record_batch(&batch, &wanted)
-                .map_err(|e| Error::internal("rows cannot be filtered").with_source(e))?;
-            fetched += batch.num_rows() as u64;
-            writer.write(&batch).await?;
+        let keep_values = task.ctx.config.quarantine.keep_values;
+        let mut rows = session.copy_rows(table, None).await?.with_values(keep_values);
+        let wanted = |batch: &RecordBatch, keys: Vec<KeyDigest>| {
+            let wanted: BooleanArray = keys.iter().map(|key| Some(unknown.contains(key))).collect();
+            filter_record_batch(batch, &wanted).map_err(|e| Error::internal("rows cannot be filtered").with_source(e))
+        };
+        while let Some(came) = Came::next(task, table, &mut rows).await? {
+            let good = wanted(&came.good, digests.keys(&came.good)?)?;
+            let refused = match &came.refused {
+                Some(refused) => Some(wanted(refused, digests.keys_of_refused(refused)?)?),
+                None => None,
+            };
+            fetched += Came { good: good.clone(), refused: refused.clone() }.rows();
+            sink.write(&good, refused.as_ref()).await?;
         }
-        bytes_read += rows.finish(&table.name)?;
+        bytes_read += sink.ended(table, &mut rows)?;
     }
     Ok(Found { kept, tombstones, fetched, bytes_read })
 }

@@ -7,20 +7,23 @@ use arrow::datatypes::SchemaRef;
 use futures::TryStreamExt;
 use starlift_core::capture::{self, Read};
 use starlift_core::manifest::{DataFile, FileMode, Proof, Relation, RelationRun, Source};
+use starlift_core::refused::RefusedRows;
 use starlift_core::relation::{self, Pass};
 use starlift_core::xid::XidWindow;
 use starlift_core::{Error, Micros, Result, TableSchema, fault};
 use starlift_lake::{
-    Difference, Digests, FileWriter, Head, KeyDigest, Multiset, State, Store, WriterOptions, tombstones,
+    Difference, Digests, FileWriter, Head, KeyDigest, Multiset, Quarantine, State, Store, WriterOptions, tombstones,
 };
 use starlift_postgres::catalog::SourceTable;
 use starlift_postgres::extract::SourceSession;
 
+use super::sink::{self, Came, Sink};
 use super::{STAGE, Selection, reconcile};
 use crate::context::{Context, now};
+use crate::quarantine::Allowance;
 
 /// Rows of a window that are held in memory; beyond them the keys of the whole state are, instead.
-const BUFFERED_ROWS: usize = 65_536;
+const BUFFERED_ROWS: u64 = 65_536;
 
 pub(super) struct Task<'a> {
     pub(super) ctx: &'a Context,
@@ -32,6 +35,8 @@ pub(super) struct Task<'a> {
     pub(super) selection: &'a Selection,
     /// Tables that are read in full because the lake differed from them.
     pub(super) repair: &'a BTreeSet<String>,
+    /// What the tables of the run set aside, together.
+    pub(super) allowance: &'a Allowance,
 }
 
 /// What reading one table came to.
@@ -41,6 +46,11 @@ pub(super) struct Written {
     pub(super) bytes_read: u64,
     pub(super) files: Vec<DataFile>,
     pub(super) deleted: Vec<DataFile>,
+    pub(super) refused: Vec<DataFile>,
+    /// Rows of the table that stand aside.
+    pub(super) standing: u64,
+    /// Those that did not before.
+    pub(super) newly_refused: RefusedRows,
     /// Rows of the table at the snapshot.
     pub(super) rows: u64,
     /// Keys that the lake knows with what was written.
@@ -49,9 +59,18 @@ pub(super) struct Written {
     pub(super) reconciled: bool,
 }
 
+impl Written {
+    fn wrote(&mut self, wrote: sink::Written) {
+        self.files = wrote.files;
+        self.refused = wrote.refused;
+        self.standing = wrote.standing;
+        self.newly_refused = wrote.new;
+    }
+}
+
 impl Task<'_> {
-    /// Reads one table and returns its relation as of the manifest to come.
-    pub(super) async fn read(&self, session: &SourceSession, name: &str) -> Result<Relation> {
+    /// Reads one table and returns its relation as of the manifest to come, and the rows that it set aside anew.
+    pub(super) async fn read(&self, session: &SourceSession, name: &str) -> Result<(Relation, RefusedRows)> {
         let begun = now();
         let table = self.selection.table(name)?;
         let newest = self.head.manifest();
@@ -69,7 +88,10 @@ impl Task<'_> {
             Read::Full { replaces: true, .. } if before.is_some_and(|b| b.fingerprint == fingerprint) => {
                 self.keyless(session, table, &state).await?
             }
-            Read::Full { replaces: true, .. } => (self.replace(session, table).await?, true),
+            Read::Full { replaces: true, .. } => {
+                let standing = self.standing(table, before).await?;
+                (self.replace(session, table, standing).await?, true)
+            }
             Read::Full { replaces: false, .. } => (self.compare(session, table, &state).await?, false),
         };
         // Before the proof: rows that came with a partition may be why it does not add up, or does by chance.
@@ -86,10 +108,12 @@ impl Task<'_> {
             proof: Some(self.prove(table, &written)?),
             files: written.files,
             deleted: written.deleted,
+            refused: written.refused,
         };
-        let pass = Pass { rows: written.rows, replaced, run };
+        let pass = Pass { rows: written.rows, refused: written.standing, replaced, run };
         let capture = capture::state_after(mode, self.source, self.at);
-        Ok(relation::table(before, table.schema.clone(), capture, self.seq, pass))
+        let relation = relation::table(before, table.schema.clone(), capture, self.seq, pass);
+        Ok((relation, written.newly_refused))
     }
 
     /// The rows of the xid window, less those that equal the state; then the count, then the keys if they differ.
@@ -102,68 +126,62 @@ impl Task<'_> {
         window: XidWindow,
     ) -> Result<Written> {
         let mut written = Written::default();
-        let mut writer = self.writer(table, table.schema.to_arrow(), FileMode::Window)?;
+        let mut sink = Sink::new(self, table, FileMode::Window, Quarantine::of(state).await?)?;
         let filter = window.to_sql();
         #[cfg(debug_assertions)]
         let filter = crate::planted::visible(self.lake, self.seq, filter).await?;
         let new_keys = {
-            let mut rows = session.copy_rows(table, Some(filter)).await?;
-            let mut buffered: Vec<RecordBatch> = Vec::new();
-            let mut count = 0;
+            let mut rows = session.copy_rows(table, Some(filter)).await?.with_values(self.keeps_values());
+            let mut buffered: Vec<Came> = Vec::new();
             let mut difference: Option<Difference> = None;
-            while let Some(batch) = rows.try_next().await? {
-                self.advance(table, &batch);
-                written.rows_read += batch.num_rows() as u64;
-                count += batch.num_rows();
+            while let Some(came) = Came::next(self, table, &mut rows).await? {
+                written.rows_read += came.rows();
                 match &mut difference {
-                    Some(difference) => writer.write(&difference.push(&batch)?).await?,
-                    None => buffered.push(batch),
+                    Some(difference) => sink.changed(&came, difference).await?,
+                    None => buffered.push(came),
                 }
-                if difference.is_none() && count > BUFFERED_ROWS {
+                if difference.is_none() && written.rows_read > BUFFERED_ROWS {
                     let whole = Difference::new(&table.name, table.schema.clone(), state.index().await?)?;
-                    difference = Some(flush(whole, &mut buffered, &mut writer).await?);
+                    difference = Some(flush(whole, &mut buffered, &mut sink).await?);
                 }
             }
-            written.bytes_read += rows.finish(&table.name)?;
+            written.bytes_read += sink.ended(table, &mut rows)?;
             fault::point("ingest.table_copied");
             let difference = match difference {
                 Some(difference) => difference,
                 None => {
                     let known = state.find(&keys_of(&table.schema, &buffered)?).await?;
-                    flush(Difference::new(&table.name, table.schema.clone(), known)?, &mut buffered, &mut writer)
-                        .await?
+                    let few = Difference::new(&table.name, table.schema.clone(), known)?;
+                    flush(few, &mut buffered, &mut sink).await?
                 }
             };
             difference.new_keys().clone()
         };
         written.rows = session.count(table).await?;
         written.known = rows_before + new_keys.len() as u64;
-        if written.rows == written.known {
-            written.files = writer.finish().await?;
-            return Ok(written);
+        if written.rows != written.known {
+            let found = reconcile::reconcile(self, session, table, state, &new_keys, &mut sink).await?;
+            written.known = found.kept + new_keys.len() as u64 + found.fetched;
+            written.reconciled = true;
+            written.rows_read += found.fetched;
+            written.bytes_read += found.bytes_read;
+            written.deleted = found.tombstones;
         }
-        let found = reconcile::reconcile(self, session, table, state, &new_keys, &mut writer).await?;
-        written.known = found.kept + new_keys.len() as u64 + found.fetched;
-        written.reconciled = true;
-        written.rows_read += found.fetched;
-        written.bytes_read += found.bytes_read;
-        written.files = writer.finish().await?;
-        written.deleted = found.tombstones;
+        written.wrote(sink.finish(self, table).await?);
         Ok(written)
     }
 
     /// Every row, as the new base of the table's state.
-    async fn replace(&self, session: &SourceSession, table: &SourceTable) -> Result<Written> {
+    async fn replace(&self, session: &SourceSession, table: &SourceTable, standing: Quarantine) -> Result<Written> {
         let mut written = Written::default();
-        let mut writer = self.writer(table, table.schema.to_arrow(), FileMode::Full)?;
-        let mut rows = session.copy_rows(table, None).await?;
-        while let Some(batch) = rows.try_next().await? {
-            self.advance(table, &batch);
-            written.rows_read += batch.num_rows() as u64;
-            writer.write(&batch).await?;
+        let mut sink = Sink::new(self, table, FileMode::Full, standing.replacing(&table.schema)?)?;
+        let mut rows = session.copy_rows(table, None).await?.with_values(self.keeps_values());
+        while let Some(came) = Came::next(self, table, &mut rows).await? {
+            written.rows_read += came.rows();
+            sink.write(&came.good, came.refused.as_ref()).await?;
         }
-        written.bytes_read = rows.finish(&table.name)?;
-        written.files = writer.finish().await?;
+        written.bytes_read = sink.ended(table, &mut rows)?;
+        written.wrote(sink.finish(self, table).await?);
         written.rows = session.count(table).await?;
         written.known = written.rows_read;
         Ok(written)
@@ -172,21 +190,21 @@ impl Task<'_> {
     /// Every row, compared with the state: only what differs is written.
     async fn compare(&self, session: &SourceSession, table: &SourceTable, state: &State) -> Result<Written> {
         let mut written = Written::default();
-        let mut writer = self.writer(table, table.schema.to_arrow(), FileMode::Window)?;
+        let mut sink = Sink::new(self, table, FileMode::Window, Quarantine::of(state).await?)?;
         let before = state.index().await?;
         let keys_before = before.len() as u64;
         let mut difference = Difference::new(&table.name, table.schema.clone(), before)?;
-        let mut rows = session.copy_rows(table, None).await?;
-        while let Some(batch) = rows.try_next().await? {
-            self.advance(table, &batch);
-            written.rows_read += batch.num_rows() as u64;
-            writer.write(&difference.push(&batch)?).await?;
+        let mut rows = session.copy_rows(table, None).await?.with_values(self.keeps_values());
+        while let Some(came) = Came::next(self, table, &mut rows).await? {
+            written.rows_read += came.rows();
+            sink.changed(&came, &mut difference).await?;
         }
-        written.bytes_read = rows.finish(&table.name)?;
-        written.files = writer.finish().await?;
+        written.bytes_read = sink.ended(table, &mut rows)?;
         let gone = difference.unseen();
+        sink.quarantine.gone(&gone);
         written.known = keys_before + difference.new_keys().len() as u64 - gone.len() as u64;
         written.reconciled = true;
+        written.wrote(sink.finish(self, table).await?);
         written.deleted = self.tombstones(table, state, gone).await?;
         written.rows = session.count(table).await?;
         Ok(written)
@@ -196,19 +214,23 @@ impl Task<'_> {
     async fn keyless(&self, session: &SourceSession, table: &SourceTable, state: &State) -> Result<(Written, bool)> {
         let digests = Digests::new(&table.schema)?;
         let mut now = Multiset::default();
+        let mut quarantine = Quarantine::of(state).await?.replacing(&table.schema)?;
         let mut written = Written::default();
-        let mut rows = session.copy_rows(table, None).await?;
-        while let Some(batch) = rows.try_next().await? {
-            self.advance(table, &batch);
-            written.rows_read += batch.num_rows() as u64;
-            now.add(&digests, &batch)?;
+        let mut rows = session.copy_rows(table, None).await?.with_values(self.keeps_values());
+        while let Some(came) = Came::next(self, table, &mut rows).await? {
+            written.rows_read += came.rows();
+            now.add(&digests, &came.good)?;
+            if let Some(refused) = &came.refused {
+                quarantine.take(refused)?;
+            }
         }
-        written.bytes_read = rows.finish(&table.name)?;
-        if now == state.multiset().await? {
+        written.bytes_read = rows.finish_refusing(&table.name)?.0;
+        if now == state.multiset().await? && !quarantine.has_changed() {
             (written.rows, written.known) = (written.rows_read, written.rows_read);
+            written.standing = quarantine.rows();
             return Ok((written, false));
         }
-        Ok((self.replace(session, table).await?, true))
+        Ok((self.replace(session, table, Quarantine::of(state).await?).await?, true))
     }
 
     pub(super) async fn tombstones(
@@ -236,7 +258,22 @@ impl Task<'_> {
         self.ctx.progress.advanced(STAGE, &table.name, batch.num_rows() as u64, bytes);
     }
 
-    fn writer(&self, table: &SourceTable, schema: SchemaRef, mode: FileMode) -> Result<FileWriter> {
+    fn keeps_values(&self) -> bool {
+        self.ctx.config.quarantine.keep_values
+    }
+
+    /// What stood aside of a table, also where it had other columns.
+    async fn standing(&self, table: &SourceTable, before: Option<&Relation>) -> Result<Quarantine> {
+        match before {
+            Some(before) if before.refused > 0 => {
+                let files = self.head.live_of(&table.name);
+                Quarantine::of(&State::new(self.lake, before.schema.clone(), files)?).await
+            }
+            _ => Quarantine::empty(&table.schema),
+        }
+    }
+
+    pub(super) fn writer(&self, table: &SourceTable, schema: SchemaRef, mode: FileMode) -> Result<FileWriter> {
         FileWriter::new(self.lake, &table.name, self.at, schema, mode, WriterOptions::default())
     }
 
@@ -263,22 +300,21 @@ impl Task<'_> {
     }
 }
 
-async fn flush(
-    mut difference: Difference,
-    buffered: &mut Vec<RecordBatch>,
-    writer: &mut FileWriter,
-) -> Result<Difference> {
-    for batch in buffered.drain(..) {
-        writer.write(&difference.push(&batch)?).await?;
+async fn flush(mut difference: Difference, buffered: &mut Vec<Came>, sink: &mut Sink) -> Result<Difference> {
+    for came in buffered.drain(..) {
+        sink.changed(&came, &mut difference).await?;
     }
     Ok(difference)
 }
 
-fn keys_of(schema: &TableSchema, batches: &[RecordBatch]) -> Result<HashSet<KeyDigest>> {
+fn keys_of(schema: &TableSchema, buffered: &[Came]) -> Result<HashSet<KeyDigest>> {
     let digests = Digests::new(schema)?;
     let mut keys = HashSet::new();
-    for batch in batches {
-        keys.extend(digests.keys(batch)?);
+    for came in buffered {
+        keys.extend(digests.keys(&came.good)?);
+        if let Some(refused) = &came.refused {
+            keys.extend(digests.keys_of_refused(refused)?);
+        }
     }
     Ok(keys)
 }

@@ -6,7 +6,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use starlift_core::manifest::{FileMode, LiveFile, Manifest};
 use starlift_core::state::LiveFiles;
 use starlift_core::{Error, Result, TableSchema};
-use starlift_lake::reader::read;
+use starlift_lake::reader::{read, read_keys};
 use starlift_lake::{State, Store, manifests};
 use starlift_postgres::load::{BatchStream, ModelLoad, ModelTable};
 
@@ -57,8 +57,9 @@ pub(super) fn model_loads(
                 (state.scan(None), nothing())
             }
             Brings::Changes => {
-                let (deleted, data): (Vec<_>, Vec<_>) = manifest.files_of(name).into_iter().partition(is_deleted);
-                (rows(star, data, &model.schema), rows(star, deleted, &model.schema))
+                // A row that stands aside hides the older one: what the warehouse holds of its key is not current.
+                let (gone, data): (Vec<_>, Vec<_>) = manifest.files_of(name).into_iter().partition(has_no_rows);
+                (rows(star, data, &model.schema), keys(star, gone, &model.schema))
             }
         };
         loads.push(ModelLoad { upserts: watched(ctx, name, upserts), retractions, model });
@@ -66,18 +67,14 @@ pub(super) fn model_loads(
     Ok(loads)
 }
 
-fn is_deleted(file: &LiveFile) -> bool {
-    file.file.mode == FileMode::Deleted
+fn has_no_rows(file: &LiveFile) -> bool {
+    matches!(file.file.mode, FileMode::Deleted | FileMode::Refused)
 }
 
-/// The rows of files; of a file of retractions its keys.
+/// The rows of files.
 fn rows(star: &Store, files: LiveFiles, schema: &TableSchema) -> BatchStream<'static> {
-    let (star, data, keys) = (star.clone(), schema.to_arrow(), schema.key_to_arrow());
-    let of_file = move |file: LiveFile| {
-        let schema = if is_deleted(&file) { keys.clone() } else { data.clone() };
-        read(&star, &file.file, schema, None)
-    };
-    stream::iter(files).flat_map(of_file).boxed()
+    let (star, data) = (star.clone(), schema.to_arrow());
+    stream::iter(files).flat_map(move |file: LiveFile| read(&star, &file.file, data.clone(), None)).boxed()
 }
 
 fn watched(ctx: &Context, name: &str, batches: BatchStream<'static>) -> BatchStream<'static> {
@@ -124,14 +121,8 @@ fn later_keys(star: Store, key: Vec<String>, model: String, from: u64, upto: u64
     stream::iter(from..=upto).then(keys_of).try_flatten().boxed()
 }
 
+/// The keys of all entries of files: rows, retractions, refused rows.
 fn keys(star: &Store, files: LiveFiles, schema: &TableSchema) -> BatchStream<'static> {
     let (star, schema) = (star.clone(), schema.clone());
-    let of_file = move |file: LiveFile| {
-        if is_deleted(&file) {
-            read(&star, &file.file, schema.key_to_arrow(), None)
-        } else {
-            read(&star, &file.file, schema.to_arrow(), Some(schema.key_positions()))
-        }
-    };
-    stream::iter(files).flat_map(of_file).boxed()
+    stream::iter(files).flat_map(move |file: LiveFile| read_keys(&star, &file.file, &schema)).boxed()
 }

@@ -1,22 +1,23 @@
-//! Evaluating models and comparing what they yield with their state before.
+//! Evaluating models, each after what it reads and refers to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use arrow::datatypes::SchemaRef;
-use futures::TryStreamExt;
 use starlift_core::coverage::{Evaluate, TransformPlan};
-use starlift_core::manifest::{FileMode, ModelState, Relation, RelationRun};
-use starlift_core::model::{Model, ModelKind};
+use starlift_core::manifest::{ModelState, Relation, RelationRun, TestVerdict};
+use starlift_core::model::Model;
 use starlift_core::relation::{self, Pass};
 use starlift_core::state::LiveFiles;
-use starlift_core::{Error, Micros, Result, TableSchema, fault, succession};
-use starlift_lake::{Difference, FileWriter, Head, State, Store, WriterOptions, tombstones};
+use starlift_core::{Micros, Result, fault, succession};
+use starlift_lake::{Head, Quarantine, State, Store};
 use starlift_models::{EVALUATION_VERSION, Session};
 
-use super::inputs::Inputs;
+use super::compare::Compared;
+use super::inputs::{Evaluated, Inputs};
+use super::references::{RefusedKeys, pair};
 use super::rows::Rows;
 use super::{Relations, STAGE};
 use crate::context::{Context, now};
+use crate::quarantine::{self, Allowance};
 
 /// One transform on its way.
 pub(super) struct Run<'a> {
@@ -27,44 +28,69 @@ pub(super) struct Run<'a> {
     pub(super) star_head: &'a Head,
     pub(super) at: Micros,
     pub(super) seq: u64,
+    pub(super) allowance: Allowance,
+}
+
+/// What the models before a model came to.
+pub(super) struct Before {
+    /// Every model that the star has or that this run made, with its schema and live files.
+    pub(super) states: Evaluated,
+    /// The refused keys of models that have any.
+    pub(super) refused: RefusedKeys,
+    /// Models whose refused rows are others than before the run.
+    refused_others: BTreeSet<String>,
+    /// Models that this run changed.
+    changed: BTreeSet<String>,
 }
 
 impl Run<'_> {
-    /// Evaluates what the plan names and returns every model's relation as of the manifest to come, with warnings.
+    /// Evaluates what the plan names, and what refers to rows that this run sets aside or takes back. Returns every model's
+    /// relation as of the manifest to come, with warnings.
     pub(super) async fn evaluate(&self, plan: &TransformPlan) -> Result<(Relations, Vec<String>)> {
         let mut relations: Relations =
             succession::carried(self.star_head.manifest(), |name| !plan.dropped.iter().any(|gone| gone == name));
-        let mut states: BTreeMap<String, (TableSchema, LiveFiles)> = relations
+        let states = relations
             .iter()
             .map(|(name, relation)| (name.clone(), (relation.schema.clone(), self.star_head.live_of(name))))
             .collect();
+        let refused = self.refused_before(&relations).await?;
+        let mut before = Before { states, refused, refused_others: BTreeSet::new(), changed: BTreeSet::new() };
 
+        let planned: BTreeMap<&str, &Evaluate> = plan.evaluate.iter().map(|(name, why)| (name.as_str(), why)).collect();
         let mut inputs = Inputs::new(&self.ctx.config, &self.ctx.project, (self.lake, self.lake_head), self.star)?;
         let mut warnings = Vec::new();
-        for (name, reason) in &plan.evaluate {
-            let model = self
-                .ctx
-                .project
-                .graph
-                .get(name)
-                .ok_or_else(|| Error::internal(format!("model `{name}` is planned and not there")))?;
+        for model in order(self.ctx.project.graph.models()) {
+            let name = &model.name;
+            if plan.waiting.contains_key(name) {
+                continue;
+            }
+            let reason = match planned.get(name.as_str()) {
+                Some(reason) => (*reason).clone(),
+                None => match self.follows(model, relations.get(name), &before) {
+                    Some(reason) => reason,
+                    None => continue,
+                },
+            };
             self.ctx.progress.started(STAGE, name);
             #[cfg(debug_assertions)]
             inputs.read_now(&self.ctx.config.pipeline).await?;
-            inputs.register(model, &states)?;
+            inputs.register(model, &before.states)?;
             let (relation, new) = self
-                .model(inputs.session(), model, relations.get(name), reason)
+                .model(inputs.session(), model, relations.get(name), &reason, &mut before)
                 .await
                 .map_err(|e| e.with_context("model", name.clone()))?;
             warnings.extend(new);
+            if relation.last_change == self.seq {
+                before.changed.insert(name.clone());
+            }
             let files = relation_files(&relation, self.seq);
-            let (_, live) = states.entry(name.clone()).or_insert_with(|| (relation.schema.clone(), Vec::new()));
+            let (_, live) = before.states.entry(name.clone()).or_insert_with(|| (relation.schema.clone(), Vec::new()));
             if relation.base == self.seq {
                 live.clear();
             }
             live.extend(files);
             let live = live.clone();
-            states.insert(name.clone(), (relation.schema.clone(), live));
+            before.states.insert(name.clone(), (relation.schema.clone(), live));
             relations.insert(name.clone(), relation);
             self.ctx.progress.finished(STAGE, name);
             fault::point("transform.model_done");
@@ -72,95 +98,126 @@ impl Run<'_> {
         Ok((relations, warnings))
     }
 
+    /// Why a model that the plan does not name is evaluated all the same: because of what became of the models before it.
+    fn follows(&self, model: &Model, own: Option<&Relation>, before: &Before) -> Option<Evaluate> {
+        let refers = || model.header.tests.iter().filter_map(pair).map(|(_, target)| target);
+        let stands_aside = own.is_some_and(|own| own.refused > 0);
+        let cause = model.inputs.iter().find(|input| before.changed.contains(*input)).map(String::as_str);
+        let cause = cause.or_else(|| refers().find(|target| before.refused_others.contains(*target)));
+        // A row that stands aside for want of a row may have it now.
+        let cause = cause.or_else(|| refers().find(|target| stands_aside && before.changed.contains(*target)));
+        cause.map(|name| Evaluate::Input(name.to_string()))
+    }
+
+    async fn refused_before(&self, relations: &Relations) -> Result<RefusedKeys> {
+        let mut refused = RefusedKeys::new();
+        for (name, relation) in relations.iter().filter(|(_, relation)| relation.refused > 0) {
+            let state = State::new(self.star, relation.schema.clone(), self.star_head.live_of(name))?;
+            refused.insert(name.clone(), Quarantine::of(&state).await?.keys());
+        }
+        Ok(refused)
+    }
+
     async fn model(
         &self,
         session: &Session,
         model: &Model,
-        before: Option<&Relation>,
+        own: Option<&Relation>,
         reason: &Evaluate,
+        before: &mut Before,
     ) -> Result<(Relation, Vec<String>)> {
         let begun = now();
-        let mut rows = Rows::of(session, model, self.ctx.config.calendar).await?;
+        let mut rows = Rows::of(session, model, &self.ctx.config).await?;
         let schema = rows.schema().clone();
-        let written = self.compare(model, &mut rows, &schema, before).await?;
-        rows.check_refusals(&model.name)?;
+        let compared = self.compare(model, &mut rows, &schema, own, before).await?;
+        let mut warnings = rows.warnings().to_vec();
+        warnings.extend(compared.warnings(&model.name));
+        warnings.extend(quarantine::warning("model", &model.name, compared.quarantine.new_rows()));
+        if compared.quarantine.has_changed() {
+            before.refused_others.insert(model.name.clone());
+        }
+        before.refused.remove(&model.name);
+        if compared.quarantine.rows() > 0 {
+            before.refused.insert(model.name.clone(), compared.quarantine.keys());
+        }
         let fingerprint = self.ctx.project.fingerprint(model, EVALUATION_VERSION, self.ctx.config.calendar);
         let state = ModelState {
             kind: model.header.kind.name().into(),
             inputs: model.inputs.clone(),
             references: model.header.references(),
+            tests: self.verdicts(model, own, &compared),
         };
         let run = RelationRun {
             mode: "whole".into(),
             reason: Some(reason.text()),
             millis: now().millis_since(begun),
-            ..written.run
+            ..compared.run
         };
-        let pass = Pass { rows: written.rows, replaced: written.replaced, run };
-        let relation = relation::model(before, schema, fingerprint, state, self.seq, pass);
-        Ok((relation, rows.warnings(&model.name)))
+        let refused = compared.quarantine.rows();
+        let pass = Pass { rows: compared.rows, refused, replaced: compared.replaced, run };
+        Ok((relation::model(own, schema, fingerprint, state, self.seq, pass), warnings))
     }
 
-    /// Writes the rows that are new or differ, and the keys that vanished.
-    ///
-    /// Where the columns changed, every row is written as a new base, and vanished keys are found among the old ones. Where
-    /// the key itself changed there is nothing to compare: a new base makes load take the model's table over.
-    async fn compare(
-        &self,
-        model: &Model,
-        rows: &mut Rows,
-        schema: &TableSchema,
-        before: Option<&Relation>,
-    ) -> Result<Written> {
-        let old_schema = before.map(|r| &r.schema);
-        let replaced = old_schema != Some(schema);
-        let same_key = old_schema.is_some_and(|old| old.key_to_arrow() == schema.key_to_arrow());
-        let state = State::new(self.star, old_schema.unwrap_or(schema).clone(), self.star_head.live_of(&model.name))?;
-        let known = if same_key { state.index().await? } else { Default::default() };
-        let mut difference = Difference::new(&model.name, schema.clone(), known)?;
-
-        let mode = if replaced { FileMode::Full } else { FileMode::Window };
-        let mut writer = self.writer(&model.name, schema.to_arrow(), mode)?;
-        let (mut count, mut bytes) = (0, 0);
-        while let Some(batch) = rows.next().await? {
-            let size = batch.get_array_memory_size() as u64;
-            self.ctx.progress.advanced(STAGE, &model.name, batch.num_rows() as u64, size);
-            count += batch.num_rows() as u64;
-            bytes += size;
-            fault::point("transform.mid_model");
-            let new = difference.push(&batch)?;
-            writer.write(if replaced { &batch } else { &new }).await?;
-        }
-        let files = writer.finish().await?;
-        fault::point("transform.rows_written");
-        let unseen = difference.unseen();
-        let mut deleted = Vec::new();
-        // A date that leaves the calendar's settings may still be one that facts refer to.
-        if !unseen.is_empty() && model.header.kind != ModelKind::Calendar {
-            let mut writer = self.writer(&model.name, schema.key_to_arrow(), FileMode::Deleted)?;
-            let mut keys = tombstones(&state, unseen);
-            while let Some(batch) = keys.try_next().await? {
-                writer.write(&batch).await?;
-            }
-            deleted = writer.finish().await?;
-            fault::point("transform.retractions_written");
-        }
-        let run = RelationRun { rows_read: count, bytes_read: bytes, files, deleted, ..RelationRun::default() };
-        Ok(Written { rows: count, replaced, run })
-    }
-
-    fn writer(&self, name: &str, schema: SchemaRef, mode: FileMode) -> Result<FileWriter> {
-        FileWriter::new(self.star, name, self.at, schema, mode, WriterOptions::default())
+    /// What the tests found; a test that no row went through keeps what it found last.
+    fn verdicts(&self, model: &Model, own: Option<&Relation>, compared: &Compared) -> Vec<TestVerdict> {
+        let last = own.and_then(|own| own.model.as_ref()).map(|state| state.tests.as_slice()).unwrap_or_default();
+        let verdict = |test: String, warns: bool| {
+            let failed = compared.failed.get(&test).map_or(0, starlift_core::refused::RefusedRows::rows);
+            let now = TestVerdict { test, warns, seq: self.seq, rows: compared.tested, failed };
+            let before = last.iter().find(|before| before.test == now.test && compared.tested == 0);
+            before.map_or(now.clone(), |before| TestVerdict { warns, ..before.clone() })
+        };
+        model.header.tests.iter().map(|test| verdict(test.text(), test.warns)).collect()
     }
 }
 
-struct Written {
-    rows: u64,
-    replaced: bool,
-    run: RelationRun,
+/// Models in the order of their evaluation: each after the models that it reads, and after those that it refers to where
+/// no circle forbids it. `models` come in dependency order.
+fn order(models: &[Model]) -> Vec<&Model> {
+    let mut rest: Vec<&Model> = models.iter().collect();
+    let mut ordered = Vec::with_capacity(rest.len());
+    while !rest.is_empty() {
+        let waits = |name: &str| rest.iter().any(|other| other.name == name);
+        let reads_open = |model: &Model| model.inputs.iter().any(|input| *input != model.name && waits(input));
+        let refers_open = |model: &Model| {
+            let mut targets = model.header.tests.iter().filter_map(pair).map(|(_, target)| target);
+            targets.any(|target| target != model.name && waits(target))
+        };
+        let free = |model: &&Model| !reads_open(model) && !refers_open(model);
+        let next = rest.iter().position(free).or_else(|| rest.iter().position(|model| !reads_open(model)));
+        ordered.push(rest.remove(next.unwrap_or(0)));
+    }
+    ordered
 }
 
 fn relation_files(relation: &Relation, seq: u64) -> LiveFiles {
-    let files = relation.run.iter().flat_map(|run| run.files.iter().chain(&run.deleted));
+    let files = relation.run.iter().flat_map(|run| run.all_files());
     files.map(|file| starlift_core::manifest::LiveFile { seq, file: file.clone() }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn model(name: &str, reads: &str, refers: &str) -> Model {
+        let tests =
+            if refers.is_empty() { String::new() } else { format!("-- tests: relationships(id -> {refers})\n") };
+        Model::parse(name, &format!("-- kind: dimension\n-- key: id\n{tests}select id from {reads}")).unwrap()
+    }
+
+    fn ordered(models: &[Model]) -> Vec<&str> {
+        order(models).into_iter().map(|model| model.name.as_str()).collect()
+    }
+
+    #[test]
+    fn models_come_after_what_they_read_and_refer_to() {
+        let models = [model("a", "t", "c"), model("b", "a", ""), model("c", "t", "")];
+        assert_eq!(ordered(&models), ["c", "a", "b"]);
+    }
+
+    #[test]
+    fn a_circle_of_references_ends_in_the_order_of_the_graph() {
+        let models = [model("a", "t", "b"), model("b", "t", "a"), model("c", "b", "c")];
+        assert_eq!(ordered(&models), ["a", "b", "c"]);
+    }
 }

@@ -10,8 +10,10 @@ use starlift_core::{Error, Result, TableSchema};
 use starlift_lake::State;
 use starlift_postgres::render::arrow_text;
 
+use super::report::ASIDE;
 use super::row_digest::{self, RowDigest};
 use super::side::{Detail, Visit};
+use crate::count;
 
 /// Rows of a state.
 pub(super) struct LakeSide {
@@ -105,6 +107,23 @@ pub(super) async fn values(state: &State, column: &str) -> Result<HashSet<RowDig
         found.extend(digests_of_keys(&batch).into_iter().flatten());
     }
     Ok(found)
+}
+
+/// The keys of the rows that stand aside; none of a table without a key.
+pub(super) async fn refused_keys(state: &State) -> Result<HashSet<RowDigest>> {
+    let key: Vec<usize> = (0..state.schema().key.len()).collect();
+    let mut found = HashSet::new();
+    let mut batches = state.refused();
+    while let Some(batch) = batches.try_next().await?.filter(|_| !key.is_empty()) {
+        let keys = batch.project(&key).map_err(|e| Error::internal("refused rows have no key").with_source(e))?;
+        found.extend(digests_of_keys(&keys).into_iter().flatten());
+    }
+    Ok(found)
+}
+
+/// What a comparison says of rows that stand aside.
+pub(super) fn aside_note(rows: u64) -> Option<String> {
+    (rows > 0).then(|| format!("{ASIDE}: {} (`starlift quarantine list`)", count::with(rows, "row")))
 }
 
 /// For each row of a batch that holds nothing but a key its digest; none where a column of it is null.

@@ -10,7 +10,7 @@ use starlift_core::model::Model;
 use starlift_lake::{Head, State, Store};
 use starlift_models::EVALUATION_VERSION;
 
-use super::lake_side::{LakeSide, values};
+use super::lake_side::{LakeSide, refused_keys, values};
 use super::matching::{Counts, What};
 use super::model_view::ModelView;
 use super::report::{Comparison, ComparisonKind};
@@ -98,10 +98,12 @@ pub(super) async fn model(
     }
     let right = loaded.warehouse.side(&model.name, view.key, columns.into_iter().map(|(_, _, sql)| sql).collect());
 
+    let aside = State::new(loaded.star, relation.schema.clone(), loaded.head.live_of(&model.name))?;
+    let aside = refused_keys(&aside).await?;
     let waiting = loaded.later.of(&model.name);
     let judge = |what: What, key: &RowDigest, _| match what {
         _ if waiting.contains(key) => Counts::Pending,
-        What::OnlyLeft if may_drop => Counts::Nothing,
+        What::OnlyLeft if may_drop || aside.contains(key) => Counts::Nothing,
         _ => Counts::Difference,
     };
     compare(&mut comparison, &Side::Lake(left), &Side::Sql(right), &names, judge).await?;
@@ -172,6 +174,7 @@ mod tests {
             },
             fingerprint: String::new(),
             rows: 0,
+            refused: 0,
             last_change: 0,
             base: 0,
             capture: None,

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, HashSet};
 
 use futures::TryStreamExt;
-use starlift_core::manifest::{FileMode, Relation};
+use starlift_core::manifest::Relation;
 use starlift_core::{Result, TableSchema};
-use starlift_lake::reader::read;
+use starlift_lake::reader::read_keys;
 use starlift_lake::{Store, manifests};
 use starlift_postgres::load::view_name;
 
@@ -98,13 +98,8 @@ impl Later {
 
     async fn add(&mut self, star: &Store, name: &str, relation: &Relation) -> Result<()> {
         let Some(run) = &relation.run else { return Ok(()) };
-        for file in run.files.iter().chain(&run.deleted) {
-            let mut keys = match file.mode {
-                FileMode::Deleted => read(star, file, relation.schema.key_to_arrow(), None),
-                FileMode::Full | FileMode::Window => {
-                    read(star, file, relation.schema.to_arrow(), Some(relation.schema.key_positions()))
-                }
-            };
+        for file in run.all_files() {
+            let mut keys = read_keys(star, file, &relation.schema);
             while let Some(batch) = keys.try_next().await? {
                 let digests = digests_of_keys(&batch).into_iter().flatten();
                 self.keys.entry(name.to_string()).or_default().extend(digests);

@@ -5,6 +5,9 @@ use serde::Serialize;
 /// How a note begins that says what a verdict does not cover.
 pub const NOT_COMPARED: &str = "not compared";
 
+/// How a note begins that says how many rows stand aside.
+pub const ASIDE: &str = "aside";
+
 /// What `starlift verify` found.
 #[derive(Debug, Clone, Serialize)]
 pub struct VerifyReport {

@@ -18,7 +18,7 @@ use starlift_postgres::ident::{quote_ident, quote_qualified};
 use starlift_postgres::render::sql_text;
 use starlift_postgres::sqlstate::classify;
 
-use super::lake_side::LakeSide;
+use super::lake_side::{LakeSide, aside_note, refused_keys};
 use super::matching::{Counts, What};
 use super::report::{Comparison, ComparisonKind, Verdict};
 use super::row_digest::RowDigest;
@@ -106,14 +106,10 @@ impl SourceView {
         if let Line::Other(why) = line {
             return Ok((self.read_anew(comparison, table, relation, why).await?, HashSet::new()));
         }
-        self.contents(
-            comparison,
-            table,
-            State::new(store, relation.schema.clone(), lake.live_of(name))?,
-            line,
-            confirmed,
-        )
-        .await
+        let mut comparison = comparison;
+        comparison.notes.extend(aside_note(relation.refused));
+        let state = State::new(store, relation.schema.clone(), lake.live_of(name))?;
+        self.contents(comparison, table, state, line, confirmed).await
     }
 
     async fn contents(
@@ -130,6 +126,9 @@ impl SourceView {
             _ => None,
         };
         let names = names(&table.schema);
+        let aside = refused_keys(&state).await?;
+        // Which rows of a table without a key stand aside cannot be told, only that there are some.
+        let some_aside = table.schema.key.is_empty() && !comparison.notes.is_empty();
         let left = Side::Sql(SqlSide {
             client: self.session.client(),
             from: quote_qualified(&self.catalog.schema, &table.name),
@@ -140,6 +139,7 @@ impl SourceView {
         });
         let right = Side::Lake(LakeSide::new(state, &as_strs(&names.key), &as_strs(&names.columns))?);
         let judge = |what: What, key: &RowDigest, flagged: bool| match line {
+            _ if what == What::OnlyLeft && (some_aside || aside.contains(key)) => Counts::Nothing,
             Line::Still => Counts::Difference,
             Line::Window(_) if !has_xmin || flagged => Counts::Pending,
             Line::Window(_) if what == What::OnlyRight && !confirmed.contains(key) => Counts::Pending,
@@ -285,6 +285,7 @@ mod tests {
             schema: schema(),
             fingerprint: "f".into(),
             rows: 1,
+            refused: 0,
             last_change: 1,
             base: 1,
             capture: Some(CaptureState {

@@ -5,7 +5,7 @@ use starlift_core::manifest::Relation;
 use starlift_core::model::ModelKind;
 use starlift_lake::{Head, State, Store};
 
-use super::lake_side::LakeSide;
+use super::lake_side::{LakeSide, aside_note};
 use super::matching::{Counts, What};
 use super::model_view::{Later, ModelView};
 use super::report::{Comparison, ComparisonKind};
@@ -56,6 +56,7 @@ pub(super) async fn model(loaded: &Loaded<'_>, name: &str, relation: &Relation) 
         }
     }
     comparison.notes.extend(view.note());
+    comparison.notes.extend(aside_note(relation.refused));
     loaded.later.note(&mut comparison);
     comparison.judge();
     Ok(comparison)

@@ -9,6 +9,7 @@ mod drift;
 mod grants;
 mod loads;
 mod oddities;
+mod quarantine;
 mod s3;
 mod soak;
 mod verify;

@@ -1,0 +1,159 @@
+//! Rows of a model that refer to rows of others: those whose dimension row stands aside wait with it, and new ones whose
+//! dimension row does not exist fail the test `relationships`.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::compute::cast;
+use futures::TryStreamExt;
+use starlift_core::model::{Model, ModelKind, ModelTest};
+use starlift_core::refused::RefusedRows;
+use starlift_core::{Result, TableSchema};
+use starlift_lake::{Digests, KeyDigest, State, Store};
+
+use super::inputs::Evaluated;
+use crate::config::Project;
+
+/// The refused keys of models that have any, as this run leaves them.
+pub(super) type RefusedKeys = BTreeMap<String, HashSet<KeyDigest>>;
+
+/// The references of one model.
+pub(super) struct References {
+    list: Vec<Reference>,
+}
+
+struct Reference {
+    column: String,
+    position: usize,
+    target: String,
+    text: String,
+    warns: bool,
+    key_type: arrow::datatypes::DataType,
+    digests: Digests,
+    refused: HashSet<KeyDigest>,
+    state: State,
+    /// The keys that have a row; read when the first row is tested.
+    known: Option<HashSet<KeyDigest>>,
+    failed: RefusedRows,
+}
+
+impl References {
+    /// Of a model with these columns, to models that this run has been through or passed over.
+    ///
+    /// Errors: Internal for states that do not fit their schema.
+    pub(super) fn of(
+        project: &Project,
+        model: &Model,
+        schema: &TableSchema,
+        star: &Store,
+        states: &Evaluated,
+        refused: &RefusedKeys,
+    ) -> Result<References> {
+        let mut list = Vec::new();
+        for test in &model.header.tests {
+            let Some((column, target)) = pair(test) else { continue };
+            let is_other_table = project
+                .graph
+                .get(target)
+                .is_some_and(|other| other.header.kind != ModelKind::Calendar && other.name != model.name);
+            let position = schema.columns.iter().position(|known| known.name == column);
+            let (Some((target_schema, files)), Some(position), true) = (states.get(target), position, is_other_table)
+            else {
+                continue;
+            };
+            let [key] = target_schema.key.as_slice() else { continue };
+            let Some(key) = target_schema.column(key) else { continue };
+            list.push(Reference {
+                column: column.to_string(),
+                position,
+                target: target.to_string(),
+                text: test.text(),
+                warns: test.warns,
+                key_type: key.column_type.to_arrow(),
+                digests: Digests::new(target_schema)?,
+                refused: refused.get(target).cloned().unwrap_or_default(),
+                state: State::new(star, target_schema.clone(), files.clone())?,
+                known: None,
+                failed: RefusedRows::default(),
+            });
+        }
+        Ok(References { list })
+    }
+
+    /// For each row the column and reason why it waits; none where no dimension row of it stands aside.
+    pub(super) fn waiting(&self, rows: &RecordBatch) -> Result<Vec<Option<(&str, String)>>> {
+        let mut why = vec![None; rows.num_rows()];
+        for reference in self.list.iter().filter(|reference| !reference.refused.is_empty()) {
+            for (slot, key) in why.iter_mut().zip(reference.keys(rows)?) {
+                if slot.is_none() && key.is_some_and(|key| reference.refused.contains(&key)) {
+                    let reason = format!("it waits for its row in `{}`, which stands aside", reference.target);
+                    *slot = Some((reference.column.as_str(), reason));
+                }
+            }
+        }
+        Ok(why)
+    }
+
+    /// For each row the column and test that it fails; none where every dimension row is there.
+    pub(super) async fn test(
+        &mut self,
+        rows: &RecordBatch,
+        key: impl Fn(usize) -> String,
+    ) -> Result<Vec<Option<(String, String)>>> {
+        let mut why = vec![None; rows.num_rows()];
+        for reference in self.list.iter_mut().filter(|_| rows.num_rows() > 0) {
+            let known = match reference.known.take() {
+                Some(known) => known,
+                None => reference.read().await?,
+            };
+            for (row, (slot, value)) in why.iter_mut().zip(reference.keys(rows)?).enumerate() {
+                if value.is_some_and(|value| !known.contains(&value)) {
+                    reference.failed.count(&reference.column, &reference.text, || key(row));
+                    if !reference.warns && slot.is_none() {
+                        *slot = Some((reference.column.clone(), reference.text.clone()));
+                    }
+                }
+            }
+            reference.known = Some(known);
+        }
+        Ok(why)
+    }
+
+    /// Each test with whether it only warns, and the rows that failed it.
+    pub(super) fn found(&self) -> impl Iterator<Item = (&str, bool, &RefusedRows)> {
+        self.list.iter().map(|reference| (reference.text.as_str(), reference.warns, &reference.failed))
+    }
+}
+
+impl Reference {
+    async fn read(&self) -> Result<HashSet<KeyDigest>> {
+        let mut known = HashSet::new();
+        let mut keys = self.state.scan(Some(self.state.schema().key_positions()));
+        while let Some(batch) = keys.try_next().await? {
+            known.extend(self.digests.keys_of_key_batch(&batch)?);
+        }
+        Ok(known)
+    }
+
+    /// The key that each row refers to; none where it refers to none, or to a value that is no key of that type.
+    fn keys(&self, rows: &RecordBatch) -> Result<Vec<Option<KeyDigest>>> {
+        let column: &ArrayRef = rows.column(self.position);
+        let column = match column.data_type() == &self.key_type {
+            true => Arc::clone(column),
+            false => match cast(column, &self.key_type) {
+                Ok(cast) => cast,
+                // Types that do not go together are the warehouse's to judge.
+                Err(_) => return Ok(vec![None; rows.num_rows()]),
+            },
+        };
+        let keys = self.digests.keys_of_columns(&[Arc::clone(&column)])?;
+        Ok(keys.into_iter().enumerate().map(|(row, key)| column.is_valid(row).then_some(key)).collect())
+    }
+}
+
+/// The column and the model of a test `relationships`.
+pub(super) fn pair(test: &ModelTest) -> Option<(&str, &str)> {
+    let (column, target) = test.arguments.split_once("->").filter(|_| test.name == "relationships")?;
+    Some((column.trim(), target.trim()))
+}

@@ -1,0 +1,98 @@
+//! The test `unique` of a column that is not the key: which values a model yields twice.
+
+use std::collections::HashSet;
+
+use arrow::array::{Array, RecordBatch};
+use starlift_core::model::Model;
+use starlift_core::refused::RefusedRows;
+use starlift_core::{Result, TableSchema};
+use starlift_lake::{Digests, KeyDigest};
+
+use super::rows::Rows;
+
+/// The columns of a model that have to be unique, with the values that are not.
+pub(super) struct Unique {
+    columns: Vec<Column>,
+}
+
+struct Column {
+    name: String,
+    position: usize,
+    text: String,
+    warns: bool,
+    digests: Digests,
+    twice: HashSet<KeyDigest>,
+    failed: RefusedRows,
+}
+
+impl Unique {
+    /// Looks through all rows of a model, if its header asks for it. About 30 bytes of memory for each value.
+    ///
+    /// Errors: those of the evaluation.
+    pub(super) async fn of(model: &Model, rows: &mut Rows) -> Result<Unique> {
+        let schema = rows.schema().clone();
+        let mut columns = Vec::new();
+        for test in model.header.tests.iter().filter(|test| test.name == "unique") {
+            let name = test.arguments.as_str();
+            // A key that yields two rows is an error in any case.
+            let Some(column) = schema.column(name).filter(|_| schema.key != [name.to_string()]) else { continue };
+            let alone = TableSchema { columns: vec![column.clone()], key: vec![name.to_string()], ..schema.clone() };
+            columns.push(Column {
+                name: name.to_string(),
+                position: schema.columns.iter().position(|known| known.name == name).unwrap_or_default(),
+                text: test.text(),
+                warns: test.warns,
+                digests: Digests::new(&alone)?,
+                twice: HashSet::new(),
+                failed: RefusedRows::default(),
+            });
+        }
+        if columns.is_empty() {
+            return Ok(Unique { columns });
+        }
+        let mut seen: Vec<HashSet<KeyDigest>> = columns.iter().map(|_| HashSet::new()).collect();
+        let Some(mut evaluation) = rows.again().await? else { return Ok(Unique { columns }) };
+        while let Some(batch) = evaluation.next_batch().await? {
+            for (column, seen) in columns.iter_mut().zip(&mut seen) {
+                let twice: Vec<KeyDigest> =
+                    column.values(&batch.rows)?.into_iter().flatten().filter(|value| !seen.insert(*value)).collect();
+                column.twice.extend(twice);
+            }
+        }
+        Ok(Unique { columns })
+    }
+
+    /// For each row the column and test that it fails.
+    pub(super) fn test(
+        &mut self,
+        rows: &RecordBatch,
+        key: impl Fn(usize) -> String,
+    ) -> Result<Vec<Option<(String, String)>>> {
+        let mut why = vec![None; rows.num_rows()];
+        for column in &mut self.columns {
+            for (row, (slot, value)) in why.iter_mut().zip(column.values(rows)?).enumerate() {
+                if value.is_some_and(|value| column.twice.contains(&value)) {
+                    column.failed.count(&column.name, &column.text, || key(row));
+                    if !column.warns && slot.is_none() {
+                        *slot = Some((column.name.clone(), column.text.clone()));
+                    }
+                }
+            }
+        }
+        Ok(why)
+    }
+
+    /// Each test with whether it only warns, and the rows that failed it.
+    pub(super) fn found(&self) -> impl Iterator<Item = (&str, bool, &RefusedRows)> {
+        self.columns.iter().map(|column| (column.text.as_str(), column.warns, &column.failed))
+    }
+}
+
+impl Column {
+    /// The value of each row; none where it is null, which is like no other.
+    fn values(&self, rows: &RecordBatch) -> Result<Vec<Option<KeyDigest>>> {
+        let column = rows.column(self.position);
+        let values = self.digests.keys_of_columns(std::slice::from_ref(column))?;
+        Ok(values.into_iter().enumerate().map(|(row, value)| column.is_valid(row).then_some(value)).collect())
+    }
+}
