@@ -15,6 +15,7 @@ pub mod plan;
 mod planted;
 pub mod report;
 mod run;
+pub mod secrets;
 pub mod size;
 pub mod status;
 pub mod telemetry;
