@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 S3_PYTHON := $(abspath $(TARGET))/s3-server/bin/python
-.PHONY: demo test soak check build release bench clean
+.PHONY: demo test soak check security-checks build release bench clean
 
 ## the whole pipeline on a private PostgreSQL: DEMO="--scale 2 --keep" passes options on
 demo:
@@ -25,6 +25,11 @@ check:
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	scripts/architecture
+	scripts/forbids-unsafe
+
+## what may enter the program: licences, sources, banned crates, advisories, and no unsafe code of ours
+security-checks:
+	scripts/security-checks $(TARGET)/tools
 
 ## an optimised binary: target/release/starlift
 release:

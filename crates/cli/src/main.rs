@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use starlift::config::Environment;
+use starlift::secrets;
 use starlift_core::{Error, ErrorKind};
 
 use crate::args::{Cli, Command};
@@ -35,11 +36,14 @@ use crate::signals::Signals;
 const WIND_DOWN: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
+    let environment = Environment::of_process();
+    // Before anything can be said.
+    secrets::know_environment(&environment);
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error).into(),
     };
-    let shell = Arc::new(Shell::new(Environment::of_process(), &cli.global, &cli.command));
+    let shell = Arc::new(Shell::new(environment, &cli.global, &cli.command));
     if let Err(error) = shell.start_log() {
         stderr::error(shell.err, &error);
         return Exit::Failed(error.kind()).into();
@@ -109,7 +113,8 @@ async fn dispatch(shell: &Shell, command: &Command, signals: &mut Signals) -> En
 fn usage(error: &clap::Error) -> Exit {
     let text = error.render().to_string();
     // An argument in the wrong place is quoted, and it may be a URL or a connection string with a password.
-    let may_hold_credentials = ["://", "host=", "password", "PASSWORD"].iter().any(|mark| text.contains(mark));
+    let may_hold_credentials = ["://", "host=", "password", "PASSWORD"].iter().any(|mark| text.contains(mark))
+        || secrets::scrub(&text) != text;
     if error.use_stderr() && may_hold_credentials {
         stderr::say(
             "error: an argument that may hold credentials is in the wrong place\n\nFor more information, try '--help'.",

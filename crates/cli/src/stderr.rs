@@ -2,23 +2,24 @@
 
 use std::io::Write;
 
+use starlift::secrets::scrub;
 use starlift::telemetry;
 use starlift_core::Error;
 
 use crate::style::Style;
 
-/// Says something for people. Control characters are escaped, line breaks stay.
+/// Says something for people. Secrets are scrubbed, control characters escaped; line breaks stay.
 pub(crate) fn say(text: &str) {
-    write(&format!("{text}\n"));
+    write(&format!("{}\n", telemetry::lines(&scrub(text))));
 }
 
-/// Prints an error with its detail and hint.
+/// Prints an error with its detail and hint, without the secrets that are known.
 pub(crate) fn error(style: Style, error: &Error) {
     write(&format!("{}\n", rendered(style, error)));
 }
 
 fn rendered(style: Style, error: &Error) -> String {
-    let text = telemetry::lines(&error.render());
+    let text = telemetry::lines(&scrub(&error.render()));
     let labels = [("error:", style.bad("error:")), ("detail:", style.dim("detail:")), ("hint:", style.good("hint:"))];
     let painted = text.split('\n').map(|line| {
         let label = labels.iter().find_map(|(label, painted)| Some((painted, line.strip_prefix(label)?)));
@@ -34,6 +35,15 @@ fn write(text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_secret_is_scrubbed_from_every_line_of_an_error() {
+        starlift::secrets::know("canary of stderr");
+        let secret = "canary of stderr";
+        let error =
+            Error::config(format!("m {secret}")).with_detail(format!("d {secret}")).with_hint("canary%20of%20stderr");
+        assert_eq!(rendered(Style::PLAIN, &error), "error: m ***\ndetail: d ***\nhint: ***");
+    }
 
     #[test]
     fn an_error_is_shown_in_lines_that_a_terminal_cannot_be_fooled_with() {

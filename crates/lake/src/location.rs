@@ -49,7 +49,8 @@ fn wrong(message: String) -> Error {
 
 fn bucket(rest: &str) -> Result<Location> {
     let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-    if bucket.contains('@') {
+    // A secret key may hold a slash, and a setting may have been put behind a `?`: no part of such a text is repeated.
+    if rest.contains(['@', '?']) || bucket.contains(':') {
         return Err(Error::config("credentials do not belong in the URL of a lake")
             .with_hint("write `s3://bucket/prefix` and give the credentials as `AWS_ACCESS_KEY_ID` and its siblings"));
     }
@@ -130,6 +131,12 @@ mod tests {
     fn credentials_in_a_url_are_refused_and_not_repeated() {
         let error = Location::parse("s3://AKIA:hunter2@bucket/x").unwrap_err();
         assert!(!error.render().contains("hunter2"), "{}", error.render());
+        for text in
+            ["s3://AKIA:hun/ter2@bucket/x", "s3://bucket/x?aws_secret_access_key=hunter2", "s3://AKIA:hunter2/x"]
+        {
+            let error = Location::parse(text).unwrap_err();
+            assert!(!error.render().contains("ter2"), "{}", error.render());
+        }
         let error = Location::parse("https://user:hunter2@host/x").unwrap_err();
         assert!(!error.render().contains("hunter2"), "{}", error.render());
     }

@@ -5,9 +5,10 @@
 //!
 //! The server's own text is kept only where it cannot hold a row value: never its detail, hint or context lines
 //! (`Key (email)=(…)`, `COPY …, line 1, column x: "…"`), never the message of a data exception (`invalid input syntax for
-//! type integer: "…"`) or of anything that a function raised.
+//! type integer: "…"`) or of anything that a function raised, nor the names that it may have made up in raising it.
 
 use starlift_core::{Error, ErrorKind};
+use tokio_postgres::error::ErrorPosition;
 
 /// What may be tried after an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,7 +124,7 @@ pub fn classify(error: tokio_postgres::Error, what: impl Into<String>) -> Error 
         .with_detail(format!("{} (SQLSTATE {code})", shown_message(db)))
         .with_context("sqlstate", code);
     for (name, value) in [("constraint", db.constraint()), ("table", db.table()), ("column", db.column())] {
-        if let Some(value) = value {
+        if let Some(value) = value.filter(|_| !is_raised(db)) {
             ours = ours.with_context(name, value);
         }
     }
@@ -200,9 +201,8 @@ fn is_stale_plan(db: &tokio_postgres::error::DbError) -> bool {
 /// The server's message where it holds no row value, else what its code says.
 fn shown_message(db: &tokio_postgres::error::DbError) -> String {
     let code = db.code().code();
-    // `raise` in a function may put anything into a message, under any code.
-    let raised = db.routine().is_some_and(|routine| routine == "exec_stmt_raise");
-    let speaks_of_values = matches!(code.get(..2), Some("21" | "22" | "44" | "54" | "P0" | "HV"));
+    let raised = is_raised(db);
+    let speaks_of_values = matches!(code.get(..2), Some("21" | "22" | "2F" | "38" | "39" | "44" | "54" | "P0" | "HV"));
     if !raised && !speaks_of_values {
         return db.message().to_string();
     }
@@ -220,6 +220,16 @@ fn shown_message(db: &tokio_postgres::error::DbError) -> String {
         _ => "a value was refused by the database",
     }
     .to_string()
+}
+
+/// Whether a function or trigger of the database had a hand in the text: `raise` and its like in other languages may put
+/// anything into it, under any code, and what a function executes may be SQL that it made from values.
+fn is_raised(db: &tokio_postgres::error::DbError) -> bool {
+    let raises = |routine: &str| {
+        routine == "exec_stmt_raise"
+            || ["PLy_", "plperl_", "pltcl_", "plv8"].iter().any(|start| routine.starts_with(start))
+    };
+    db.routine().is_some_and(raises) || matches!(db.position(), Some(ErrorPosition::Internal { .. }))
 }
 
 fn hint_of(code: &str) -> Option<&'static str> {

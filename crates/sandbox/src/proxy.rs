@@ -1,17 +1,20 @@
 //! A network that fails: a TCP proxy on loopback that cuts, resets or stalls a connection at a chosen byte.
 //!
 //! It counts the bytes of each direction over all connections since it was last armed. The connection that carries the
-//! chosen byte fails, once; others, and later ones, are carried unharmed.
+//! chosen byte fails, once; others, and later ones, are carried unharmed. It can also listen in: see [`Proxy::recording`].
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// Where bytes go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +59,14 @@ pub struct Proxy {
 struct Shared {
     server: SocketAddr,
     state: Mutex<State>,
+    recorded: Option<Mutex<Recorded>>,
+}
+
+/// What clients sent, one connection after the other, and how many connections are still open.
+#[derive(Debug, Default)]
+struct Recorded {
+    sent: Vec<Vec<u8>>,
+    open: usize,
 }
 
 #[derive(Debug, Default)]
@@ -71,10 +82,22 @@ impl Proxy {
     /// # Errors
     /// Where no port can be listened on.
     pub async fn start(server_port: u16) -> io::Result<Proxy> {
+        Proxy::with(server_port, None).await
+    }
+
+    /// The same, which also keeps every byte that a client sends: see [`Proxy::sent`].
+    ///
+    /// # Errors
+    /// Where no port can be listened on.
+    pub async fn recording(server_port: u16) -> io::Result<Proxy> {
+        Proxy::with(server_port, Some(Mutex::default())).await
+    }
+
+    async fn with(server_port: u16, recorded: Option<Mutex<Recorded>>) -> io::Result<Proxy> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let port = listener.local_addr()?.port();
         let server = SocketAddr::from((Ipv4Addr::LOCALHOST, server_port));
-        let shared = Arc::new(Shared { server, state: Mutex::default() });
+        let shared = Arc::new(Shared { server, state: Mutex::default(), recorded });
         let task = tokio::spawn(accept(listener, Arc::clone(&shared)));
         Ok(Proxy { port, shared, task })
     }
@@ -94,6 +117,21 @@ impl Proxy {
         self.shared.state().carried[direction as usize]
     }
 
+    /// What each connection's client sent, in the order in which they came. It waits until none of them is open any more,
+    /// so that nothing that was sent is missing; a proxy that does not record has none.
+    pub async fn sent(&self) -> Vec<Vec<u8>> {
+        let Some(recorded) = &self.shared.recorded else { return Vec::new() };
+        loop {
+            {
+                let recorded = recorded.lock().unwrap_or_else(PoisonError::into_inner);
+                if recorded.open == 0 {
+                    return recorded.sent.clone();
+                }
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
     /// Whether the fault has come about.
     pub fn has_struck(&self) -> bool {
         self.shared.state().has_struck
@@ -111,6 +149,12 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn record(&self, record: impl FnOnce(&mut Recorded)) {
+        if let Some(recorded) = &self.recorded {
+            record(&mut recorded.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+
     /// Counts bytes that are about to be carried; where the fault is among them, how many are still delivered.
     fn count(&self, direction: Direction, bytes: usize) -> Option<(usize, Failure)> {
         let mut state = self.state();
@@ -126,10 +170,20 @@ impl Shared {
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     // Connections end with the proxy: they are tasks of this set.
     let mut connections = tokio::task::JoinSet::new();
+    let mut number = 0;
     loop {
         tokio::select! {
             Ok((client, _)) = listener.accept() => {
-                connections.spawn(carry(client, Arc::clone(&shared)));
+                shared.record(|recorded| {
+                    recorded.sent.push(Vec::new());
+                    recorded.open += 1;
+                });
+                let shared = Arc::clone(&shared);
+                connections.spawn(async move {
+                    carry(client, &shared, number).await;
+                    shared.record(|recorded| recorded.open -= 1);
+                });
+                number += 1;
             }
             Some(_) = connections.join_next() => {}
         }
@@ -139,7 +193,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 /// How a connection stands; both directions look at it.
 type Verdict = watch::Sender<Option<Failure>>;
 
-async fn carry(client: TcpStream, shared: Arc<Shared>) {
+async fn carry(client: TcpStream, shared: &Shared, number: usize) {
     let Ok(server) = TcpStream::connect(shared.server).await else { return };
     // What is small must not wait: the byte that fails should be the last one delivered.
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
@@ -147,8 +201,8 @@ async fn carry(client: TcpStream, shared: Arc<Shared>) {
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     tokio::join!(
-        pump(Direction::ToServer, from_client, to_server, &shared, &verdict),
-        pump(Direction::ToClient, from_server, to_client, &shared, &verdict)
+        pump(Direction::ToServer, from_client, to_server, shared, number, &verdict),
+        pump(Direction::ToClient, from_server, to_client, shared, number, &verdict)
     );
 }
 
@@ -157,6 +211,7 @@ async fn pump(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     shared: &Shared,
+    number: usize,
     verdict: &Verdict,
 ) {
     let mut buffer = vec![0; 16 << 10];
@@ -171,6 +226,9 @@ async fn pump(
             let _ = to.shutdown().await;
             break None;
         };
+        if direction == Direction::ToServer {
+            shared.record(|recorded| recorded.sent[number].extend_from_slice(&buffer[..bytes]));
+        }
         let strike = shared.count(direction, bytes);
         let delivered = strike.map_or(bytes, |(delivered, _)| delivered);
         let written = to.write_all(&buffer[..delivered]).await;
@@ -200,8 +258,6 @@ async fn pump(
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     /// A server that sends back what it gets.
@@ -259,5 +315,17 @@ mod tests {
         assert!(silent.is_err());
         assert!(proxy.has_struck());
         assert_eq!(ten(&mut client(&proxy).await).await.unwrap(), b"0123456789");
+    }
+
+    #[tokio::test]
+    async fn what_clients_send_is_kept_by_connection_where_that_is_asked_for() {
+        let proxy = Proxy::recording(echo().await).await.unwrap();
+        for _ in 0..2 {
+            ten(&mut client(&proxy).await).await.unwrap();
+        }
+        assert_eq!(proxy.sent().await, [b"0123456789", b"0123456789"]);
+        let silent = Proxy::start(echo().await).await.unwrap();
+        ten(&mut client(&silent).await).await.unwrap();
+        assert!(silent.sent().await.is_empty());
     }
 }

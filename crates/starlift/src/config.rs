@@ -20,6 +20,8 @@ use starlift_postgres::connect::ConnectOptions;
 pub use environment::Environment;
 pub use project::Project;
 
+use crate::secrets;
+
 /// Flags that win over environment and file.
 #[derive(Debug, Clone, Default)]
 pub struct Overrides {
@@ -149,6 +151,10 @@ impl Config {
     ///
     /// Errors: Config where the file is missing, does not parse, or has an unknown key.
     pub fn read(project_dir: &Path, environment: Environment, overrides: Overrides) -> Result<Config> {
+        secrets::know_environment(&environment);
+        for url in [&overrides.source_url, &overrides.warehouse_url].into_iter().flatten() {
+            secrets::know_url(url);
+        }
         file::read(project_dir, environment, overrides)
     }
 

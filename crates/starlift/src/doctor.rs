@@ -13,6 +13,7 @@ use starlift_postgres::load::{rehearse_names, rehearse_support};
 use crate::config::Side;
 use crate::context::{Context, new_id};
 use crate::ingest::look;
+use crate::secrets::scrub;
 use crate::{count, size};
 
 /// The check of the warehouse's tables.
@@ -57,6 +58,10 @@ pub async fn doctor(ctx: &Context) -> Vec<Check> {
     checks.extend(source(ctx).await);
     checks.extend(stores(ctx).await);
     checks.extend(warehouse(ctx).await);
+    for check in &mut checks {
+        check.detail = scrub(&check.detail).into_owned();
+        check.mend = check.mend.as_deref().map(|mend| scrub(mend).into_owned());
+    }
     checks
 }
 

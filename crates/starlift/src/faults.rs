@@ -3,7 +3,7 @@
 //!
 //! * `STARLIFT_FAULT`: `<point>[:<n>][:<action>]`, several separated by commas. At the n-th passage of the point (the first
 //!   where none is given) the process aborts; with `linger` it gives other threads a moment before; with `wait=<file>` it
-//!   makes `<file>.met` and goes on when `<file>` exists. `trace=<file>` adds a line for every passage to a file.
+//!   makes `<file>.met` and goes on when `<file>` exists; with `panic=<text>` it panics. `trace=<file>` adds a line for every passage to a file.
 //! * `STARLIFT_PLANTED`: names of bugs, separated by commas.
 
 use std::collections::BTreeSet;
@@ -24,6 +24,7 @@ enum Action {
     Abort,
     Linger,
     Wait(PathBuf),
+    Panic(String),
 }
 
 struct Fault {
@@ -75,6 +76,7 @@ fn parse(text: &str) -> Result<Fault> {
         match (part.parse(), part.strip_prefix("wait=")) {
             (Ok(passage), _) if passage > 0 => fault.passage = passage,
             (_, Some(path)) => fault.action = Action::Wait(path.into()),
+            _ if part.starts_with("panic=") => fault.action = Action::Panic(part["panic=".len()..].into()),
             _ if part == "linger" => fault.action = Action::Linger,
             _ if part == "abort" => fault.action = Action::Abort,
             _ => return Err(wrong("has an unknown action")),
@@ -102,6 +104,7 @@ fn act(action: &Action) {
             std::thread::sleep(LINGER);
             std::process::abort();
         }
+        Action::Panic(text) => panic!("{text}"),
         Action::Wait(path) => {
             let mut met = path.clone().into_os_string();
             met.push(".met");

@@ -9,7 +9,7 @@ use starlift_postgres::load as ledger;
 use crate::config::Side;
 use crate::context::Context;
 use crate::report::RelationReport;
-use crate::{ingest, load, transform};
+use crate::{ingest, load, secrets, transform};
 
 /// One committed run of one stage.
 #[derive(Debug, Clone, Serialize)]
@@ -51,7 +51,7 @@ pub async fn history(ctx: &Context, limit: usize) -> Result<(Vec<HistoryEntry>, 
     }
     match loads(ctx, limit).await {
         Ok(loads) => entries.extend(loads),
-        Err(error) => notes.push(format!("loads are not listed: {error}")),
+        Err(error) => notes.push(format!("loads are not listed: {}", secrets::message(&error))),
     }
     entries.sort_by_key(|entry| std::cmp::Reverse(entry.started));
     Ok((entries, notes))

@@ -11,6 +11,7 @@ use starlift_postgres::load as ledger;
 use crate::config::Side;
 use crate::context::Context;
 use crate::ingest::look;
+use crate::secrets;
 
 /// What a run would do.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -75,10 +76,10 @@ pub async fn plan(ctx: &Context) -> Result<Plan> {
                 DriftPolicy::Fail => format!("ingest would stop: {}", drift.text()),
             }));
             if let Err(error) = seen.selection.check() {
-                plan.notes.push(format!("ingest would stop: {error}"));
+                plan.notes.push(format!("ingest would stop: {}", secrets::message(&error)));
             }
         }
-        Err(error) => plan.notes.push(format!("the source was not asked: {error}")),
+        Err(error) => plan.notes.push(format!("the source was not asked: {}", secrets::message(&error))),
     }
 
     let planned = lake.manifest().map(|m| crate::transform::plan(ctx, m, star.manifest())).transpose()?;
@@ -98,7 +99,7 @@ pub async fn plan(ctx: &Context) -> Result<Plan> {
     plan.load = match load(ctx, &star_store, &star).await {
         Ok(text) => text,
         Err(error) => {
-            plan.notes.push(format!("the warehouse was not asked: {error}"));
+            plan.notes.push(format!("the warehouse was not asked: {}", secrets::message(&error)));
             "unknown".into()
         }
     };
@@ -138,6 +139,6 @@ async fn load(ctx: &Context, store: &starlift_lake::Store, star: &Head) -> Resul
         Ok(LoadPlan::Adopt { seq }) => format!("adopt the warehouse with the star as of manifest {seq}"),
         Ok(LoadPlan::Follow { first, last }) if first == last => format!("load star manifest {first}"),
         Ok(LoadPlan::Follow { first, last }) => format!("load star manifests {first} to {last}, one transaction each"),
-        Err(error) => format!("stop: {error}"),
+        Err(error) => format!("stop: {}", secrets::message(&error)),
     })
 }

@@ -8,7 +8,7 @@ use starlift_postgres::load as ledger;
 
 use crate::config::Side;
 use crate::context::{Context, now};
-use crate::count;
+use crate::{count, secrets};
 
 /// Where the pipeline is.
 #[derive(Debug, Clone, Serialize)]
@@ -72,7 +72,7 @@ pub async fn status(ctx: &Context) -> Result<Status> {
         (None, _) => None,
         (Some(_), Ok(seq)) => seq,
         (Some(_), Err(error)) => {
-            notes.push(format!("the warehouse was not asked: {error}"));
+            notes.push(format!("the warehouse was not asked: {}", secrets::message(&error)));
             None
         }
     };
@@ -107,7 +107,7 @@ pub async fn status(ctx: &Context) -> Result<Status> {
     let plan = match lake.manifest().map(|newest| crate::transform::plan(ctx, newest, star.manifest())).transpose() {
         Ok(plan) => plan,
         Err(error) => {
-            notes.push(format!("what transform would do is not known: {error}"));
+            notes.push(format!("what transform would do is not known: {}", secrets::message(&error)));
             None
         }
     };

@@ -1,6 +1,9 @@
 //! Logs: short lines for people, one JSON object per line for machines. Both shells use it.
 //!
 //! * A line is written with one call, so that lines of several tasks never mix.
+//! * Secrets that are known are scrubbed, whoever wrote them: see [`crate::secrets`].
+//! * Crates of others are not heard below INFO, whatever the filter asks for: at DEBUG and TRACE drivers, engines and HTTP
+//!   clients write the statements, rows and headers that pass through them.
 //! * Control characters and the marks that turn the direction of text are escaped: no log line can be forged or hidden
 //!   by a name from a database.
 //! * `tracing` has no level above ERROR: an ERROR event with the field `critical = true` is written as CRITICAL.
@@ -14,12 +17,14 @@ use starlift_core::{Error, Micros, Result};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::context::now;
+use crate::secrets::scrub;
 
 /// Who reads the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +45,8 @@ pub struct LogSettings {
     /// The least level of starlift's own events; other crates are heard from WARNING on, or from this level if it is
     /// higher.
     pub level: Level,
-    /// The filter of `STARLIFT_LOG` (directives of `tracing_subscriber::EnvFilter`); it replaces `level`.
+    /// The filter of `STARLIFT_LOG` (directives of `tracing_subscriber::EnvFilter`); it replaces `level`. Of other crates it
+    /// lets INFO through at most.
     pub filter: Option<String>,
 }
 
@@ -53,9 +59,14 @@ where
 {
     let lines = Lines { format: settings.format, color: settings.color && settings.format == LogFormat::Text };
     let layer = tracing_subscriber::fmt::layer().event_format(lines).with_writer(writer).log_internal_errors(false);
-    let subscriber = tracing_subscriber::registry().with(filter(settings)?).with(layer);
+    let subscriber = tracing_subscriber::registry().with(filter(settings)?).with(filter_fn(may_be_heard)).with(layer);
     tracing::subscriber::set_global_default(subscriber)
         .map_err(|e| Error::internal("logging was started twice").with_source(e))
+}
+
+/// What of other crates speaks of rows is not written, whoever asks for it.
+fn may_be_heard(metadata: &Metadata<'_>) -> bool {
+    metadata.target().starts_with("starlift") || *metadata.level() <= Level::INFO
 }
 
 fn filter(settings: &LogSettings) -> Result<EnvFilter> {
@@ -159,7 +170,8 @@ struct Fields {
 impl Fields {
     fn put(&mut self, field: &Field, value: serde_json::Value) {
         let text = || match &value {
-            serde_json::Value::String(text) => one_line(text),
+            // Before it is escaped: afterwards some secrets would not be found.
+            serde_json::Value::String(text) => one_line(&scrub(text)),
             other => other.to_string(),
         };
         match field.name() {
@@ -279,7 +291,10 @@ mod tests {
         let layer = tracing_subscriber::fmt::layer()
             .event_format(Lines { format, color: false })
             .with_writer(move || writer.clone());
-        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), act);
+        tracing::subscriber::with_default(
+            tracing_subscriber::registry().with(filter_fn(may_be_heard)).with(layer),
+            act,
+        );
         let bytes = memory.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
     }
@@ -327,6 +342,29 @@ mod tests {
         let text = logged(LogFormat::Text, || tracing::info!(table = "a\nCRITICAL \u{1b}[2K", "seen \u{202e}"));
         assert_eq!(text, "INFO     a\\nCRITICAL \\u{1b}[2K: seen \\u{202e}\n");
         assert_eq!(lines("a\nb\u{7}"), "a\nb\\u{7}");
+    }
+
+    #[test]
+    fn a_secret_is_scrubbed_from_every_field_of_a_line() {
+        crate::secrets::know("canary \"of\" telemetry");
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let text = logged(format, || {
+                let secret = "canary \"of\" telemetry";
+                tracing::info!(table = secret, other = secret, debugged = ?Some(secret), "with {secret}, %22of%22");
+            });
+            assert!(!text.contains("canary"), "{text}");
+            assert_eq!(text.matches("***").count(), 4, "{text}");
+        }
+    }
+
+    #[test]
+    fn other_crates_are_not_heard_below_info() {
+        let text = logged(LogFormat::Text, || {
+            tracing::trace!("ours");
+            tracing::info!(target: "hyper", "theirs");
+            tracing::debug!(target: "hyper", "rows");
+        });
+        assert_eq!(text, "DEBUG    ours\nINFO     theirs\n");
     }
 
     #[test]

@@ -68,6 +68,7 @@ use self::warehouse_view::WarehouseView;
 use crate::context::{Context, now};
 use crate::load::LoadRequest;
 use crate::report::{Outcome, StageReport};
+use crate::secrets;
 
 const STAGE: &str = "verify";
 /// How often, with `settle`, a key that only the lake has is looked at before it counts as a difference.
@@ -296,7 +297,7 @@ async fn settle(ctx: &Context, settling: Settling, notes: &mut Vec<String>) -> R
 fn tolerated(done: Result<StageReport>, settling: Settling, notes: &mut Vec<String>) -> Result<Option<StageReport>> {
     match done {
         Err(error) if settling == Settling::Tolerant && error.kind() == ErrorKind::Data => {
-            let note = format!("{STOPPED}{error}");
+            let note = format!("{STOPPED}{}", secrets::message(&error));
             if !notes.contains(&note) {
                 notes.push(note);
             }

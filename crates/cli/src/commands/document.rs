@@ -1,6 +1,10 @@
 //! Machine forms of what the stages return where the stages' own types do not say everything.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
 use serde::Serialize;
+use starlift::secrets::scrub;
 use starlift::{RunReport, StageReport};
 use starlift_core::Error;
 
@@ -50,16 +54,16 @@ impl<'a> FailedStage<'a> {
     }
 }
 
-/// An error.
+/// An error, without the secrets that are known.
 #[derive(Serialize)]
 struct ErrorDocument<'a> {
     kind: &'static str,
     exit_code: u8,
     retry: bool,
-    message: &'a str,
+    message: Cow<'a, str>,
     detail: Option<String>,
-    hint: Option<&'a str>,
-    context: std::collections::BTreeMap<&'static str, &'a str>,
+    hint: Option<Cow<'a, str>>,
+    context: BTreeMap<&'static str, Cow<'a, str>>,
 }
 
 impl<'a> ErrorDocument<'a> {
@@ -69,10 +73,10 @@ impl<'a> ErrorDocument<'a> {
             kind: error.kind().name(),
             exit_code: policy.exit_code,
             retry: policy.retry,
-            message: error.message(),
-            detail: error.detail(),
-            hint: error.hint(),
-            context: error.context().iter().map(|(name, value)| (*name, value.as_str())).collect(),
+            message: scrub(error.message()),
+            detail: error.detail().map(|detail| scrub(&detail).into_owned()),
+            hint: error.hint().map(scrub),
+            context: error.context().iter().map(|(name, value)| (*name, scrub(value))).collect(),
         }
     }
 }
@@ -89,5 +93,14 @@ mod tests {
         assert_eq!(value["error"]["exit_code"], 75);
         assert_eq!(value["error"]["context"]["table"], "payment");
         assert_eq!(value["stage"], "ingest");
+    }
+
+    #[test]
+    fn a_secret_is_scrubbed_from_every_part_of_an_error() {
+        starlift::secrets::know("canary of a document");
+        let text = || "is canary of a document".to_string();
+        let error = Error::unavailable(text()).with_detail(text()).with_hint(text()).with_context("table", text());
+        let value = serde_json::to_string(&FailedStage::of("ingest", "r1", &error)).unwrap();
+        assert_eq!((value.contains("canary"), value.matches("is ***").count()), (false, 4), "{value}");
     }
 }

@@ -3,64 +3,10 @@
 use std::sync::Arc;
 
 use futures::StreamExt;
-use starlift_core::model::Model;
 use starlift_core::{Error, ErrorKind};
 use starlift_models::InputSource;
 
-use crate::support::{evaluate, failure, model, rows, schema, session};
-
-/// A model as if its file had been read without our check, to show that the session has its own.
-fn unchecked(sql: &str) -> Model {
-    Model { sql: sql.into(), inputs: vec!["v".into()], ..model("id", "select id from v") }
-}
-
-#[tokio::test]
-async fn whatever_writes_or_sets_something_is_refused() {
-    let session = session(&[("v", "id int4", &["1"])]);
-    let statements = [
-        "create table w as select 1",
-        "create view w as select * from v",
-        "create external table w (a int) stored as csv location '/etc/passwd'",
-        "drop table v",
-        "insert into v values (2)",
-        "delete from v",
-        "copy (select * from v) to '/tmp/starlift-canary.csv'",
-        "copy v to 'file:///tmp/starlift-canary.csv' stored as csv",
-        "set datafusion.execution.batch_size = 1",
-        "show tables",
-        "describe v",
-        "explain select id from v",
-        "explain analyze select id from v",
-        "select 1 into w from v",
-        "select id from v; drop table v",
-        "prepare p as select 1",
-    ];
-    for sql in statements {
-        let error = failure(&session, &unchecked(sql)).await;
-        assert!(matches!(error.kind(), ErrorKind::Config | ErrorKind::Unsupported), "{sql}: {error:?}");
-        assert_eq!(error.message(), "model `m` cannot be planned", "{sql}");
-        assert!(error.hint().is_some());
-    }
-    assert!(!std::path::Path::new("/tmp/starlift-canary.csv").exists());
-    assert_eq!(evaluate(&session, &model("id", "select id from v")).await.unwrap().rows, ["1"]);
-}
-
-#[tokio::test]
-async fn files_and_settings_are_out_of_reach() {
-    let session = session(&[("v", "id int4", &["1"])]);
-    for sql in [
-        "select * from '/etc/passwd'",
-        "select * from \"/etc/passwd\"",
-        "select * from 'file:///etc/hostname.csv'",
-        "select * from information_schema.tables",
-        "select * from information_schema.df_settings",
-        "select * from read_csv('/etc/passwd')",
-        "select * from generate_series(1, 3)",
-    ] {
-        let error = failure(&session, &unchecked(sql)).await;
-        assert_eq!(error.message(), "model `m` cannot be planned", "{sql}: {error:?}");
-    }
-}
+use crate::support::{failure, model, rows, schema, session};
 
 #[tokio::test]
 async fn a_function_that_changes_from_run_to_run_is_refused_by_name() {

@@ -3,6 +3,7 @@
 mod bounds;
 mod errors;
 mod exactness;
+mod outside;
 mod refusals;
 mod support;
 mod totesys;

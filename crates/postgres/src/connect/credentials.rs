@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 use starlift_core::event::printable;
 use starlift_core::{Error, Result};
 
-use super::options::{ConnectOptions, parse_ssl_mode};
+use super::options::{ConnectOptions, parse_ssl_mode, wrong_host};
 use crate::secret::Secret;
 
 const FORM: &str = r#"give {"user": "…", "password": "…", "host": "…", "database": "…", "port": 5432}"#;
@@ -40,6 +40,9 @@ impl ConnectOptions {
         let host = needed("host", host)?;
         if host == "CHANGE_ME" {
             return Err(bad("it still is the example".into()));
+        }
+        if let Some(why) = wrong_host(&host) {
+            return Err(bad(why.into()));
         }
         let mut options = ConnectOptions::new(host, needed("database", database)?, needed("user", user)?);
         options.password = password.map(Secret::new);
@@ -91,6 +94,7 @@ mod tests {
             (r#"{"user": "u", "host": "h", "database": "d", "port": "hunter2"}"#, "`port`"),
             (r#"{"user": "u", "host": "h", "database": "d", "port": 0}"#, "`port`"),
             (r#"{"user": "u", "host": "h", "database": "d", "sslmode": "hunter2"}"#, "`sslmode`"),
+            (r#"{"user": "u", "host": "u:hunter2@h", "database": "d"}"#, "its host"),
             (r#"{"user": "CHANGE_ME", "host": "CHANGE_ME", "database": "CHANGE_ME"}"#, "example"),
         ] {
             let error = ConnectOptions::from_credentials("`c.json`", json.as_bytes()).unwrap_err();

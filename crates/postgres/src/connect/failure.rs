@@ -53,11 +53,10 @@ fn tls(error: tokio_postgres::Error, what: String) -> Error {
         .and_then(|cause| cause.get_ref())
         .and_then(|cause| cause.downcast_ref::<rustls::Error>());
     let (kind, detail, hint) = match from_rustls {
-        Some(rustls::Error::InvalidCertificate(reason)) => (
-            ErrorKind::Config,
-            format!("the server's certificate is not valid for this host: {reason}"),
-            "name the authority that signed it with `sslrootcert=FILE`, and use the host name that it was made for",
-        ),
+        Some(rustls::Error::InvalidCertificate(reason)) => {
+            let (detail, hint) = certificate(reason);
+            (ErrorKind::Config, detail, hint)
+        }
         Some(other) => (
             ErrorKind::Config,
             format!("TLS failed: {other}"),
@@ -73,6 +72,23 @@ fn tls(error: tokio_postgres::Error, what: String) -> Error {
         ),
     };
     Error::new(kind, what).with_detail(detail).with_hint(hint)
+}
+
+/// What is wrong with a certificate, and whose it is to mend.
+fn certificate(reason: &rustls::CertificateError) -> (String, &'static str) {
+    use rustls::CertificateError::{
+        BadSignature, Expired, ExpiredContext, NotValidForName, NotValidForNameContext, UnknownIssuer,
+    };
+    let hint = match reason {
+        // A bad signature is an authority of the same name with another key.
+        UnknownIssuer | BadSignature => "name the authority that signed it with `sslrootcert=FILE`",
+        NotValidForName | NotValidForNameContext { .. } => "use the host name that the certificate was made for",
+        Expired | ExpiredContext { .. } => {
+            "renew the server's certificate; the clock of this machine may be wrong, too"
+        }
+        _ => "give the server a certificate for its host name, and name its authority with `sslrootcert=FILE`",
+    };
+    (format!("the server's certificate is not valid: {reason}"), hint)
 }
 
 fn what(options: &ConnectOptions) -> String {

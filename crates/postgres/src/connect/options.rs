@@ -130,6 +130,18 @@ impl ConnectOptions {
     }
 }
 
+/// What keeps a host from being one, if anything does. Hosts are named in messages, and a URL in the place of a host, or
+/// credentials in front of it, would be said with it.
+pub(super) fn wrong_host(host: &str) -> Option<&'static str> {
+    if host.starts_with('/') {
+        return None;
+    }
+    let odd = |c: char| "@/?=".contains(c) || c.is_whitespace() || c.is_control();
+    let is_address = || host.split('%').next().is_some_and(|address| address.parse::<IpAddr>().is_ok());
+    let is_wrong = host.contains(odd) || (host.contains(':') && !is_address());
+    is_wrong.then_some("its host holds more than the name of a machine")
+}
+
 /// The sslmode of its word in a URL or credentials file; the modes are those of libpq.
 pub(super) fn parse_ssl_mode(word: &str) -> Option<SslMode> {
     Some(match word {
@@ -156,6 +168,26 @@ mod tests {
             }
             options.ssl_mode = Some(SslMode::Disable);
             assert!(options.transport().is_err(), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_the_name_of_a_machine_and_no_more() {
+        for host in ["db.example.com", "db_1", "10.0.0.1", "::1", "fe80::1%eth0", "/run/postgresql", "bücher.example"]
+        {
+            assert_eq!(wrong_host(host), None, "{host}");
+        }
+        for host in [
+            "u:hunter2@db",
+            "postgres://u:hunter2@db",
+            "db password=hunter2",
+            "db/d",
+            "db?password",
+            "db\n",
+            "u:hunter2",
+            "db:5432",
+        ] {
+            assert!(wrong_host(host).is_some_and(|why| !why.contains("hunter2")), "{host}");
         }
     }
 

@@ -7,10 +7,14 @@ use std::time::Duration;
 use starlift_core::event::printable;
 use starlift_core::{Error, Result};
 
-use super::options::{ConnectOptions, parse_ssl_mode};
+use super::options::{ConnectOptions, parse_ssl_mode, wrong_host};
 use crate::secret::Secret;
 
 const FORM: &str = "write it as `postgres://user:password@host:5432/database`, with reserved characters as %XX";
+
+/// The parameters that are known.
+const KEYS: [&str; 9] =
+    ["host", "port", "user", "password", "dbname", "sslmode", "sslrootcert", "application_name", "connect_timeout"];
 
 impl ConnectOptions {
     /// Reads `postgres://user:password@host:port/database?sslmode=…&sslrootcert=…`.
@@ -33,6 +37,12 @@ impl ConnectOptions {
         // The last `@`: a password that was not encoded may hold one itself.
         let (user_info, address) = authority.rsplit_once('@').map_or((None, authority), |(u, a)| (Some(u), a));
 
+        // Some mark of a user's or password's own has ended them too early: what is taken for a name is a piece of one.
+        if user_info.is_none() && path.contains('@') {
+            return Err(bad("it has an `@` behind its first `/`"));
+        }
+        let names_are_shown = !query.contains('@');
+
         let mut parts = Parts::default();
         if let Some(user_info) = user_info {
             let (user, password) = user_info.split_once(':').map_or((user_info, None), |(u, p)| (u, Some(p)));
@@ -44,6 +54,7 @@ impl ConnectOptions {
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once('=').ok_or_else(|| bad("a parameter has no value"))?;
             let key = decode(key, "parameter")?;
+            let key = if names_are_shown || KEYS.contains(&key.as_str()) { key } else { String::from("…") };
             parts.parameter(&key, decode(value, &key)?)?;
         }
         parts.into_options()
@@ -119,6 +130,9 @@ impl Parts {
         let user = self.user.ok_or_else(|| bad("it names no user"))?;
         let database = self.database.ok_or_else(|| bad("it names no database"))?;
         let host = self.host.ok_or_else(|| bad("it names no host"))?;
+        if let Some(why) = wrong_host(&host) {
+            return Err(bad(why));
+        }
         let mut options = ConnectOptions::new(host, database, user);
         options.password = self.password;
         options.root_cert = self.root_cert;
@@ -210,6 +224,11 @@ mod tests {
             "postgres://u:hunter2@[::1/d",
             "postgres://u:hunter2@[::1]x/d",
             "postgres://u:hunter2@h,i/d",
+            "postgres://u:1/hunter2@h/d?user=x",
+            "postgres://u:1?hunter2=x@h/d",
+            "postgres://u:1?hunter2%=x@h/d",
+            "postgres://u@x:hunter2%40y@h%40hunter2/d",
+            "postgres://u@/d?host=v:hunter2@h",
             "postgres://u:hunter2@h/d?sslmode=hunter2",
             "postgres://u:hunter2@h/d?pass=hunter2",
             "postgres://u:hunter2@h/d?hunter",

@@ -1,21 +1,18 @@
-//! Connecting: roles, absent servers and TLS. No failure may show a password.
+//! Connecting: roles, absent servers and silent ones. No failure may show a password; for TLS see `tls`.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use starlift_core::{Error, ErrorKind};
 use starlift_postgres::connect::SslMode;
 use starlift_postgres::sqlstate::{Retry, class_of, classify, retry_of, sqlstate_of};
 use starlift_postgres::{ConnectOptions, Secret, connect};
 use starlift_sandbox::{Cluster, ClusterOptions};
-use tempfile::TempDir;
 
 use crate::support::database;
 
-const PASSWORD: &str = "hunter2 'quoted' %40";
+pub(crate) const PASSWORD: &str = "hunter2 'quoted' %40";
 
-async fn refused(options: &ConnectOptions) -> Error {
+pub(crate) async fn refused(options: &ConnectOptions) -> Error {
     let error = connect(options).await.map(|_| ()).unwrap_err();
     let shown = format!("{error:?} {error}");
     assert!(!shown.contains("hunter2"), "{shown}");
@@ -23,7 +20,7 @@ async fn refused(options: &ConnectOptions) -> Error {
     error
 }
 
-fn options(cluster: &Cluster, database: &str) -> ConnectOptions {
+pub(crate) fn options(cluster: &Cluster, database: &str) -> ConnectOptions {
     ConnectOptions::from_url(&cluster.superuser_url(database)).unwrap()
 }
 
@@ -110,7 +107,10 @@ async fn no_row_value_of_the_server_reaches_an_error() {
     let db = database(
         "create table t (id int primary key, email text unique check (email <> 'x'), n numeric(3,1));
          insert into t values (1, 'hunter2@example.com');
-         create function angry() returns int language plpgsql as $$ begin raise exception 'hunter2' using errcode = '42501'; end $$",
+         create function angry() returns int language plpgsql as $$ begin raise exception 'hunter2' using errcode = '42501',
+             constraint = 'hunter2', table = 'hunter2', column = 'hunter2'; end $$;
+         create function dynamic() returns int language plpgsql as $$ begin execute 'selekt hunter2'; return 1; end $$;
+         create function missing() returns int language plpgsql as $$ begin execute 'select * from hunter2'; return 1; end $$",
     )
     .await;
     for (sql, kind, code, constraint) in [
@@ -120,6 +120,8 @@ async fn no_row_value_of_the_server_reaches_an_error() {
         ("select 'hunter2'::date", ErrorKind::Data, "22007", None),
         ("insert into t values (2, null, 12345.6)", ErrorKind::Data, "22003", None),
         ("select angry()", ErrorKind::Permission, "42501", None),
+        ("select dynamic()", ErrorKind::Config, "42601", None),
+        ("select missing()", ErrorKind::Config, "42P01", None),
         ("select * from missing", ErrorKind::Config, "42P01", None),
     ] {
         let error = classify(db.owner.batch_execute(sql).await.unwrap_err(), "cannot do it");
@@ -128,84 +130,6 @@ async fn no_row_value_of_the_server_reaches_an_error() {
         assert_eq!((error.kind(), sqlstate_of(&error)), (kind, Some(code)), "{shown}");
         assert_eq!(error.context().iter().find(|(name, _)| *name == "constraint").map(|(_, c)| c.as_str()), constraint);
     }
-}
-
-/// An authority and the certificates that it signs.
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    pem: String,
-}
-
-fn authority() -> Authority {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.distinguished_name.push(DnType::CommonName, "authority of a test");
-    let key = KeyPair::generate().unwrap();
-    let pem = params.self_signed(&key).unwrap().pem();
-    Authority { issuer: Issuer::new(params, key), pem }
-}
-
-/// A directory with `ca.pem`, and `server.pem` and `server.key` for a host name.
-fn certificates(host: &str, expired: bool) -> TempDir {
-    let authority = authority();
-    let mut params = CertificateParams::new(vec![host.to_string()]).unwrap();
-    if expired {
-        params.not_after = date_time_ymd(2001, 1, 1);
-    }
-    let key = KeyPair::generate().unwrap();
-    let certificate = params.signed_by(&key, &authority.issuer).unwrap();
-    let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("ca.pem"), &authority.pem).unwrap();
-    std::fs::write(dir.path().join("server.pem"), certificate.pem()).unwrap();
-    std::fs::write(dir.path().join("server.key"), key.serialize_pem()).unwrap();
-    dir
-}
-
-fn start_with_tls(dir: &TempDir) -> Cluster {
-    let tls = Some((dir.path().join("server.pem"), dir.path().join("server.key")));
-    Cluster::start(ClusterOptions { tls, password: Some(PASSWORD.into()), ..ClusterOptions::default() }).unwrap()
-}
-
-fn over_tls(cluster: &Cluster, host: &str, root: PathBuf) -> ConnectOptions {
-    let plain = options(cluster, "postgres");
-    ConnectOptions { host: host.into(), ssl_mode: Some(SslMode::Verify), root_cert: Some(root), ..plain }
-}
-
-async fn uses_tls(options: &ConnectOptions) -> bool {
-    let connection = connect(options).await.unwrap();
-    let sql = "select ssl from pg_stat_ssl where pid = pg_backend_pid()";
-    let ssl = connection.client().query_one(sql, &[]).await.unwrap().get(0);
-    // A cancel request goes the same way.
-    connection.cancel().await.unwrap();
-    ssl
-}
-
-#[tokio::test]
-async fn tls_is_used_when_asked_for_and_always_verified() {
-    let dir = certificates("localhost", false);
-    let cluster = start_with_tls(&dir);
-    let ca = dir.path().join("ca.pem");
-    assert!(!uses_tls(&options(&cluster, "postgres")).await, "within this machine plain is the default");
-    assert!(uses_tls(&over_tls(&cluster, "localhost", ca.clone())).await);
-
-    for (what, options) in [
-        ("another authority", over_tls(&cluster, "localhost", certificates("localhost", false).path().join("ca.pem"))),
-        ("another host name", over_tls(&cluster, "127.0.0.1", ca.clone())),
-        ("the system's authorities", ConnectOptions { root_cert: None, ..over_tls(&cluster, "localhost", ca.clone()) }),
-        ("a file that is missing", over_tls(&cluster, "localhost", dir.path().join("none.pem"))),
-        ("a file without a certificate", over_tls(&cluster, "localhost", dir.path().join("server.key"))),
-    ] {
-        assert_eq!(refused(&options).await.kind(), ErrorKind::Config, "{what}");
-    }
-}
-
-#[tokio::test]
-async fn an_expired_certificate_is_refused() {
-    let dir = certificates("localhost", true);
-    let cluster = start_with_tls(&dir);
-    let error = refused(&over_tls(&cluster, "localhost", dir.path().join("ca.pem"))).await;
-    assert_eq!(error.kind(), ErrorKind::Config);
-    assert!(error.detail().unwrap().contains("not valid"), "{error:?}");
 }
 
 #[tokio::test]

@@ -8,4 +8,5 @@ mod load;
 mod render;
 mod round_trip;
 mod support;
+mod tls;
 mod types;

@@ -6,8 +6,18 @@ use starlift_core::{Error, Result};
 use starlift_postgres::connect::ConnectOptions;
 
 use super::{ConnectionSetting, Environment, Side, missing};
+use crate::secrets;
 
+/// Opens credentials, and makes their password known to the scrubber.
 pub(super) fn open(side: Side, setting: &ConnectionSetting, environment: &Environment) -> Result<ConnectOptions> {
+    let options = read(side, setting, environment)?;
+    if let Some(password) = &options.password {
+        secrets::know(password.expose());
+    }
+    Ok(options)
+}
+
+fn read(side: Side, setting: &ConnectionSetting, environment: &Environment) -> Result<ConnectOptions> {
     match setting {
         ConnectionSetting::Missing => Err(missing(side)),
         ConnectionSetting::Url(url, origin) => {
@@ -54,6 +64,7 @@ fn from_variable(side: Side, name: &str, environment: &Environment) -> Result<Co
     if text.trim_start().starts_with('{') {
         return from_json(side, &format!("the variable `{name}`"), text.as_bytes());
     }
+    secrets::know_url(text);
     ConnectOptions::from_url(text)
 }
 

@@ -14,6 +14,7 @@ use super::{
     Config, ConnectionSetting, DatabaseConfig, Environment, Overrides, QuarantineConfig, SourceConfig, TableConfig,
     resolve,
 };
+use crate::secrets;
 
 /// The file's name in a project.
 pub(super) const FILE: &str = "starlift.toml";
@@ -124,6 +125,9 @@ fn merge(file: File, project_dir: &Path, environment: Environment, overrides: Ov
         flag.or_else(|| from_environment(variable))
             .unwrap_or_else(|| resolve(project_dir, setting.as_deref().unwrap_or(default)))
     };
+    for url in [&file.source.url, &file.warehouse.url].into_iter().flatten() {
+        secrets::know_url(url);
+    }
     let database = |flag: Option<String>, section: &str, file: Database| {
         let variable = |key: &str| environment.get(&format!("STARLIFT_{section}_{key}")).map(str::to_string);
         let connection = if let Some(url) = flag {
