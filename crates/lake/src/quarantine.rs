@@ -1,7 +1,7 @@
 //! The refused rows of one table or model, before and after one run.
 //!
 //! A refused row is an entry of its key: the count of keys knows it, and it hides the older row, so that nothing stale stays
-//! current. One that comes again with the same column and reason as it stands is neither written nor counted as new.
+//! current. One that stood aside before is not counted as new, and written again only where it has another reason.
 //! Memory: about 60 bytes for each refused row.
 
 use std::collections::{HashMap, HashSet};
@@ -94,12 +94,12 @@ impl Quarantine {
         let mut written = Vec::with_capacity(entries.len());
         let mut new = Vec::new();
         for (row, (key, digest)) in entries.into_iter().enumerate() {
-            let stood = self.standing.get(&key) == Some(&digest);
-            if !stood {
+            let stood = self.standing.get(&key);
+            if stood.is_none() {
                 new.push(row);
             }
+            written.push(self.replaces || stood != Some(&digest));
             self.current.insert(key, digest);
-            written.push(self.replaces || !stood);
         }
         let rows = filter_record_batch(batch, &BooleanArray::from(written))
             .map_err(|e| Error::internal("refused rows cannot be filtered").with_source(e))?;
@@ -139,7 +139,7 @@ impl Quarantine {
         self.current != self.standing
     }
 
-    /// The rows that were not refused before, or for another reason.
+    /// The rows that did not stand aside before.
     pub fn new_rows(&self) -> &RefusedRows {
         &self.new
     }
