@@ -199,6 +199,32 @@ async fn tls_is_used_when_asked_for_and_always_verified() {
     }
 }
 
+/// Row 33 of docs/bad-input.md.
+#[tokio::test]
+async fn bad_input_33_a_server_that_cannot_be_trusted_gets_no_password() {
+    let plain =
+        Cluster::start(ClusterOptions { password: Some(PASSWORD.into()), ..ClusterOptions::default() }).unwrap();
+    let ca = certificates("localhost", false);
+    let error = refused(&over_tls(&plain, "localhost", ca.path().join("ca.pem"))).await;
+    assert_eq!(error.kind(), ErrorKind::Config, "a server without TLS: {error:?}");
+    assert!(error.hint().is_some(), "{error:?}");
+
+    let dir = certificates("localhost", false);
+    let cluster = start_with_tls(&dir);
+    let expired = certificates("localhost", true);
+    let late = start_with_tls(&expired);
+    for (what, options) in [
+        ("another authority", over_tls(&cluster, "localhost", ca.path().join("ca.pem"))),
+        ("another host name", over_tls(&cluster, "127.0.0.1", dir.path().join("ca.pem"))),
+        ("a certificate that is over", over_tls(&late, "localhost", expired.path().join("ca.pem"))),
+    ] {
+        let error = refused(&options).await;
+        assert_eq!(error.kind(), ErrorKind::Config, "{what}: {error:?}");
+        assert!(error.hint().is_some() && !format!("{error:?}").contains(PASSWORD), "{what}: {error:?}");
+    }
+    assert!(uses_tls(&over_tls(&cluster, "localhost", dir.path().join("ca.pem"))).await);
+}
+
 #[tokio::test]
 async fn an_expired_certificate_is_refused() {
     let dir = certificates("localhost", true);
