@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 S3_PYTHON := $(abspath $(TARGET))/s3-server/bin/python
-.PHONY: demo test soak check security-checks build release bench clean
+.PHONY: demo test soak fuzz check security-checks build release bench clean
 
 ## the whole pipeline on a private PostgreSQL: DEMO="--scale 2 --keep" passes options on
 demo:
@@ -19,6 +19,11 @@ test: $(S3_PYTHON)
 soak: $(S3_PYTHON)
 	@scripts/install-missing compiler postgresql
 	STARLIFT_TEST_S3_PYTHON=$(S3_PYTHON) scripts/soak $(or $(MINUTES),30)
+
+## arbitrary bytes for every reader of what comes from outside, MINUTES=10 for each; takes a nightly Rust and cargo-fuzz
+fuzz:
+	@scripts/install-missing compiler
+	@scripts/fuzz $(or $(MINUTES),10)
 
 ## what CI checks besides the tests
 check:

@@ -1,8 +1,9 @@
 //! The JSON that starts a stage. It may narrow what ingest reads; it never steers what transform and load do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Deserialize;
+use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::error::{Error, Result};
 use crate::key;
@@ -52,7 +53,40 @@ fn object(bytes: &[u8], stage: &'static str, example: &str) -> Result<serde_json
     }
     let value: serde_json::Value = serde_json::from_slice(bytes)
         .map_err(|e| malformed(stage, &format!("it is no JSON at line {} column {}", e.line(), e.column()), example))?;
-    if value.is_object() { Ok(value) } else { Err(malformed(stage, "it is no JSON object", example)) }
+    if !value.is_object() {
+        return Err(malformed(stage, "it is no JSON object", example));
+    }
+    match serde_json::from_slice(bytes) {
+        Ok(DistinctNames) => Ok(value),
+        Err(_) => Err(malformed(stage, "it gives one name twice", example)),
+    }
+}
+
+/// An object that has each name once. Readers disagree on which of two values counts, so none is taken.
+struct DistinctNames;
+
+impl<'de> Deserialize<'de> for DistinctNames {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<DistinctNames, D::Error> {
+        deserializer.deserialize_map(DistinctNames)
+    }
+}
+
+impl<'de> Visitor<'de> for DistinctNames {
+    type Value = DistinctNames;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<DistinctNames, A::Error> {
+        let mut seen = BTreeSet::new();
+        while let Some((name, IgnoredAny)) = object.next_entry::<String, _>()? {
+            if !seen.insert(name) {
+                return Err(A::Error::custom("a name is given twice"));
+            }
+        }
+        Ok(self)
+    }
 }
 
 fn malformed(stage: &'static str, detail: &str, example: &str) -> Error {
@@ -81,6 +115,15 @@ mod tests {
         let keys = parse_keys("transform", br#"{"address": "address/2024/11/20/113500000000.parquet"}"#).unwrap();
         assert_eq!(keys.len(), 1);
         assert!(parse_keys("load", b"null\n").unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_name_that_is_given_twice_is_refused_also_with_equal_values() {
+        let refused = |error: Error| assert_eq!(error.detail().unwrap(), "it gives one name twice");
+        let twice = br#"{"tables_to_query": ["a"], "tables_to_query": ["a"]}"#;
+        refused(parse_ingest(twice).unwrap_err());
+        let keys = r#"{"a": "a/2024/11/20/113500000000.parquet", "\u0061": "a/2024/11/20/113500000001.parquet"}"#;
+        refused(parse_keys("load", keys.as_bytes()).unwrap_err());
     }
 
     #[test]

@@ -11,5 +11,5 @@ mod network;
 mod overlap;
 mod planted;
 mod servers;
-mod shop;
+pub(crate) mod shop;
 mod shop_sql;

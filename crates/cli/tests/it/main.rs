@@ -1,5 +1,6 @@
 //! The command `starlift`, run as a person or a machine would run it.
 
+mod bad_input;
 mod canaries;
 mod cli;
 mod demo;

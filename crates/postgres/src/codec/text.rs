@@ -12,8 +12,12 @@ const UUID_TEXT: usize = 36;
 /// Where its hyphens are.
 const HYPHENS: [usize; 4] = [8, 13, 18, 23];
 
-/// Text of a database in UTF8; one in SQL_ASCII may send anything.
+/// Text of a database in UTF8; one in SQL_ASCII may send anything but a zero byte, which no server can store: such a stream
+/// is damaged, and what came of it could never be loaded.
 pub(super) fn decode(bytes: &[u8]) -> Result<&str, Reject> {
+    if bytes.contains(&0) {
+        return Err(Reject::Malformed);
+    }
     std::str::from_utf8(bytes).map_err(|_| Reject::Refused(NOT_UTF8))
 }
 
@@ -114,6 +118,8 @@ mod tests {
     #[test]
     fn a_zero_byte_or_broken_utf8_is_refused() {
         assert_eq!(decode(&[0xff]), Err(Reject::Refused(NOT_UTF8)));
+        assert_eq!(decode(b"a\0b"), Err(Reject::Malformed), "no server holds one, so none sends one");
+        assert_eq!(decode_jsonb(b"\x01\0"), Err(Reject::Malformed));
         assert_eq!(encode("a\0b", &mut BytesMut::new()), Err(Reject::Refused(ZERO_BYTE)));
         assert_eq!(encode_jsonb("\0", &mut BytesMut::new()), Err(Reject::Refused(ZERO_BYTE)));
     }

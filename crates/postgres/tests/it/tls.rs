@@ -174,6 +174,21 @@ async fn a_server_without_tls_hears_the_question_and_no_more() {
     assert_eq!(proxy.sent().await, [SSL_REQUEST]);
 }
 
+/// Row 33 of docs/bad-input.md: each kind of server that cannot be trusted, one after the other.
+#[tokio::test]
+async fn bad_input_33_a_server_that_cannot_be_trusted_gets_no_password() {
+    let (good, expired) = (certificates("localhost", false), certificates("localhost", true));
+    let other = certificates_of(&authority("another authority"), "localhost", false);
+    let (trusted, late, plain) =
+        (server(Some(&good), &[]).await, server(Some(&expired), &[]).await, server(None, &[]).await);
+    let ca = |dir: &TempDir| dir.path().join("ca.pem");
+    refuses("another authority", trusted.port(), "localhost", ca(&other), "UnknownIssuer", "sslrootcert").await;
+    refuses("another host", trusted.port(), "127.0.0.1", ca(&good), "not valid for name", "host name").await;
+    refuses("expired", late.port(), "localhost", ca(&expired), "expired", "renew").await;
+    refuses("no TLS", plain.port(), "localhost", ca(&good), "does not offer TLS", "ssl = on").await;
+    assert!(uses_tls(&over_tls(trusted.port(), "localhost", ca(&good))).await);
+}
+
 #[tokio::test]
 async fn a_server_of_tls_1_1_is_refused_before_anything_is_said() {
     let dir = certificates("localhost", false);

@@ -1,4 +1,16 @@
 //! Bad input: a clear error with a hint, nothing committed by that stage, and nothing lost once it is mended.
+//!
+//! docs/bad-input.md has a table of 47 of them; each has a test here that begins with `bad_input_` and its number, but for
+//! those that take the program (27, 46, 47, with the command's tests) or TLS (33, with PostgreSQL's).
+
+mod document;
+mod numbers;
+mod outside;
+mod shapes;
+mod sources;
+mod star;
+mod stores;
+mod texts;
 
 use starlift::LoadRequest;
 use starlift::config::{Config, Environment, Overrides, Project};

@@ -17,7 +17,7 @@
 
 mod ddl;
 mod deletes;
-mod lab;
+pub(crate) mod lab;
 mod late_commits;
 mod partitions;
 mod restored;

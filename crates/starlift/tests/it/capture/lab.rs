@@ -1,5 +1,6 @@
 //! A source database, an ordinary role that reads it, and a lake. No models, because nothing but capture is looked at.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use starlift::config::{Config, Environment, Overrides, Project};
@@ -38,6 +39,11 @@ impl Lab {
 
     pub(crate) async fn on(cluster: &Cluster, sql: &str) -> Lab {
         let database = cluster.fresh_database("lab").await.unwrap();
+        Lab::in_database(cluster, database, sql).await
+    }
+
+    /// The same in a database that is there and empty.
+    pub(crate) async fn in_database(cluster: &Cluster, database: String, sql: &str) -> Lab {
         let reader = format!("{database}_reader");
         let owner = cluster.connect(&database).await.unwrap();
         let dir = tempfile::tempdir().unwrap();
@@ -169,13 +175,18 @@ impl Lab {
         assert!(found.is_empty(), "the lake is not equal to the source: {}", found.join("\n"));
     }
 
+    /// Where the lake is.
+    pub(crate) fn lake(&self) -> PathBuf {
+        self.dir.path().join("ingest")
+    }
+
     /// How many runs have committed.
     pub(crate) fn manifests(&self) -> usize {
-        files_below(&self.dir.path().join("ingest")).iter().filter(|f| f.starts_with("_manifests/")).count()
+        files_below(&self.lake()).iter().filter(|f| f.starts_with("_manifests/")).count()
     }
 
     pub(crate) async fn newest(&self) -> Manifest {
-        let store = Store::open(&self.dir.path().join("ingest").to_string_lossy(), &Default::default()).unwrap();
+        let store = Store::open(&self.lake().to_string_lossy(), &Default::default()).unwrap();
         manifests::newest(&store).await.unwrap().unwrap().manifest
     }
 
