@@ -49,8 +49,10 @@ fn decode(columns: &[Column; 1], wire: &[u8]) -> Option<i128> {
             assert_eq!(error.kind(), ErrorKind::Data, "{error:?}");
             None
         }
-        Ok(None) => {
+        Ok(None) => panic!("a row came"),
+        Ok(Some(batch)) if batch.num_rows() == 0 => {
             assert_eq!(decoder.refusals().rows(), 1, "what is not carried is refused");
+            assert_eq!(decoder.take_refused().map(|refused| refused.num_rows()), Some(1), "and set aside");
             None
         }
         Ok(Some(batch)) => Some(batch.column(0).as_primitive::<Decimal128Type>().value(0)),
