@@ -1,6 +1,21 @@
 //! Rows that were set aside: how many, for which column and reason, and the keys of a few.
+//!
+//! A row that only waits for another one says so in its reason: nothing is wrong with it, and no limit counts it.
 
 use std::collections::BTreeMap;
+
+/// How the reason of a row that waits begins.
+const WAITS: &str = "it waits for its row in `";
+
+/// The reason of a row that waits for its row in another table or model.
+pub fn waits_for(target: &str) -> String {
+    format!("{WAITS}{target}`, which stands aside")
+}
+
+/// Whether a row with this reason only waits.
+pub fn is_waiting(reason: &str) -> bool {
+    reason.starts_with(WAITS)
+}
 
 /// Rows that one column refused for one reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +33,7 @@ pub struct RefusedGroup {
 /// Refused rows by column and reason. Memory depends on columns and reasons, not on rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RefusedRows {
+    rows: u64,
     groups: BTreeMap<(String, String), RefusedGroup>,
 }
 
@@ -25,9 +41,14 @@ impl RefusedRows {
     /// Examples that are kept of each column and reason.
     pub const EXAMPLES: usize = 5;
 
-    /// How many there are.
+    /// How many there are. A row that several columns refuse counts once here, and once in each of its groups.
     pub fn rows(&self) -> u64 {
-        self.groups.values().map(|group| group.rows).sum()
+        self.rows
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.rows == 0
     }
 
     /// The groups, sorted by column and reason.
@@ -37,6 +58,12 @@ impl RefusedRows {
 
     /// Counts one row; its key is asked for only where it becomes an example.
     pub fn count(&mut self, column: &str, reason: &str, key: impl FnOnce() -> String) {
+        self.rows += 1;
+        self.count_also(column, reason, key);
+    }
+
+    /// Counts a further column, or reason, of a row that is counted already.
+    pub fn count_also(&mut self, column: &str, reason: &str, key: impl FnOnce() -> String) {
         let group = self.groups.entry((column.to_string(), reason.to_string())).or_insert_with(|| RefusedGroup {
             column: column.to_string(),
             reason: reason.to_string(),
@@ -78,5 +105,14 @@ mod tests {
             "column `amount`: it is NaN in 1 row (id=9); \
              column `paid`: it is no date in 7 rows (id=1; id=2; id=3; id=4; id=5, …)"
         );
+        refused.count_also("paid", "it is no date", || "id=9".into());
+        assert_eq!(refused.rows(), 8, "the row of two columns counts once");
+        assert_eq!(refused.groups().map(|group| group.rows).collect::<Vec<_>>(), [1, 8]);
+    }
+
+    #[test]
+    fn who_waits_says_so() {
+        assert!(is_waiting(&waits_for("dim_design")));
+        assert!(!is_waiting("it is NaN"));
     }
 }

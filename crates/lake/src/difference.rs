@@ -9,15 +9,16 @@ use std::sync::Arc;
 
 use arrow::array::{Array, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use arrow::util::display::{ArrayFormatter, FormatOptions};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use starlift_core::{Error, Result, TableSchema};
 
 use crate::digest::{Digests, KeyDigest, RowDigest};
+use crate::key_text::key_text;
 use crate::state::State;
 
-const SHOWN_CHARACTERS: usize = 60;
+/// Characters of a key that an error names.
+const SHOWN_CHARACTERS: usize = 80;
 
 /// Compares the rows of one run with the state before, batch by batch.
 pub struct Difference {
@@ -164,17 +165,11 @@ impl Difference {
 
     /// The key of a row, whose columns are at the positions of `key`, as `name=value, …`.
     fn named(&self, batch: &RecordBatch, key: &[usize], row: usize) -> String {
-        let options = FormatOptions::default().with_null("null").with_display_error(true);
-        let value = |position: usize| {
-            let column: &dyn Array = batch.column(position);
-            let text = ArrayFormatter::try_new(column, &options).map(|f| f.value(row).to_string()).unwrap_or_default();
-            match text.char_indices().nth(SHOWN_CHARACTERS) {
-                Some((end, _)) => format!("{}…", &text[..end]),
-                None => text,
-            }
-        };
-        let named = self.schema.key.iter().zip(key);
-        named.map(|(name, position)| format!("{name}={}", value(*position))).collect::<Vec<_>>().join(", ")
+        let text = batch.project(key).map(|keys| key_text(&self.schema, &keys, row)).unwrap_or_default();
+        match text.char_indices().nth(SHOWN_CHARACTERS) {
+            Some((end, _)) => format!("{}…", &text[..end]),
+            None => text,
+        }
     }
 }
 

@@ -31,6 +31,7 @@ pub mod writer;
 mod bucket;
 mod failure;
 mod folder;
+mod key_text;
 mod location;
 mod upload;
 
@@ -39,6 +40,7 @@ pub use commit::{Commit, commit};
 pub use difference::{Difference, tombstones};
 pub use digest::{Digests, KeyDigest, RowDigest};
 pub use head::Head;
+pub use key_text::key_text;
 pub use manifests::Stored;
 pub use multiset::Multiset;
 pub use quarantine::Quarantine;

@@ -1,27 +1,34 @@
 //! The refused rows of one table or model, before and after one run.
 //!
 //! A refused row is an entry of its key: the count of keys knows it, and it hides the older row, so that nothing stale stays
-//! current. One that stood aside before is not counted as new, and written again only where it has another reason.
+//! current. One that stood aside before is not counted as new, and written again only where it has another reason. One that
+//! only waits is not counted, so that it is new once something is wrong with itself.
 //! Memory: about 60 bytes for each refused row.
 
 use std::collections::{HashMap, HashSet};
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use arrow::util::display::{ArrayFormatter, FormatOptions};
 use futures::TryStreamExt;
 use sha2::{Digest, Sha256};
-use starlift_core::refused::RefusedRows;
+use starlift_core::refused::{RefusedRows, is_waiting};
 use starlift_core::{Error, Result, TableSchema};
 
 use crate::digest::{Digests, KeyDigest, RowDigest};
+use crate::key_text::key_text;
 use crate::state::State;
+
+/// Where column and reason are in a refused row, behind the key.
+const COLUMN: usize = 0;
+const REASON: usize = 1;
 
 /// Which rows of a table or model are refused, as a run goes on.
 pub struct Quarantine {
     schema: TableSchema,
     digests: Digests,
     standing: HashMap<KeyDigest, RowDigest>,
+    /// Those of `standing` that were counted; the others only waited.
+    counted: HashSet<KeyDigest>,
     current: HashMap<KeyDigest, RowDigest>,
     /// How often the run met what is said of rows without a key.
     numbers: HashMap<RowDigest, u64>,
@@ -38,8 +45,11 @@ impl Quarantine {
         let mut quarantine = Quarantine::empty(state.schema())?;
         let mut batches = state.refused();
         while let Some(batch) = batches.try_next().await? {
-            for (key, digest) in quarantine.entries(&batch)? {
+            for (row, (key, digest)) in quarantine.entries(&batch)?.into_iter().enumerate() {
                 quarantine.current.insert(key, digest);
+                if !is_waiting(quarantine.said(&batch, REASON, row)) {
+                    quarantine.counted.insert(key);
+                }
             }
         }
         quarantine.standing = quarantine.current.clone();
@@ -55,6 +65,7 @@ impl Quarantine {
             digests: Digests::new(schema)?,
             schema: schema.clone(),
             standing: HashMap::new(),
+            counted: HashSet::new(),
             current: HashMap::new(),
             numbers: HashMap::new(),
             replaces: false,
@@ -68,8 +79,8 @@ impl Quarantine {
     /// Errors: Internal for a key that names no column.
     pub fn replacing(self, schema: &TableSchema) -> Result<Quarantine> {
         let same_key = self.schema.key_to_arrow() == schema.key_to_arrow();
-        let standing = if same_key { self.standing } else { HashMap::new() };
-        Ok(Quarantine { standing, replaces: true, ..Quarantine::empty(schema)? })
+        let (standing, counted) = if same_key { (self.standing, self.counted) } else { Default::default() };
+        Ok(Quarantine { standing, counted, replaces: true, ..Quarantine::empty(schema)? })
     }
 
     /// Takes refused rows, with the columns of [`TableSchema::refused_to_arrow`], and returns those that have to be written.
@@ -88,17 +99,16 @@ impl Quarantine {
         Ok(self.enter(batch)?.0)
     }
 
-    /// The rows that have to be written, and the positions of those that did not stand.
+    /// The rows that have to be written, and the positions of those that were not counted before.
     fn enter(&mut self, batch: &RecordBatch) -> Result<(RecordBatch, Vec<usize>)> {
         let entries = self.entries(batch)?;
         let mut written = Vec::with_capacity(entries.len());
         let mut new = Vec::new();
         for (row, (key, digest)) in entries.into_iter().enumerate() {
-            let stood = self.standing.get(&key);
-            if stood.is_none() {
+            if !self.counted.contains(&key) {
                 new.push(row);
             }
-            written.push(self.replaces || stood != Some(&digest));
+            written.push(self.replaces || self.standing.get(&key) != Some(&digest));
             self.current.insert(key, digest);
         }
         let rows = filter_record_batch(batch, &BooleanArray::from(written))
@@ -139,7 +149,7 @@ impl Quarantine {
         self.current != self.standing
     }
 
-    /// The rows that did not stand aside before.
+    /// The rows that did not stand aside before, or only waited.
     pub fn new_rows(&self) -> &RefusedRows {
         &self.new
     }
@@ -158,16 +168,17 @@ impl Quarantine {
     }
 
     fn count(&mut self, batch: &RecordBatch, rows: &[usize]) {
-        let key = self.schema.key.len();
-        let text = |column: usize, row: usize| {
-            let array: Option<&ArrayRef> = batch.columns().get(column);
-            let texts = array.and_then(|array| array.as_string_opt::<i32>()).filter(|texts| texts.is_valid(row));
-            texts.map_or("?", |texts| texts.value(row))
-        };
         for row in rows {
-            let named = || key_text(&self.schema, batch, *row);
-            self.new.count(text(key, *row), text(key + 1, *row), named);
+            let (column, reason) = (self.said(batch, COLUMN, *row), self.said(batch, REASON, *row));
+            self.new.count(column, reason, || key_text(&self.schema, batch, *row));
         }
+    }
+
+    /// What is said of a refused row in a column behind those of the key.
+    fn said<'a>(&self, batch: &'a RecordBatch, column: usize, row: usize) -> &'a str {
+        let array: Option<&ArrayRef> = batch.columns().get(self.schema.key.len() + column);
+        let texts = array.and_then(|array| array.as_string_opt::<i32>()).filter(|texts| texts.is_valid(row));
+        texts.map_or("?", |texts| texts.value(row))
     }
 }
 
@@ -178,15 +189,4 @@ fn numbered(digest: RowDigest, number: u64) -> KeyDigest {
         *to = from;
     }
     KeyDigest(key)
-}
-
-/// The key of a refused row as people read it: `name=value, …`; empty where there is no key.
-pub fn key_text(schema: &TableSchema, refused: &RecordBatch, row: usize) -> String {
-    const FORM: FormatOptions<'static> = FormatOptions::new().with_null("null").with_display_error(true);
-    let value = |array: &ArrayRef| {
-        let formatter = ArrayFormatter::try_new(array.as_ref(), &FORM).ok();
-        formatter.and_then(|f| f.value(row).try_to_string().ok()).unwrap_or_else(|| "?".into())
-    };
-    let named = schema.key.iter().zip(refused.columns());
-    named.map(|(name, array)| format!("{name}={}", value(array))).collect::<Vec<_>>().join(", ")
 }

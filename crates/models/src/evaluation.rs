@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray, new_empty_array};
 use arrow::compute::{filter, not};
-use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::execution::SendableRecordBatchStream;
 use futures::{FutureExt, StreamExt};
-use starlift_core::{Result, TableSchema};
+use starlift_core::Result;
+use starlift_core::refused::RefusedRows;
 
 use crate::failure;
 use crate::functions::BEFORE_VALUE;
+use crate::key_texts::KeyTexts;
 use crate::output::normalise;
 use crate::prepared::{Attempt, Prepared};
-use crate::refusal::Refusals;
 
 /// The reason of a row without a key: nothing could ever replace or retract it.
 const NO_KEY: &str = "it is part of the key and null";
@@ -36,13 +36,19 @@ pub struct Evaluation {
     stream: SendableRecordBatchStream,
     attempt: Attempt,
     yielded: bool,
-    refusals: Refusals,
+    refusals: RefusedRows,
 }
 
 impl Evaluation {
     pub(crate) async fn start(prepared: Arc<Prepared>) -> Result<Evaluation> {
         let stream = prepared.open(Attempt::HashJoins).await?;
-        Ok(Evaluation { prepared, stream, attempt: Attempt::HashJoins, yielded: false, refusals: Refusals::default() })
+        Ok(Evaluation {
+            prepared,
+            stream,
+            attempt: Attempt::HashJoins,
+            yielded: false,
+            refusals: RefusedRows::default(),
+        })
     }
 
     /// The next rows; none at the end. Rows come in no particular order.
@@ -77,7 +83,7 @@ impl Evaluation {
     }
 
     /// The refused rows so far; all of them once [`Evaluation::next_batch`] gave none.
-    pub fn refusals(&self) -> &Refusals {
+    pub fn refusals(&self) -> &RefusedRows {
         &self.refusals
     }
 
@@ -105,15 +111,16 @@ impl Evaluation {
                     given.map(|given| given.split_once(BEFORE_VALUE).map_or((given, None), |(r, v)| (r, Some(v))));
                 let given = split.map(|(reason, _)| reason);
                 let Some(reason) = given.or_else(|| (in_key && array.is_null(row)).then_some(NO_KEY)) else { continue };
-                self.refusals.count_value(&column.name, reason, || keys.of(row));
-                if cause.is_none() {
-                    *cause = Some((&column.name, reason));
-                    *value = split.and_then(|(_, value)| value);
+                if cause.is_some() {
+                    self.refusals.count_also(&column.name, reason, || keys.of(row));
+                    continue;
                 }
+                self.refusals.count(&column.name, reason, || keys.of(row));
+                *cause = Some((&column.name, reason));
+                *value = split.and_then(|(_, value)| value);
             }
         }
         let refused = BooleanArray::from_iter(causes.iter().map(|cause| Some(cause.is_some())));
-        self.refusals.count_rows(refused.true_count() as u64);
         let (rows, mut set_aside) = if refused.true_count() == 0 {
             (columns.clone(), prepared.arrow.fields().iter().map(|field| new_empty_array(field.data_type())).collect())
         } else {
@@ -143,28 +150,4 @@ fn reasons<'a>(prepared: &Prepared, batch: &'a RecordBatch, hidden: usize) -> Re
 /// The marked rows of each column.
 fn pick(prepared: &Prepared, columns: &[ArrayRef], rows: &BooleanArray) -> Result<Vec<ArrayRef>> {
     columns.iter().map(|column| filter(column, rows).map_err(|error| prepared.bug(error))).collect()
-}
-
-/// The keys of rows as people read them.
-struct KeyTexts<'a> {
-    columns: Vec<(&'a str, Option<ArrayFormatter<'a>>)>,
-}
-
-impl<'a> KeyTexts<'a> {
-    fn new(schema: &'a TableSchema, columns: &'a [ArrayRef]) -> KeyTexts<'a> {
-        const FORM: FormatOptions<'static> = FormatOptions::new().with_null("null").with_display_error(true);
-        let text = |position: usize| {
-            let name = schema.columns.get(position).map_or("", |column| column.name.as_str());
-            (name, columns.get(position).and_then(|array| ArrayFormatter::try_new(array.as_ref(), &FORM).ok()))
-        };
-        KeyTexts { columns: schema.key_positions().into_iter().map(text).collect() }
-    }
-
-    fn of(&self, row: usize) -> String {
-        let value = |text: &Option<ArrayFormatter<'_>>| {
-            text.as_ref().and_then(|text| text.value(row).try_to_string().ok()).unwrap_or_else(|| "?".into())
-        };
-        let columns: Vec<String> = self.columns.iter().map(|(name, text)| format!("{name}={}", value(text))).collect();
-        columns.join(", ")
-    }
 }

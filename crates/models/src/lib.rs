@@ -22,13 +22,13 @@ mod evaluation;
 mod failure;
 mod functions;
 mod input;
+mod key_texts;
 mod lenient;
 mod memory;
 mod model_test;
 mod output;
 mod prepared;
 mod purity;
-mod refusal;
 mod seed;
 mod session;
 
@@ -37,7 +37,6 @@ pub use evaluation::{EvaluatedBatch, Evaluation};
 pub use input::InputSource;
 pub use model_test::{FailedTest, RowTests, TestFound};
 pub use prepared::{PreparedModel, REFUSED_COLUMN, REFUSED_REASON};
-pub use refusal::{Refusal, RefusalGroup, Refusals};
 pub use seed::read_seed;
 pub use session::{Session, SessionOptions};
 

@@ -16,6 +16,8 @@ use starlift_core::model::{Model, ModelTest};
 use starlift_core::refused::RefusedRows;
 use starlift_core::{Error, Result, TableSchema};
 
+use crate::key_texts::KeyTexts;
+
 /// The seeds of a session by name.
 pub(crate) type Seeds = BTreeMap<String, RecordBatch>;
 
@@ -88,7 +90,7 @@ fn bad(model: &Model, test: &str, detail: impl Into<String>) -> Error {
 #[derive(Debug, Clone)]
 pub struct RowTests {
     tests: Vec<RowTest>,
-    key: Vec<(String, usize)>,
+    schema: TableSchema,
     rows: u64,
     failed: Vec<RefusedRows>,
 }
@@ -115,8 +117,7 @@ pub struct TestFound<'a> {
 
 impl RowTests {
     pub(crate) fn new(tests: Vec<RowTest>, schema: &TableSchema) -> RowTests {
-        let key = schema.key.iter().cloned().zip(schema.key_positions()).collect();
-        RowTests { key, rows: 0, failed: vec![RefusedRows::default(); tests.len()], tests }
+        RowTests { schema: schema.clone(), rows: 0, failed: vec![RefusedRows::default(); tests.len()], tests }
     }
 
     /// Rows that were tested so far.
@@ -134,11 +135,12 @@ impl RowTests {
     /// Tests rows with the model's columns. For each the first test that refuses it, none where it passes.
     pub fn check(&mut self, batch: &RecordBatch) -> Vec<Option<FailedTest<'_>>> {
         self.rows += batch.num_rows() as u64;
+        let keys = KeyTexts::new(&self.schema, batch.columns());
         let mut refusing: Vec<Option<usize>> = vec![None; batch.num_rows()];
         for (number, (test, found)) in self.tests.iter().zip(&mut self.failed).enumerate() {
             let Some(column) = batch.columns().get(test.position) else { continue };
             for row in failing(test, column) {
-                found.count(&test.column, &test.text, || key_text(&self.key, batch, row));
+                found.count(&test.column, &test.text, || keys.of(row));
                 if let Some(slot) = refusing.get_mut(row).filter(|_| !test.warns) {
                     slot.get_or_insert(number);
                 }
@@ -165,14 +167,4 @@ fn failing(test: &RowTest, column: &ArrayRef) -> Vec<usize> {
             rows.filter(|row| column.is_valid(*row) && !passes(*row)).collect()
         }
     }
-}
-
-fn key_text(key: &[(String, usize)], batch: &RecordBatch, row: usize) -> String {
-    const FORM: FormatOptions<'static> = FormatOptions::new().with_null("null").with_display_error(true);
-    let value = |position: usize| {
-        let array = batch.columns().get(position)?;
-        ArrayFormatter::try_new(array.as_ref(), &FORM).ok()?.value(row).try_to_string().ok()
-    };
-    let pairs = key.iter().map(|(name, position)| format!("{name}={}", value(*position).unwrap_or_else(|| "?".into())));
-    pairs.collect::<Vec<_>>().join(", ")
 }

@@ -8,8 +8,9 @@ use arrow::compute::{CastOptions, cast_with_options};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use futures::StreamExt;
 use starlift_core::model::Model;
+use starlift_core::refused::RefusedRows;
 use starlift_core::{Column, Error, Result, TableSchema};
-use starlift_models::{InputSource, PreparedModel, Refusals, Session, SessionOptions, TestFound};
+use starlift_models::{InputSource, PreparedModel, Session, SessionOptions, TestFound};
 
 /// What stands for null in rows.
 pub(crate) const NULL: &str = "~";
@@ -94,7 +95,7 @@ pub(crate) struct Evaluated {
     pub(crate) batches: Vec<RecordBatch>,
     pub(crate) rows: Vec<String>,
     pub(crate) refused: Vec<String>,
-    pub(crate) refusals: Refusals,
+    pub(crate) refusals: RefusedRows,
     /// Tests that rows failed, with how many and the keys of some.
     pub(crate) failed_tests: Vec<(String, u64, Vec<String>)>,
 }

@@ -99,9 +99,10 @@ impl Sink {
             hint.into_iter().fold(error, Error::with_hint)
         };
         let new = self.quarantine.new_rows().clone();
+        // Before files are finished: what is not committed should not be written either.
+        task.allowance.take(&table.name, &new, error)?;
         let files = self.rows.finish().await?;
         let refused = self.refused.finish().await?;
-        task.allowance.take(&table.name, &new, error)?;
         Ok(Written { files, refused, standing: self.quarantine.rows(), new })
     }
 }

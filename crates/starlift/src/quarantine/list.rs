@@ -7,7 +7,7 @@ use futures::TryStreamExt;
 use serde::Serialize;
 use starlift_core::manifest::Manifest;
 use starlift_core::{Result, TableSchema};
-use starlift_lake::{Head, State, Store, quarantine};
+use starlift_lake::{Head, State, Store, key_text};
 
 use crate::context::Context;
 
@@ -68,7 +68,7 @@ async fn of(
             rows.push(QuarantinedRow {
                 stage,
                 name: name.to_string(),
-                key: quarantine::key_text(schema, &batch, row),
+                key: key_text(schema, &batch, row),
                 column: text(0).unwrap_or_default(),
                 reason: text(1).unwrap_or_default(),
                 value: text(2),

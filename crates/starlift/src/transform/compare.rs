@@ -11,8 +11,7 @@ use starlift_core::manifest::{FileMode, Relation, RelationRun};
 use starlift_core::model::{Model, ModelKind};
 use starlift_core::refused::RefusedRows;
 use starlift_core::{Error, Result, TableSchema, fault};
-use starlift_lake::quarantine::key_text;
-use starlift_lake::{Difference, FileWriter, Quarantine, State, WriterOptions, tombstones};
+use starlift_lake::{Difference, FileWriter, Quarantine, State, WriterOptions, key_text, tombstones};
 use starlift_models::RowTests;
 
 use super::STAGE;
@@ -165,11 +164,12 @@ impl Run<'_> {
                 refused.write(&quarantine.take(failed)?).await?;
             }
         }
-        let files = writer.finish().await?;
         let unseen = difference.unseen();
         quarantine.gone(&unseen);
-        let refused = refused.finish().await?;
+        // Before files are finished: what is not committed should not be written either.
         self.allowance.take(&model.name, quarantine.new_rows(), || too_many(&model.name, quarantine.new_rows()))?;
+        let files = writer.finish().await?;
+        let refused = refused.finish().await?;
         fault::point("transform.rows_written");
         let mut deleted = Vec::new();
         // A date that leaves the calendar's settings may still be one that facts refer to.

@@ -8,7 +8,7 @@ use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::compute::cast;
 use futures::TryStreamExt;
 use starlift_core::model::{Model, ModelKind, ModelTest};
-use starlift_core::refused::RefusedRows;
+use starlift_core::refused::{RefusedRows, waits_for};
 use starlift_core::{Result, TableSchema};
 use starlift_lake::{Digests, KeyDigest, State, Store};
 
@@ -87,8 +87,7 @@ impl References {
         for reference in self.list.iter().filter(|reference| !reference.refused.is_empty()) {
             for (slot, key) in why.iter_mut().zip(reference.keys(rows)?) {
                 if slot.is_none() && key.is_some_and(|key| reference.refused.contains(&key)) {
-                    let reason = format!("it waits for its row in `{}`, which stands aside", reference.target);
-                    *slot = Some((reference.column.as_str(), reason));
+                    *slot = Some((reference.column.as_str(), waits_for(&reference.target)));
                 }
             }
         }

@@ -6,8 +6,9 @@ use arrow::array::{Array, AsArray, BooleanArray, RecordBatch, StringArray};
 use arrow::compute::nullif;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use starlift_core::model::{Model, ModelKind};
+use starlift_core::refused::RefusedRows;
 use starlift_core::{Error, Result, TableSchema};
-use starlift_models::{Evaluation, PreparedModel, Refusals, RowTests, Session, calendar};
+use starlift_models::{Evaluation, PreparedModel, RowTests, Session, calendar};
 
 use crate::config::Config;
 
@@ -190,17 +191,9 @@ fn entry_batch(schema: &TableSchema, columns: Vec<arrow::array::ArrayRef>) -> Re
         .map_err(|e| Error::internal("refused rows do not have their columns").with_source(e))
 }
 
-fn without_key(model: &str, refusals: &Refusals) -> Error {
-    let lines: Vec<String> = refusals
-        .groups()
-        .map(|group| {
-            let keys: Vec<&str> = group.examples.iter().map(|refusal| refusal.key.as_str()).collect();
-            let more = if group.rows > keys.len() as u64 { ", …" } else { "" };
-            format!("column `{}`: {} in {} rows ({}{more})", group.column, group.reason, group.rows, keys.join("; "))
-        })
-        .collect();
+fn without_key(model: &str, refused: &RefusedRows) -> Error {
     Error::data(format!("model `{model}` refuses a row that has no key"))
-        .with_detail(lines.join("; "))
+        .with_detail(refused.summary())
         .with_hint(
             "mend these rows in the source, or leave them out in the model; nothing was committed and nothing is lost",
         )

@@ -53,6 +53,39 @@ async fn facts_wait_for_their_dimension_row_and_come_back_with_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn facts_that_waited_count_once_they_are_refused_themselves() {
+    let world = world_with("[quarantine]\nmax_quarantine = 1").await;
+    rewrite(&world, "dim_design", "not_null(design_name)", "accepted_values(design_name: good)");
+    rewrite(
+        &world,
+        "dim_design",
+        "    design_name,",
+        "    case when design_name = 'bad' then 'bad' else 'good' end as design_name,",
+    );
+    world.change("update sales_order set design_id = 1 where sales_order_id in (3, 4)").await;
+    world.create_warehouse().await;
+    world.run().await;
+    world.change("update design set design_name = 'bad' where design_id = 1").await;
+    world.run().await;
+    let waiting = aside(&world).await.len();
+    assert!(waiting > 2, "the design and its facts");
+
+    world.change("update sales_order set agreed_delivery_date = '31/12/2024' where sales_order_id in (3, 4)").await;
+    world.change("update design set design_name = 'mended' where design_id = 1").await;
+    let report = starlift::run(&context(&world)).await;
+    let stopped = failures(&report);
+    assert_eq!(stopped[0].0, "transform");
+    assert!(stopped[0].1.contains("in 2 rows (sales_order_id=3; sales_order_id=4)"), "{stopped:?}");
+    assert_eq!(aside(&world).await.len(), waiting, "nothing was committed");
+
+    let accepted = accept(&context(&world), &BTreeSet::from(["fact_sales_order".to_string()])).await.unwrap();
+    assert!(failures(&accepted).is_empty(), "{accepted:?}");
+    let left = ["3", "4"].map(|id| format!("transform fact_sales_order sales_order_id={id} agreed_delivery_date"));
+    assert_eq!(aside(&world).await, left);
+    assert_verified(&world).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_fact_whose_dimension_row_does_not_exist_fails_its_test_until_it_does() {
     let world = world_with("").await;
     world.change("alter table sales_order drop constraint if exists sales_order_design_id_fkey").await;

@@ -1,0 +1,16 @@
+//! The key of a row as people read it.
+
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use starlift_core::TableSchema;
+
+/// The key of a row as `name=value, …`, where the first columns of `keys` are those of the key; empty where there is no key.
+pub fn key_text(schema: &TableSchema, keys: &RecordBatch, row: usize) -> String {
+    const FORM: FormatOptions<'static> = FormatOptions::new().with_null("null").with_display_error(true);
+    let value = |array: &ArrayRef| {
+        let formatter = ArrayFormatter::try_new(array.as_ref(), &FORM).ok();
+        formatter.and_then(|f| f.value(row).try_to_string().ok()).unwrap_or_else(|| "?".into())
+    };
+    let named = schema.key.iter().zip(keys.columns());
+    named.map(|(name, array)| format!("{name}={}", value(array))).collect::<Vec<_>>().join(", ")
+}
