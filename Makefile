@@ -15,10 +15,10 @@ test: $(S3_PYTHON)
 	@scripts/install-missing compiler postgresql
 	STARLIFT_TEST_S3_PYTHON=$(S3_PYTHON) cargo test --locked --workspace
 
-## the long tests, fitted into MINUTES=30: a table of what was reached
+## the long tests, fitted into MINUTES=30: a table of what was reached; SOAK_PROFILE=soak builds longer and reaches several times as much
 soak: $(S3_PYTHON)
 	@scripts/install-missing compiler postgresql
-	STARLIFT_TEST_S3_PYTHON=$(S3_PYTHON) scripts/soak $(or $(MINUTES),30)
+	STARLIFT_TEST_S3_PYTHON=$(S3_PYTHON) STARLIFT_SOAK_PROFILE=$(or $(SOAK_PROFILE),dev) scripts/soak $(or $(MINUTES),30)
 
 ## arbitrary bytes for every reader of what comes from outside, MINUTES=10 for each; takes a nightly Rust and cargo-fuzz
 fuzz:
@@ -42,10 +42,10 @@ release:
 	cargo build --locked --release --package starlift-cli
 	@! grep --quiet --binary-files=text STARLIFT_FAULT $(TARGET)/release/starlift || { echo "the release has fault points in it" >&2; exit 1; }
 
-## the benchmark, in an optimised build: BENCH="--scale 100" passes options on
+## the benchmarks, in an optimised build: BENCH="--scale 100 totesys" passes options on
 bench: release
 	@scripts/install-missing postgresql
-	cargo bench --locked --package starlift-cli --bench pipeline $(if $(BENCH),-- $(BENCH))
+	cargo bench --locked --package starlift-cli --bench performance $(if $(BENCH),-- $(BENCH))
 
 $(S3_PYTHON): scripts/s3-requirements.txt
 	@scripts/install-missing python

@@ -32,6 +32,7 @@ mod bucket;
 mod failure;
 mod folder;
 mod key_text;
+mod layout;
 mod location;
 mod upload;
 
@@ -46,4 +47,4 @@ pub use multiset::Multiset;
 pub use quarantine::Quarantine;
 pub use state::State;
 pub use store::{CreateOutcome, Store};
-pub use writer::{FileWriter, WriterOptions};
+pub use writer::{FileWriter, PartNumbers, WriterOptions};

@@ -3,16 +3,19 @@
 //! A data file is no commit: nothing reads it until a manifest names it. A crash leaves orphans, which vacuum removes.
 //! Memory: one row group (at most `row_group_bytes`) and what an upload holds, whatever the number of rows.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use parquet::arrow::AsyncArrowWriter;
-use parquet::basic::{Compression, ZstdLevel};
+use parquet::basic::ZstdLevel;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use starlift_core::manifest::{DataFile, FileMode};
 use starlift_core::{Error, Micros, Result, fault, key};
 
+use crate::layout;
 use crate::store::Store;
 use crate::upload::Upload;
 
@@ -45,8 +48,20 @@ impl Default for WriterOptions {
     }
 }
 
-/// Writes the rows (with [`FileMode::Deleted`] the keys, with [`FileMode::Refused`] the refused rows) of one table or model in one run: one writer for each, because
-/// two would number their parts alike.
+/// The numbers of the parts of one table or model in one run, shared by all that write them at once.
+#[derive(Debug, Clone, Default)]
+pub struct PartNumbers(Arc<AtomicU32>);
+
+impl PartNumbers {
+    /// The next number, from 1; none where there are no more.
+    fn next(&self) -> Option<u32> {
+        let taken = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |number| number.checked_add(1));
+        taken.ok()?.checked_add(1)
+    }
+}
+
+/// Writes the rows (with [`FileMode::Deleted`] the keys, with [`FileMode::Refused`] the refused rows) of one table or model
+/// in one run: one writer for each, or several that share their [`PartNumbers`].
 pub struct FileWriter {
     store: Store,
     name: String,
@@ -54,7 +69,8 @@ pub struct FileWriter {
     mode: FileMode,
     schema: SchemaRef,
     options: WriterOptions,
-    properties: WriterProperties,
+    level: ZstdLevel,
+    numbers: PartNumbers,
     open: Option<Part>,
     files: Vec<DataFile>,
 }
@@ -90,12 +106,6 @@ impl FileWriter {
         }
         let level =
             ZstdLevel::try_new(zstd_level).map_err(|e| wrong(&format!("zstd level {zstd_level}")).with_source(e))?;
-        let properties = WriterProperties::builder()
-            .set_compression(Compression::ZSTD(level))
-            .set_statistics_enabled(EnabledStatistics::Page)
-            .set_max_row_group_row_count(Some(row_group_rows))
-            .set_created_by(format!("starlift {}", env!("CARGO_PKG_VERSION")))
-            .build();
         Ok(FileWriter {
             store: store.clone(),
             name: name.to_string(),
@@ -103,10 +113,17 @@ impl FileWriter {
             mode,
             schema,
             options,
-            properties,
+            level,
+            numbers: PartNumbers::default(),
             open: None,
             files: Vec::new(),
         })
+    }
+
+    /// Takes the numbers of its parts from these.
+    pub fn numbered_by(mut self, numbers: &PartNumbers) -> FileWriter {
+        self.numbers = numbers.clone();
+        self
     }
 
     /// Adds rows. Batches may differ from the schema in nullability and metadata, not in types.
@@ -163,7 +180,7 @@ impl FileWriter {
         let part = match &mut self.open {
             Some(part) => part,
             None => {
-                let part = self.open_part().await?;
+                let part = self.open_part(slice).await?;
                 self.open.insert(part)
             }
         };
@@ -181,17 +198,17 @@ impl FileWriter {
         Ok(())
     }
 
-    async fn open_part(&mut self) -> Result<Part> {
-        let number = u32::try_from(self.files.len() + 1)
-            .map_err(|_| Error::internal(format!("`{}` has too many parts", self.name)))?;
+    async fn open_part(&mut self, first: &RecordBatch) -> Result<Part> {
+        let too_many = || Error::internal(format!("`{}` has too many parts", self.name));
+        let number = self.numbers.next().ok_or_else(too_many)?;
         let key = match self.mode {
             FileMode::Deleted => key::deleted(&self.name, self.at, number),
             FileMode::Refused => key::refused(&self.name, self.at, number),
             FileMode::Full | FileMode::Window => key::data(&self.name, self.at, number),
         };
         let upload = self.store.upload(&key).await?;
-        let writer =
-            AsyncArrowWriter::try_new(upload, self.schema.clone(), Some(self.properties.clone())).map_err(failed)?;
+        let properties = layout::properties(self.level, self.options.row_group_rows, first);
+        let writer = AsyncArrowWriter::try_new(upload, self.schema.clone(), Some(properties)).map_err(failed)?;
         Ok(Part { key, rows: 0, row_bytes: 0, writer })
     }
 

@@ -14,8 +14,10 @@
 
 mod filter;
 mod identity;
+mod shared;
 mod statement;
 mod stream;
+mod window;
 
 use std::time::Duration;
 
@@ -27,8 +29,10 @@ use tokio_postgres::types::PgLsn;
 
 pub use self::filter::keys_filter;
 use self::identity::Identity;
+pub use self::shared::{OLDEST_WITH_RANGES, PageRange};
 pub use self::statement::select_expression;
 pub use self::stream::{BatchLimits, RowStream};
+pub use self::window::{Marked, Window};
 use crate::catalog::{Catalog, SourceTable, TableKind, TableSettings, read_tables};
 use crate::codec::RowDecoder;
 use crate::connect::Connection;
@@ -182,10 +186,15 @@ impl SourceSession {
     }
 
     async fn copy(&self, table: &SourceTable, columns: &[Column], filter: Option<String>) -> Result<RowStream> {
+        let sql = statement::copy(&self.schema, &table.name, columns, filter.as_deref());
+        self.copy_by(table, columns, &sql).await
+    }
+
+    /// The rows that a COPY of these columns gives.
+    async fn copy_by(&self, table: &SourceTable, columns: &[Column], sql: &str) -> Result<RowStream> {
         self.must_be_open()?;
         let decoder = RowDecoder::new(columns, &table.schema.key)?.with_max_value_bytes(self.limits.value_bytes);
-        let sql = statement::copy(&self.schema, &table.name, columns, filter.as_deref());
-        let chunks = self.client().copy_out(&sql).await.map_err(|e| self.failed("read", table, e))?;
+        let chunks = self.client().copy_out(sql).await.map_err(|e| self.failed("read", table, e))?;
         Ok(RowStream::new(format!("{}.{}", self.schema, table.name), chunks, decoder, self.limits))
     }
 

@@ -93,6 +93,8 @@ pub struct SourceConfig {
     pub tables: BTreeMap<String, TableConfig>,
     /// The longest that one statement may run in the source, in seconds; 0 for no limit.
     pub statement_timeout_seconds: u64,
+    /// How many connections may read one large table at once; 1: that of the run alone.
+    pub connections: usize,
 }
 
 /// How one table is read where the default does not do.

@@ -17,10 +17,15 @@
 
 pub(crate) mod commit;
 pub(crate) mod drift;
+mod encoders;
+mod incoming;
+mod pages;
+mod readers;
 mod reconcile;
 mod selection;
 mod sink;
 mod table;
+mod window;
 
 use std::collections::BTreeSet;
 

@@ -65,6 +65,21 @@ impl Refusals {
         &self.groups
     }
 
+    /// Adds those of another stream of the same table.
+    pub fn merge(&mut self, other: Refusals) {
+        self.rows += other.rows;
+        for group in other.groups {
+            match self.groups.iter_mut().find(|known| known.reason == group.reason && known.column == group.column) {
+                Some(known) => {
+                    known.rows += group.rows;
+                    known.examples.extend(group.examples);
+                    known.examples.truncate(EXAMPLES_KEPT);
+                }
+                None => self.groups.push(group),
+            }
+        }
+    }
+
     /// Nothing where nothing was refused, else a Data error that names table, columns, reasons and keys.
     /// `rows_read` is the number of rows of the stream, refused ones included.
     pub fn into_result(self, table: &str, rows_read: u64) -> Result<()> {

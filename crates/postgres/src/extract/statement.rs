@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use starlift_core::{Column, ColumnType, fault};
 
-use super::LOCK_TIMEOUT;
+use super::{LOCK_TIMEOUT, PageRange};
 use crate::connect::{IDLE_TIMEOUT, server_keepalive};
 use crate::ident::{quote_ident, quote_qualified};
 
@@ -43,6 +43,16 @@ pub(super) fn begin(schema: &str, tables: &[String]) -> String {
     }
 }
 
+/// Opens a transaction at an exported snapshot. Nothing is waited for: who asks for a lock behind someone who waits for a
+/// stronger one, waits as long as they do.
+pub(super) fn begin_at(schema: &str, table: &str, snapshot: &str) -> String {
+    format!(
+        "begin isolation level repeatable read read only; set transaction snapshot {snapshot}; \
+         lock table {} in access share mode nowait",
+        quote_qualified(schema, table)
+    )
+}
+
 /// The snapshot, and the clock and WAL position after it. The *insert* position: with `synchronous_commit = off` the
 /// snapshot sees commits that are not written yet.
 pub(super) fn snapshot(lsn_readable: bool) -> &'static str {
@@ -65,6 +75,23 @@ pub(super) fn copy(schema: &str, table: &str, columns: &[Column], filter: Option
     let condition = filter.map(|f| format!(" where {f}")).unwrap_or_default();
     format!(
         "copy (select {} from {}{condition}) to stdout (format binary)",
+        list.join(", "),
+        quote_qualified(schema, table)
+    )
+}
+
+/// The COPY that reads columns of the rows of some pages for which a condition holds. Each range is a scan of its own: a
+/// list of ranges in one condition would be a scan of the whole table. (`offset 0` keeps the planner from making it that.)
+pub(super) fn copy_ranges(schema: &str, table: &str, columns: &[Column], filter: &str, ranges: &[PageRange]) -> String {
+    let list: Vec<String> = columns.iter().map(select_expression).collect();
+    let first: Vec<String> = ranges.iter().map(|range| range.from.to_string()).collect();
+    let behind: Vec<String> = ranges.iter().map(|range| range.to.unwrap_or(u32::MAX).to_string()).collect();
+    format!(
+        "copy (select t.* from unnest('{{{}}}'::int8[], '{{{}}}'::int8[]) as r(first, behind), lateral (select {} from {} as _t \
+         where ctid >= ('(' || r.first || ',0)')::tid and ctid < ('(' || r.behind || ',0)')::tid and ({filter}) \
+         offset 0) t) to stdout (format binary)",
+        first.join(","),
+        behind.join(","),
         list.join(", "),
         quote_qualified(schema, table)
     )

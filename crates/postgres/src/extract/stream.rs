@@ -25,7 +25,7 @@ pub struct BatchLimits {
 
 impl Default for BatchLimits {
     fn default() -> BatchLimits {
-        BatchLimits { rows: 65_536, bytes: 16 << 20, value_bytes: MAX_VALUE_BYTES }
+        BatchLimits { rows: 16_384, bytes: 4 << 20, value_bytes: MAX_VALUE_BYTES }
     }
 }
 

@@ -10,3 +10,4 @@ mod round_trip;
 mod support;
 mod tls;
 mod types;
+mod windows;

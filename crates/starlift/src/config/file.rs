@@ -57,6 +57,7 @@ struct SourceSection {
     credentials: Option<String>,
     schema: Option<String>,
     statement_timeout_seconds: Option<u64>,
+    connections: Option<u16>,
     drift: Option<String>,
     #[serde(default)]
     tables: BTreeMap<String, Table>,
@@ -169,6 +170,11 @@ fn merge(file: File, project_dir: &Path, environment: Environment, overrides: Ov
         file.transform.memory_mb.map(|mb| i32::try_from(mb).unwrap_or(i32::MAX)),
         256,
     )?;
+    let connections =
+        number("STARLIFT_SOURCE_CONNECTIONS", file.source.connections.map(i32::from), default_connections())?;
+    if !(1..=64).contains(&connections) {
+        return Err(Error::config("`connections` of `[source]` cannot be used").with_hint("give 1 to 64"));
+    }
     let quarantine = QuarantineConfig {
         max_quarantine: match environment.get("STARLIFT_QUARANTINE_MAX_QUARANTINE") {
             None => file.quarantine.max_quarantine.unwrap_or(0),
@@ -191,6 +197,7 @@ fn merge(file: File, project_dir: &Path, environment: Environment, overrides: Ov
             tables,
             drift: drift(file.source.drift.as_deref())?.unwrap_or_default(),
             statement_timeout_seconds: file.source.statement_timeout_seconds.unwrap_or(3600),
+            connections: usize::try_from(connections).unwrap_or(1),
         },
         lake_ingest: place(overrides.lake_ingest, "STARLIFT_LAKE_INGEST", file.lake.ingest, "lake/ingest"),
         lake_transform: place(
@@ -209,6 +216,11 @@ fn merge(file: File, project_dir: &Path, environment: Environment, overrides: Ov
         environment,
         project_dir: project_dir.to_path_buf(),
     })
+}
+
+/// One for each core: more would only wait for each other, and each is a connection that the source's other users lack.
+fn default_connections() -> i32 {
+    std::thread::available_parallelism().map_or(1, |cores| i32::try_from(cores.get().min(4)).unwrap_or(1))
 }
 
 fn check_pipeline(name: &str) -> Result<()> {

@@ -12,7 +12,8 @@ use starlift_lake::{Digests, KeyDigest, State};
 use starlift_postgres::catalog::SourceTable;
 use starlift_postgres::extract::SourceSession;
 
-use super::sink::{Came, Sink};
+use super::incoming::{Came, Incoming};
+use super::sink::Sink;
 use super::table::Task;
 
 /// What the reconcile found.
@@ -67,13 +68,12 @@ pub(super) async fn reconcile(
     let unknown: HashSet<KeyDigest> = source.difference(new_keys).copied().collect();
     let mut fetched = 0;
     if !unknown.is_empty() {
-        let keep_values = task.ctx.config.quarantine.keep_values;
-        let mut rows = session.copy_rows(table, None).await?.with_values(keep_values);
+        let mut rows = Incoming::whole(task, session, table).await?;
         let wanted = |batch: &RecordBatch, keys: Vec<KeyDigest>| {
             let wanted: BooleanArray = keys.iter().map(|key| Some(unknown.contains(key))).collect();
             filter_record_batch(batch, &wanted).map_err(|e| Error::internal("rows cannot be filtered").with_source(e))
         };
-        while let Some(came) = Came::next(task, table, &mut rows).await? {
+        while let Some(came) = rows.next(task, table).await? {
             let good = wanted(&came.good, digests.keys(&came.good)?)?;
             let refused = match &came.refused {
                 Some(refused) => Some(wanted(refused, digests.keys_of_refused(refused)?)?),
@@ -82,7 +82,7 @@ pub(super) async fn reconcile(
             fetched += Came { good: good.clone(), refused: refused.clone() }.rows();
             sink.write(&good, refused.as_ref()).await?;
         }
-        bytes_read += sink.ended(table, &mut rows)?;
+        bytes_read += sink.ended(rows.finish(table)?);
     }
     Ok(Found { kept, tombstones, fetched, bytes_read })
 }

@@ -9,21 +9,18 @@ use starlift_core::capture::{self, Read};
 use starlift_core::manifest::{DataFile, FileMode, Proof, Relation, RelationRun, Source};
 use starlift_core::refused::RefusedRows;
 use starlift_core::relation::{self, Pass};
-use starlift_core::xid::XidWindow;
-use starlift_core::{Error, Micros, Result, TableSchema, fault};
+use starlift_core::{Error, Micros, Result, fault};
 use starlift_lake::{
     Difference, Digests, FileWriter, Head, KeyDigest, Multiset, Quarantine, State, Store, WriterOptions, tombstones,
 };
 use starlift_postgres::catalog::SourceTable;
 use starlift_postgres::extract::SourceSession;
 
-use super::sink::{self, Came, Sink};
-use super::{STAGE, Selection, reconcile};
+use super::incoming::Incoming;
+use super::sink::{self, Sink};
+use super::{STAGE, Selection};
 use crate::context::{Context, now};
 use crate::quarantine::Allowance;
-
-/// Rows of a window that are held in memory; beyond them the keys of the whole state are, instead.
-const BUFFERED_ROWS: u64 = 65_536;
 
 pub(super) struct Task<'a> {
     pub(super) ctx: &'a Context,
@@ -60,7 +57,7 @@ pub(super) struct Written {
 }
 
 impl Written {
-    fn wrote(&mut self, wrote: sink::Written) {
+    pub(super) fn wrote(&mut self, wrote: sink::Written) {
         self.files = wrote.files;
         self.refused = wrote.refused;
         self.standing = wrote.standing;
@@ -116,71 +113,17 @@ impl Task<'_> {
         Ok((relation, written.newly_refused))
     }
 
-    /// The rows of the xid window, less those that equal the state; then the count, then the keys if they differ.
-    async fn window(
-        &self,
-        session: &SourceSession,
-        table: &SourceTable,
-        state: &State,
-        rows_before: u64,
-        window: XidWindow,
-    ) -> Result<Written> {
-        let mut written = Written::default();
-        let mut sink = Sink::new(self, table, FileMode::Window, Quarantine::of(state).await?)?;
-        let filter = window.to_sql();
-        #[cfg(debug_assertions)]
-        let filter = crate::planted::visible(self.lake, self.seq, filter).await?;
-        let new_keys = {
-            let mut rows = session.copy_rows(table, Some(filter)).await?.with_values(self.keeps_values());
-            let mut buffered: Vec<Came> = Vec::new();
-            let mut difference: Option<Difference> = None;
-            while let Some(came) = Came::next(self, table, &mut rows).await? {
-                written.rows_read += came.rows();
-                match &mut difference {
-                    Some(difference) => sink.changed(&came, difference).await?,
-                    None => buffered.push(came),
-                }
-                if difference.is_none() && written.rows_read > BUFFERED_ROWS {
-                    let whole = Difference::new(&table.name, table.schema.clone(), state.index().await?)?;
-                    difference = Some(flush(whole, &mut buffered, &mut sink).await?);
-                }
-            }
-            written.bytes_read += sink.ended(table, &mut rows)?;
-            fault::point("ingest.table_copied");
-            let difference = match difference {
-                Some(difference) => difference,
-                None => {
-                    let known = state.find(&keys_of(&table.schema, &buffered)?).await?;
-                    let few = Difference::new(&table.name, table.schema.clone(), known)?;
-                    flush(few, &mut buffered, &mut sink).await?
-                }
-            };
-            difference.new_keys().clone()
-        };
-        written.rows = session.count(table).await?;
-        written.known = rows_before + new_keys.len() as u64;
-        if written.rows != written.known {
-            let found = reconcile::reconcile(self, session, table, state, &new_keys, &mut sink).await?;
-            written.known = found.kept + new_keys.len() as u64 + found.fetched;
-            written.reconciled = true;
-            written.rows_read += found.fetched;
-            written.bytes_read += found.bytes_read;
-            written.deleted = found.tombstones;
-        }
-        written.wrote(sink.finish(self, table).await?);
-        Ok(written)
-    }
-
     /// Every row, as the new base of the table's state.
     async fn replace(&self, session: &SourceSession, table: &SourceTable, standing: Quarantine) -> Result<Written> {
         let mut written = Written::default();
-        let mut sink = Sink::new(self, table, FileMode::Full, standing.replacing(&table.schema)?)?;
-        let mut rows = session.copy_rows(table, None).await?.with_values(self.keeps_values());
-        while let Some(came) = Came::next(self, table, &mut rows).await? {
+        let mut rows = Incoming::whole(self, session, table).await?;
+        let standing = standing.replacing(&table.schema)?;
+        let mut sink = Sink::new(self, table, FileMode::Full, standing, rows.encoders())?;
+        while let Some(came) = rows.next(self, table).await? {
             written.rows_read += came.rows();
             sink.write(&came.good, came.refused.as_ref()).await?;
         }
-        written.bytes_read = sink.ended(table, &mut rows)?;
+        written.bytes_read = sink.ended(rows.finish(table)?);
         written.wrote(sink.finish(self, table).await?);
         written.rows = session.count(table).await?;
         written.known = written.rows_read;
@@ -190,16 +133,16 @@ impl Task<'_> {
     /// Every row, compared with the state: only what differs is written.
     async fn compare(&self, session: &SourceSession, table: &SourceTable, state: &State) -> Result<Written> {
         let mut written = Written::default();
-        let mut sink = Sink::new(self, table, FileMode::Window, Quarantine::of(state).await?)?;
+        let mut sink = Sink::new(self, table, FileMode::Window, Quarantine::of(state).await?, 1)?;
         let before = state.index().await?;
         let keys_before = before.len() as u64;
         let mut difference = Difference::new(&table.name, table.schema.clone(), before)?;
-        let mut rows = session.copy_rows(table, None).await?.with_values(self.keeps_values());
-        while let Some(came) = Came::next(self, table, &mut rows).await? {
+        let mut rows = Incoming::whole(self, session, table).await?;
+        while let Some(came) = rows.next(self, table).await? {
             written.rows_read += came.rows();
             sink.changed(&came, &mut difference).await?;
         }
-        written.bytes_read = sink.ended(table, &mut rows)?;
+        written.bytes_read = sink.ended(rows.finish(table)?);
         let gone = difference.unseen();
         sink.quarantine.gone(&gone);
         written.known = keys_before + difference.new_keys().len() as u64 - gone.len() as u64;
@@ -216,15 +159,15 @@ impl Task<'_> {
         let mut now = Multiset::default();
         let mut quarantine = Quarantine::of(state).await?.replacing(&table.schema)?;
         let mut written = Written::default();
-        let mut rows = session.copy_rows(table, None).await?.with_values(self.keeps_values());
-        while let Some(came) = Came::next(self, table, &mut rows).await? {
+        let mut rows = Incoming::whole(self, session, table).await?;
+        while let Some(came) = rows.next(self, table).await? {
             written.rows_read += came.rows();
             now.add(&digests, &came.good)?;
             if let Some(refused) = &came.refused {
                 quarantine.take(refused)?;
             }
         }
-        written.bytes_read = rows.finish_refusing(&table.name)?.0;
+        written.bytes_read = rows.finish(table)?.bytes;
         if now == state.multiset().await? && !quarantine.has_changed() {
             (written.rows, written.known) = (written.rows_read, written.rows_read);
             written.standing = quarantine.rows();
@@ -242,7 +185,7 @@ impl Task<'_> {
         if gone.is_empty() {
             return Ok(Vec::new());
         }
-        let mut writer = self.writer(table, table.schema.key_to_arrow(), FileMode::Deleted)?;
+        let mut writer = self.writer(table, table.schema.key_to_arrow(), FileMode::Deleted, 1)?;
         let mut keys = tombstones(state, gone);
         while let Some(batch) = keys.try_next().await? {
             writer.write(&batch).await?;
@@ -258,10 +201,6 @@ impl Task<'_> {
         self.ctx.progress.advanced(STAGE, &table.name, batch.num_rows() as u64, bytes);
     }
 
-    fn keeps_values(&self) -> bool {
-        self.ctx.config.quarantine.keep_values
-    }
-
     /// What stood aside of a table, also where it had other columns.
     async fn standing(&self, table: &SourceTable, before: Option<&Relation>) -> Result<Quarantine> {
         match before {
@@ -273,8 +212,17 @@ impl Task<'_> {
         }
     }
 
-    pub(super) fn writer(&self, table: &SourceTable, schema: SchemaRef, mode: FileMode) -> Result<FileWriter> {
-        FileWriter::new(self.lake, &table.name, self.at, schema, mode, WriterOptions::default())
+    /// A writer, one of so many that share the memory.
+    pub(super) fn writer(
+        &self,
+        table: &SourceTable,
+        schema: SchemaRef,
+        mode: FileMode,
+        writers: usize,
+    ) -> Result<FileWriter> {
+        let default = WriterOptions::default();
+        let options = WriterOptions { row_group_bytes: default.row_group_bytes / writers.max(1), ..default };
+        FileWriter::new(self.lake, &table.name, self.at, schema, mode, options)
     }
 
     /// The state to compare with: nothing where the stored rows have other columns and are replaced as a whole.
@@ -298,23 +246,4 @@ impl Task<'_> {
                 table.name
             )))
     }
-}
-
-async fn flush(mut difference: Difference, buffered: &mut Vec<Came>, sink: &mut Sink) -> Result<Difference> {
-    for came in buffered.drain(..) {
-        sink.changed(&came, &mut difference).await?;
-    }
-    Ok(difference)
-}
-
-fn keys_of(schema: &TableSchema, buffered: &[Came]) -> Result<HashSet<KeyDigest>> {
-    let digests = Digests::new(schema)?;
-    let mut keys = HashSet::new();
-    for came in buffered {
-        keys.extend(digests.keys(&came.good)?);
-        if let Some(refused) = &came.refused {
-            keys.extend(digests.keys_of_refused(refused)?);
-        }
-    }
-    Ok(keys)
 }

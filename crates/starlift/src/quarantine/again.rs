@@ -14,7 +14,7 @@ use crate::run::RunReport;
 /// Runs the stages; what they refuse of these tables and models (of all, where none is named) stands aside, however much it
 /// is.
 ///
-/// Errors: Config for a name that the project does not know. What fails in a stage is in the report.
+/// Errors: Config for a name that neither project nor source knows. What fails in a stage is in the report.
 pub async fn accept(ctx: &Context, names: &BTreeSet<String>) -> Result<RunReport> {
     check_names(ctx, names).await?;
     let accepted = if names.is_empty() { Accepted::All } else { Accepted::Of(names.clone()) };
@@ -26,7 +26,7 @@ pub async fn accept(ctx: &Context, names: &BTreeSet<String>) -> Result<RunReport
 ///
 /// A changed model or column setting does that by itself. This is for causes that leave no trace, and for certainty.
 ///
-/// Errors: Config for a name that the project does not know. What fails in a stage is in the report.
+/// Errors: Config for a name that neither project nor source knows. What fails in a stage is in the report.
 pub async fn replay(ctx: &Context, names: &BTreeSet<String>) -> Result<RunReport> {
     check_names(ctx, names).await?;
     let chosen = |head: &Head| -> BTreeSet<String> {
@@ -46,8 +46,11 @@ async fn check_names(ctx: &Context, names: &BTreeSet<String>) -> Result<()> {
     let lake = Head::read(&ctx.lake()?, &ctx.config.pipeline).await?;
     let tables = lake.manifest().map(|m| m.relations.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
     let models = ctx.project.graph.models().iter().map(|model| model.name.clone());
-    // Before the first ingest nobody knows the tables but the models.
-    let known: BTreeSet<String> = tables.into_iter().chain(models).chain(ctx.project.tables()).collect();
+    let mut known: BTreeSet<String> = tables.into_iter().chain(models).chain(ctx.project.tables()).collect();
+    if lake.manifest().is_none() && !names.is_subset(&known) {
+        // Before the first ingest, the source alone knows a table that no model reads.
+        known.extend(crate::ingest::look(ctx).await?.tables().map(|table| table.name.clone()));
+    }
     match names.iter().find(|name| !known.contains(*name)) {
         None => Ok(()),
         Some(unknown) => Err(Error::config(format!("`{unknown}` is no table or model")).with_hint(

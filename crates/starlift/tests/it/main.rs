@@ -10,6 +10,7 @@ mod drift;
 mod grants;
 mod loads;
 mod oddities;
+mod parts;
 mod quarantine;
 mod s3;
 mod soak;

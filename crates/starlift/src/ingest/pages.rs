@@ -1,0 +1,83 @@
+//! How a table is cut into parts that several connections read.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use starlift_postgres::catalog::{SourceTable, TableKind};
+use starlift_postgres::extract::{OLDEST_WITH_RANGES, PageRange};
+
+/// Bytes of a page, unless the server was built with another size: then parts are larger or smaller, not wrong.
+const PAGE_BYTES: u64 = 8_192;
+/// A smaller table is read faster by one connection than others are opened.
+const SMALLEST_TABLE_BYTES: u64 = 32 << 20;
+/// Parts for each connection: whoever is done first takes more.
+const PARTS_EACH: u64 = 8;
+/// The largest part, in pages: 256 MiB.
+const LARGEST_PART: u64 = 32_768;
+
+/// How many connections read a whole table, given how many may.
+///
+/// One for small tables; for those with partitions or children, whose pages are numbered for each; and for servers that
+/// would scan the whole table for each part.
+pub(super) fn connections(allowed: usize, server_version: u32, table: &SourceTable) -> usize {
+    let in_parts = table.kind == TableKind::Table
+        && table.schema.partitions.is_empty()
+        && server_version >= OLDEST_WITH_RANGES
+        && table.bytes >= SMALLEST_TABLE_BYTES;
+    if in_parts { allowed } else { 1 }
+}
+
+/// The parts of one table that nobody has taken yet.
+#[derive(Debug)]
+pub(super) struct Pages {
+    step: u32,
+    parts: u32,
+    next: AtomicU32,
+}
+
+impl Pages {
+    /// Of a table of so many bytes, for so many connections.
+    pub(super) fn of(bytes: u64, connections: usize) -> Pages {
+        let pages = bytes.div_ceil(PAGE_BYTES).max(1);
+        let step = pages.div_ceil(PARTS_EACH * connections.max(1) as u64).clamp(1, LARGEST_PART);
+        // PostgreSQL numbers pages with 32 bits.
+        let parts = u32::try_from(pages.div_ceil(step)).unwrap_or(u32::MAX);
+        Pages { step: u32::try_from(step).unwrap_or(u32::MAX), parts, next: AtomicU32::new(0) }
+    }
+
+    /// Takes the next part.
+    pub(super) fn take(&self) -> Option<PageRange> {
+        let parts = self.parts;
+        let part =
+            self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < parts).then_some(n + 1)).ok()?;
+        let from = part.saturating_mul(self.step);
+        Some(PageRange { from, to: (part + 1 < parts).then(|| from.saturating_add(self.step)) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(pages: &Pages) -> Vec<PageRange> {
+        std::iter::from_fn(|| pages.take()).collect()
+    }
+
+    #[test]
+    fn the_parts_of_a_table_follow_each_other_and_the_last_has_no_end() {
+        for bytes in [0, 1, 8_192, 8_193, 1 << 20, 289 << 20, 3 << 40] {
+            for connections in [1, 2, 7] {
+                let parts = all(&Pages::of(bytes, connections));
+                assert_eq!(parts[0].from, 0, "{bytes}");
+                assert_eq!(parts.last().unwrap().to, None, "{bytes}");
+                assert!(parts.windows(2).all(|pair| pair[0].to == Some(pair[1].from)), "{bytes}");
+                assert!(parts.iter().all(|part| part.to.is_none_or(|to| to > part.from)), "{bytes}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_connection_has_several_parts_and_none_is_huge() {
+        assert_eq!(all(&Pages::of(289 << 20, 2)).len(), 16);
+        assert_eq!(all(&Pages::of(1 << 40, 2)).len(), 4_096);
+    }
+}

@@ -1,0 +1,110 @@
+//! The window of one table: what changed since its watermark, compared with what the lake has.
+
+use std::collections::HashSet;
+
+use starlift_core::manifest::FileMode;
+use starlift_core::xid::XidWindow;
+use starlift_core::{Result, TableSchema, fault};
+use starlift_lake::{Difference, Digests, KeyDigest, Quarantine, State};
+use starlift_postgres::catalog::SourceTable;
+use starlift_postgres::extract::SourceSession;
+
+use super::incoming::{Came, Incoming};
+use super::reconcile;
+use super::sink::Sink;
+use super::table::{Task, Written};
+
+/// Rows of a window that are held in memory; beyond them the keys of the whole state are, instead.
+const BUFFERED_ROWS: u64 = 65_536;
+
+impl Task<'_> {
+    /// The rows of the xid window, less those that equal the state; then the keys, if the count shows a difference.
+    pub(super) async fn window(
+        &self,
+        session: &SourceSession,
+        table: &SourceTable,
+        state: &State,
+        rows_before: u64,
+        window: XidWindow,
+    ) -> Result<Written> {
+        let mut written = Written::default();
+        let mut sink = Sink::new(self, table, FileMode::Window, Quarantine::of(state).await?, 1)?;
+        let filter = window.to_sql();
+        #[cfg(debug_assertions)]
+        let filter = crate::planted::visible(self.lake, self.seq, filter).await?;
+        let found = session.find_window(table, &filter).await?;
+        written.rows = found.rows;
+        let new_keys = match found.marked {
+            None => HashSet::new(),
+            Some(marked) => {
+                let rows = session.copy_window(table, &filter, &marked).await?;
+                self.changed(table, state, Incoming::of(self, rows), &mut sink, &mut written).await?
+            }
+        };
+        fault::point("ingest.table_copied");
+        written.known = rows_before + new_keys.len() as u64;
+        if written.rows != written.known {
+            let found = reconcile::reconcile(self, session, table, state, &new_keys, &mut sink).await?;
+            written.known = found.kept + new_keys.len() as u64 + found.fetched;
+            written.reconciled = true;
+            written.rows_read += found.fetched;
+            written.bytes_read += found.bytes_read;
+            written.deleted = found.tombstones;
+        }
+        written.wrote(sink.finish(self, table).await?);
+        Ok(written)
+    }
+
+    /// Writes the rows that differ from the state, and returns the keys that it did not have.
+    async fn changed(
+        &self,
+        table: &SourceTable,
+        state: &State,
+        mut rows: Incoming,
+        sink: &mut Sink,
+        written: &mut Written,
+    ) -> Result<HashSet<KeyDigest>> {
+        let mut buffered: Vec<Came> = Vec::new();
+        let mut difference: Option<Difference> = None;
+        while let Some(came) = rows.next(self, table).await? {
+            written.rows_read += came.rows();
+            match &mut difference {
+                Some(difference) => sink.changed(&came, difference).await?,
+                None => buffered.push(came),
+            }
+            if difference.is_none() && written.rows_read > BUFFERED_ROWS {
+                let whole = Difference::new(&table.name, table.schema.clone(), state.index().await?)?;
+                difference = Some(flush(whole, &mut buffered, sink).await?);
+            }
+        }
+        written.bytes_read += sink.ended(rows.finish(table)?);
+        let difference = match difference {
+            Some(difference) => difference,
+            None => {
+                let known = state.find(&keys_of(&table.schema, &buffered)?).await?;
+                let few = Difference::new(&table.name, table.schema.clone(), known)?;
+                flush(few, &mut buffered, sink).await?
+            }
+        };
+        Ok(difference.new_keys().clone())
+    }
+}
+
+async fn flush(mut difference: Difference, buffered: &mut Vec<Came>, sink: &mut Sink) -> Result<Difference> {
+    for came in buffered.drain(..) {
+        sink.changed(&came, &mut difference).await?;
+    }
+    Ok(difference)
+}
+
+fn keys_of(schema: &TableSchema, buffered: &[Came]) -> Result<HashSet<KeyDigest>> {
+    let digests = Digests::new(schema)?;
+    let mut keys = HashSet::new();
+    for came in buffered {
+        keys.extend(digests.keys(&came.good)?);
+        if let Some(refused) = &came.refused {
+            keys.extend(digests.keys_of_refused(refused)?);
+        }
+    }
+    Ok(keys)
+}
