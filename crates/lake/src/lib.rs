@@ -33,6 +33,7 @@ mod failure;
 mod folder;
 mod key_text;
 mod location;
+mod success;
 mod upload;
 
 pub use claim::claim;
