@@ -46,9 +46,9 @@ pub struct LoadRequest {
 
 /// Runs load.
 ///
-/// Errors: Config where the ledger and the star disagree or a table is missing; Data where the warehouse cannot hold more
-/// rows than may be set aside; Permission where the role may not do what is needed. Whatever fails leaves the warehouse as it was after the last
-/// whole manifest.
+/// Errors: Config where the ledger and the star disagree or a table is missing; Data where the warehouse refuses more rows
+/// than may be set aside; Permission where the role may not do what is needed. Whatever fails leaves the warehouse as it was
+/// after the last whole manifest.
 pub async fn load(ctx: &Context, request: &LoadRequest) -> Result<StageReport> {
     ctx.in_time(STAGE, run(ctx, request)).await
 }
@@ -121,6 +121,8 @@ struct Loaded {
     relations: Vec<RelationReport>,
     /// By model, the rows that it set aside anew.
     refused: Vec<(String, RefusedRows)>,
+    /// Whether the warehouse shows anything else than before.
+    has_changed: bool,
 }
 
 impl Loaded {
@@ -132,6 +134,7 @@ impl Loaded {
             mode,
             relations: report.models.iter().map(|m| relation_report(m, mode)).collect(),
             refused: refused.filter(|(_, rows)| !rows.is_empty()).collect(),
+            has_changed: report.models.iter().any(|m| m.inserted + m.updated + m.retracted + m.returned > 0),
         }
     }
 }
@@ -162,8 +165,8 @@ pub(super) async fn connect(ctx: &Context) -> Result<Connection> {
     starlift_postgres::connect(&options).await.map_err(|e| e.with_context("database", Side::Warehouse.name()))
 }
 
-/// Loads one manifest; when the warehouse holds them all, tries again what stands aside. `unsure` is what a transaction before did, if it was
-/// committed, which nobody could say.
+/// Loads one manifest; when the warehouse holds them all, tries again what stands aside. `unsure` is what a transaction
+/// before did, if it was committed, which nobody could say.
 async fn load_next(
     ctx: &Context,
     star: &Store,
@@ -225,7 +228,8 @@ async fn load_next(
         }
         // Another loader was there first, or the ledger moved while we waited for its lock: look again.
         LoadOutcome::AlreadyLoaded | LoadOutcome::Moved { .. } => {
-            Ok(Next::Loaded(Loaded { seq: manifest.seq, mode: "already", relations: vec![], refused: vec![] }))
+            let (seq, mode) = (manifest.seq, "already");
+            Ok(Next::Loaded(Loaded { seq, mode, relations: vec![], refused: vec![], has_changed: false }))
         }
         LoadOutcome::Unknown { error, report } => {
             *unsure = row_is_new.then(|| Loaded::of(manifest.seq, mode, &report));
@@ -282,8 +286,7 @@ fn relation_report(model: &warehouse::ModelReport, mode: &str) -> RelationReport
 
 fn merge(report: &mut StageReport, allowance: &Allowance, loaded: Loaded) {
     report.seq = Some(loaded.seq);
-    let wrote = loaded.relations.iter().any(|r| r.rows_written + r.rows_deleted + r.rows_refused > 0);
-    if !matches!(loaded.mode, "already" | again::MODE) || wrote {
+    if !matches!(loaded.mode, "already" | again::MODE) || loaded.has_changed {
         report.outcome = Outcome::Committed;
     }
     for (name, rows) in &loaded.refused {

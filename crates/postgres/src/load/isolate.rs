@@ -37,6 +37,8 @@ impl Write {
         match self {
             Write::Upsert => dimension::upsert(client, pair, stage).await,
             Write::Append(comparison) => {
+                // Of a few rows the versions are looked up, whatever was best for all.
+                let comparison = comparison.of_part(stage.rows);
                 let inserted = fact::append(client, pair, stage, comparison).await?;
                 Ok(Upserted { inserted, ..Upserted::default() })
             }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use arrow::array::RecordBatch;
 use starlift_core::Result;
 use tokio_postgres::Client;
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{ToSql, Type};
 
 use super::aside::Aside;
 use super::model::LoadRun;
@@ -48,6 +48,17 @@ impl Standing {
             standing.models.entry(row.try_get(0).map_err(read)?).or_default().push(group);
         }
         Ok(standing)
+    }
+
+    /// Forgets the rows of models that the star has no more.
+    pub(crate) async fn forget_others(&self, client: &Client, pipeline: &str, pairs: &[Pair<'_>]) -> Result<()> {
+        let names: Vec<&str> = pairs.iter().map(|pair| pair.model.name.as_str()).collect();
+        if self.models.keys().all(|model| names.contains(&model.as_str())) {
+            return Ok(());
+        }
+        let sql = "delete from starlift.refused where pipeline = $1 and model <> all ($2)";
+        let parameters: &[(&(dyn ToSql + Sync), Type)] = &[(&pipeline, Type::TEXT), (&names, Type::TEXT_ARRAY)];
+        execute(client, sql, parameters, "cannot take back refused rows of models that are gone").await.map(|_| ())
     }
 
     /// Whether rows of a model stood aside when the load began.

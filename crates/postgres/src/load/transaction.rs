@@ -49,6 +49,7 @@ impl Work<'_, '_> {
         loads: Vec<ModelLoad<'_>>,
     ) -> Result<LoadReport> {
         let mut refusals = Refusals::read(transaction.client(), &self.run.pipeline).await?;
+        refusals.standing.forget_others(transaction.client(), &self.run.pipeline, pairs).await?;
         let mut models = Vec::with_capacity(pairs.len());
         for (position, load) in loads.into_iter().enumerate() {
             if let Some(model) = self.stage(transaction, pairs, position, load, &mut refusals).await? {

@@ -372,6 +372,15 @@ async fn pipelines_have_entries_of_their_own_and_clearing_removes_them() {
 }
 
 #[tokio::test]
+async fn rows_of_a_model_that_the_star_has_no_more_are_forgotten() {
+    let mut w = loaded(1).await;
+    next(&mut w, &[], &[&["1", "1", "0.001"]]).await.unwrap();
+    assert_eq!(w.rows(NAMES).await, ["fact_sale 1 amount"]);
+    w.next(vec![change(&shop(), &[])]).await.unwrap();
+    assert_eq!(w.one("select count(*) from starlift.refused").await, "0");
+}
+
+#[tokio::test]
 async fn a_day_of_the_calendar_never_stands_aside() {
     let mut w = Warehouse::with("create table dim_date (date_id date primary key, year smallint)").await;
     w.aside = MaySetAside { rows: 9, ..MaySetAside::default() };
