@@ -76,6 +76,22 @@ impl RefusedRows {
         }
     }
 
+    /// Adds rows of one column and reason, each of which counts.
+    pub fn add(&mut self, group: RefusedGroup) {
+        self.rows += group.rows;
+        let key = (group.column.clone(), group.reason.clone());
+        match self.groups.get_mut(&key) {
+            None => {
+                self.groups.insert(key, group);
+            }
+            Some(sum) => {
+                sum.rows += group.rows;
+                let room = RefusedRows::EXAMPLES.saturating_sub(sum.examples.len());
+                sum.examples.extend(group.examples.into_iter().take(room));
+            }
+        }
+    }
+
     /// One sentence for each column and reason, with some keys.
     pub fn summary(&self) -> String {
         let line = |group: &RefusedGroup| {
@@ -108,6 +124,22 @@ mod tests {
         refused.count_also("paid", "it is no date", || "id=9".into());
         assert_eq!(refused.rows(), 8, "the row of two columns counts once");
         assert_eq!(refused.groups().map(|group| group.rows).collect::<Vec<_>>(), [1, 8]);
+    }
+
+    #[test]
+    fn groups_that_were_counted_elsewhere_are_added() {
+        let group = |rows, examples: &[&str]| RefusedGroup {
+            column: "paid".into(),
+            reason: "it is no date".into(),
+            rows,
+            examples: examples.iter().map(|e| e.to_string()).collect(),
+        };
+        let mut refused = RefusedRows::default();
+        refused.add(group(9, &["id=1", "id=2", "id=3", "id=4"]));
+        refused.add(group(2, &["id=10", "id=11"]));
+        assert_eq!(refused.rows(), 11);
+        let summary = "column `paid`: it is no date in 11 rows (id=1; id=2; id=3; id=4; id=10, …)";
+        assert_eq!(refused.summary(), summary);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use starlift_core::{Error, ErrorKind, Result};
 
 use crate::failure::{Doing, from_store, is_absent};
 use crate::store::{Found, Listed};
+use crate::success::LookingInside;
 
 /// Bytes up to which an object is put at once, and the size of the parts of larger ones.
 pub(crate) const PART_BYTES: usize = 8 << 20;
@@ -63,6 +64,7 @@ impl Bucket {
         }
         let store = builder
             .with_bucket_name(bucket)
+            .with_http_connector(LookingInside::default())
             .with_conditional_put(S3ConditionalPut::ETagMatch)
             .build()
             .map_err(|e| {

@@ -34,6 +34,7 @@ mod folder;
 mod key_text;
 mod layout;
 mod location;
+mod success;
 mod upload;
 
 pub use claim::claim;

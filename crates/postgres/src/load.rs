@@ -5,9 +5,12 @@
 //!   Dimensions are written before facts, so a reader never sees a fact without them.
 //! * **Once.** A load goes on only while the ledger, read under an advisory lock, is where the load was planned from.
 //!   Two that race: one wins, the other finds the manifest there ([`LoadOutcome::AlreadyLoaded`]).
-//! * **Exact.** Every staged value is checked against its column before anything is written. What the column would
-//!   round, cut or refuse stops the load with table, column, reason and keys ([`starlift_core::ErrorKind::Data`]), unless
-//!   a later manifest replaces or retracts that row: then it is passed over.
+//! * **Exact.** Every staged value is checked against its column before anything is written. A row that the column would
+//!   round, cut or refuse, or that a constraint refuses, is set aside with column, reason and key (`starlift.refused`), or
+//!   stops the load ([`starlift_core::ErrorKind::Data`]) where more rows are refused than [`MaySetAside`] lets through.
+//!   One that a later manifest replaces or retracts is passed over.
+//! * **Nothing stale.** What the warehouse holds of the key of a refused row is retracted, rows that refer to it wait with
+//!   it, and all of them come back once.
 //! * **Nothing is deleted.** A dimension keeps one row per key, a fact every version. Retracted keys are listed in
 //!   `starlift.retracted`, and the views `current_<model>` leave them out.
 //! * **Bounded.** Memory holds one batch; the comparison with what is stored is the server's work.
@@ -17,26 +20,31 @@
 //! question which of the two it is ([`LoadOutcome::Unknown`]): the ledger answers it ([`entry`]).
 //!
 //! The parts, and where they are: `target_catalog` reads the tables, `target` compares them with the models, `support` makes what is
-//! missing beside them, `stage` copies the rows into temporary tables, `check` and `fit` refuse what does not fit,
-//! `calendar`, `dimension`, `fact`, `reference` and `retraction` write, `ledger` records. What a transaction is for, to follow,
+//! missing beside them, `stage` copies the rows into temporary tables, `check` and `fit` find what does not fit, `isolate` what the server refuses,
+//! `aside` and `refusing` set it aside, `standing` tries it again, `refused` is its table, `calendar`, `dimension`, `fact`, `reference` and `retraction` write, `ledger` records. What a transaction is for, to follow,
 //! adopt or mend, is told in `purpose`.
 
+mod aside;
 mod calendar;
 mod check;
 mod constraint;
 mod dimension;
 mod fact;
 mod fit;
+mod isolate;
 mod ledger;
 mod model;
 mod pair;
 mod purpose;
 mod record_id;
 mod reference;
+mod refused;
+mod refusing;
 mod rehearsal;
 mod retraction;
 mod session;
 mod stage;
+mod standing;
 mod support;
 mod table_sql;
 mod target;
@@ -52,11 +60,12 @@ use starlift_core::load_plan::{LedgerHead, Planned, Turn, turn};
 use starlift_core::{Error, Result, fault};
 use tokio_postgres::Client;
 
-pub use self::ledger::{LedgerEntry, current_rows, entries, entry, head, last_loaded_at};
+pub use self::ledger::{LedgerEntry, Position, current_rows, entries, entry, head, last_loaded_at, position};
 pub use self::model::{
-    BatchStream, LoadLimits, LoadOutcome, LoadReport, LoadRun, LookAhead, ModelLoad, ModelReport, ModelTable,
-    nothing_later,
+    Again, BatchStream, LoadLimits, LoadOutcome, LoadReport, LoadRun, LookAhead, MaySetAside, ModelLoad, ModelReport,
+    ModelTable, nothing_later,
 };
+pub use self::refused::{RefusedEntry, refused_counts, refused_entries, refused_keys};
 pub use self::rehearsal::{rehearse_names, rehearse_support};
 pub use self::support::{Statement, create_support, missing_support};
 pub use self::target_catalog::owned_sequences;
@@ -96,7 +105,8 @@ pub async fn load(
 /// `models` are all models of the star, in the order of [`load`]; those in `mended` bring their whole state as of the
 /// manifest, the others empty streams. Rows that differ from the state are upserted or appended as on adoption, keys that
 /// the state does not have are retracted, and nothing is deleted; a calendar is held to its rules. The ledger stays as it
-/// is. Again is the same: mending twice writes nothing more.
+/// is. Again is the same: mending twice writes nothing more. With no model to mend, the rows that stand aside are tried
+/// again, and nothing else is done.
 ///
 /// # Errors
 /// As [`load`].
@@ -117,8 +127,8 @@ async fn write(
     models: Vec<ModelLoad<'_>>,
     look_ahead: &LookAhead<'_>,
 ) -> Result<LoadOutcome> {
-    let (models, streams): (Vec<ModelTable>, Vec<_>) =
-        models.into_iter().map(|m| (m.model, (m.upserts, m.retractions))).unzip();
+    let loads = models;
+    let models: Vec<ModelTable> = loads.iter().map(|load| load.model.clone()).collect();
     let models: Vec<&ModelTable> = models.iter().collect();
 
     let mut transaction = session::begin(client, &run.schema, run.limits).await?;
@@ -139,7 +149,7 @@ async fn write(
     }
 
     let work = transaction::Work { run, purpose, look_ahead };
-    let report = work.write(&mut transaction, &pairs, streams).await?;
+    let report = work.write(&mut transaction, &pairs, loads).await?;
     fault::point("load.before_ledger");
     let too_late = fault::planted("ledger_after_commit");
     let recorded = if too_late { Ok(()) } else { ledger::record(transaction.client(), run, purpose, &report).await };

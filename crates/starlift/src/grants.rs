@@ -69,7 +69,9 @@ fn warehouse(schema: &str, models: &[Model], sequences: Option<&[String]>) -> Ve
         format!("create role {LOADER} login nosuperuser nocreatedb nocreaterole noreplication nobypassrls;"),
         on_this_database("connect, temporary", LOADER),
         format!("grant usage on schema {}, starlift to {LOADER};", quote_ident(schema)),
-        format!("grant select, insert, update, delete on starlift.ledger, starlift.retracted to {LOADER};"),
+        format!(
+            "grant select, insert, update, delete on starlift.ledger, starlift.retracted, starlift.refused to {LOADER};"
+        ),
     ];
     if !others.is_empty() {
         statements.push(format!("grant select, insert, update on {others} to {LOADER};"));

@@ -5,6 +5,7 @@
 //! ledger again over a new one, never by sending the rows again blindly. What the server's errors lead to is one table,
 //! `starlift_postgres::sqlstate`; how often a transaction is tried is in `retry`.
 
+mod again;
 mod mend;
 pub(crate) mod order;
 mod retry;
@@ -15,10 +16,11 @@ use std::time::Duration;
 
 use starlift_core::load_plan::{self, LedgerHead, LoadPlan};
 use starlift_core::manifest::Manifest;
+use starlift_core::refused::RefusedRows;
 use starlift_core::{Error, Result, event, fault};
 use starlift_lake::{Head, Store, Stored, manifests};
 use starlift_postgres::Connection;
-use starlift_postgres::load::{self as warehouse, LoadLimits, LoadOutcome, LoadRun};
+use starlift_postgres::load::{self as warehouse, LoadLimits, LoadOutcome, LoadRun, MaySetAside};
 use starlift_postgres::sqlstate::retry_of;
 
 pub(crate) use self::mend::mend;
@@ -26,6 +28,7 @@ use self::retry::Failures;
 use self::star::Brings;
 use crate::config::Side;
 use crate::context::{Context, now};
+use crate::quarantine::{Allowance, warning};
 use crate::report::{Outcome, RelationReport, StageReport};
 
 pub(crate) const STAGE: &str = "load";
@@ -37,13 +40,15 @@ pub struct LoadRequest {
     pub event: Option<Vec<u8>>,
     /// Bring the newest star state in even if the ledger disagrees, and go on from there.
     pub adopt: bool,
+    /// Try every row that load has set aside again, whatever has changed.
+    pub replay: bool,
 }
 
 /// Runs load.
 ///
-/// Errors: Config where the ledger and the star disagree or a table is missing; Data where the warehouse cannot hold a
-/// value; Permission where the role may not do what is needed. Whatever fails leaves the warehouse as it was after the last
-/// whole manifest.
+/// Errors: Config where the ledger and the star disagree or a table is missing; Data where the warehouse refuses more rows
+/// than may be set aside; Permission where the role may not do what is needed. Whatever fails leaves the warehouse as it was
+/// after the last whole manifest.
 pub async fn load(ctx: &Context, request: &LoadRequest) -> Result<StageReport> {
     ctx.in_time(STAGE, run(ctx, request)).await
 }
@@ -61,17 +66,23 @@ async fn run(ctx: &Context, request: &LoadRequest) -> Result<StageReport> {
         return Ok(report);
     };
 
+    let allowance = Allowance::of(ctx);
     let mut adopt = request.adopt;
     let mut failures = Failures::default();
     let mut unsure: Option<Loaded> = None;
     loop {
-        match load_next(ctx, &star, &head, newest, adopt, &mut unsure).await {
-            Ok(None) => break,
-            Ok(Some(loaded)) => {
+        let asked = Asked { adopt, replay: request.replay, has_loaded: report.seq.is_some(), allowance: &allowance };
+        match load_next(ctx, &star, &head, newest, &asked, &mut unsure).await {
+            Ok(Next::Nothing) => break,
+            Ok(Next::Loaded(loaded)) => {
                 // A manifest that another loader brought in first counts as loaded, and a user's word holds once it is done.
                 adopt &= loaded.mode == "already";
                 failures = Failures::default();
-                merge(&mut report, loaded);
+                merge(&mut report, &allowance, loaded);
+            }
+            Ok(Next::Again(loaded)) => {
+                merge(&mut report, &allowance, loaded);
+                break;
             }
             Err(error) => match failures.wait(retry_of(&error), &ctx.run_id) {
                 Some(wait) => {
@@ -108,6 +119,43 @@ struct Loaded {
     seq: u64,
     mode: &'static str,
     relations: Vec<RelationReport>,
+    /// By model, the rows that it set aside anew.
+    refused: Vec<(String, RefusedRows)>,
+    /// Whether the warehouse shows anything else than before.
+    has_changed: bool,
+}
+
+impl Loaded {
+    /// What a transaction did.
+    fn of(seq: u64, mode: &'static str, report: &warehouse::LoadReport) -> Loaded {
+        let refused = report.models.iter().map(|m| (m.model.clone(), m.refused.clone()));
+        Loaded {
+            seq,
+            mode,
+            relations: report.models.iter().map(|m| relation_report(m, mode)).collect(),
+            refused: refused.filter(|(_, rows)| !rows.is_empty()).collect(),
+            has_changed: report.models.iter().any(|m| m.inserted + m.updated + m.retracted + m.returned > 0),
+        }
+    }
+}
+
+/// What the next transaction came to.
+enum Next {
+    /// The warehouse holds the star, and nothing stands aside that could be tried again.
+    Nothing,
+    /// It brought a manifest in.
+    Loaded(Loaded),
+    /// The warehouse holds the star; rows that stood aside were tried again.
+    Again(Loaded),
+}
+
+/// How the next transaction is meant.
+struct Asked<'a> {
+    adopt: bool,
+    replay: bool,
+    /// Whether this run brought a manifest in, which tried what stands aside.
+    has_loaded: bool,
+    allowance: &'a Allowance,
 }
 
 /// A session for a load, given up when it is silent for longer than a load's statements may take.
@@ -117,26 +165,27 @@ pub(super) async fn connect(ctx: &Context) -> Result<Connection> {
     starlift_postgres::connect(&options).await.map_err(|e| e.with_context("database", Side::Warehouse.name()))
 }
 
-/// Loads one manifest; none when the warehouse holds them all. `unsure` is what a transaction before did, if it was
-/// committed, which nobody could say.
+/// Loads one manifest; when the warehouse holds them all, tries again what stands aside. `unsure` is what a transaction
+/// before did, if it was committed, which nobody could say.
 async fn load_next(
     ctx: &Context,
     star: &Store,
     head: &Head,
     newest: &Stored,
-    adopt: bool,
+    asked: &Asked<'_>,
     unsure: &mut Option<Loaded>,
-) -> Result<Option<Loaded>> {
+) -> Result<Next> {
     let mut connection = connect(ctx).await?;
     let star_id = &newest.manifest.id;
     if let Some(maybe) = unsure {
         let entry = warehouse::entry(connection.client(), &ctx.config.pipeline, star_id, maybe.seq).await?;
         // The ledger row is part of the transaction: if it is there and ours, all of it is.
         if entry.is_some_and(|entry| entry.run_id == ctx.run_id) {
-            return Ok(unsure.take());
+            return Ok(unsure.take().map_or(Next::Nothing, Next::Loaded));
         }
     }
-    let ledger = warehouse::head(connection.client(), &ctx.config.pipeline, star_id).await?;
+    let position = warehouse::position(connection.client(), &ctx.config.pipeline, star_id).await?;
+    let (ledger, has_refused) = (position.head, position.has_refused);
     fault::point("load.ledger_read");
     // Since the star was read, another run may have added to it and loaded that.
     let newer = match &ledger {
@@ -144,7 +193,16 @@ async fn load_next(
         _ => None,
     };
     let (head, newest) = newer.as_ref().and_then(|head| Some((head, head.newest()?))).unwrap_or((head, newest));
-    let Some((seq, adopt)) = plan(star, Some(newest), ledger.as_ref(), adopt).await?.next() else { return Ok(None) };
+    let Some((seq, adopt)) = plan(star, Some(newest), ledger.as_ref(), asked.adopt).await?.next() else {
+        if !has_refused || (asked.has_loaded && !asked.replay) {
+            return Ok(Next::Nothing);
+        }
+        let run = LoadRun {
+            aside: asked.allowance.of_load(ctx, &newest.manifest, asked.replay),
+            ..run_of(ctx, newest, ledger)
+        };
+        return again::again(ctx, star, newest, &mut connection, &run).await;
+    };
     let stored = if seq == newest.seq() { newest.clone() } else { manifests::read(star, seq).await? };
     let brings = if adopt { Brings::State(&head.live) } else { Brings::Changes };
     let manifest = &stored.manifest;
@@ -154,29 +212,27 @@ async fn load_next(
     for name in &models {
         ctx.progress.started(STAGE, name);
     }
-    let run = LoadRun { adopt, ..run_of(ctx, &stored, ledger) };
+    let aside = asked.allowance.of_load(ctx, manifest, asked.replay);
+    let run = LoadRun { adopt, aside, ..run_of(ctx, &stored, ledger) };
     let loads = star::model_loads(ctx, star, manifest, &models, brings)?;
     let later = star::later(star, &loads, manifest.seq, newest.manifest.seq);
     let outcome = warehouse::load(connection.client_mut(), &run, loads, &later).await?;
     for name in &models {
         ctx.progress.finished(STAGE, name);
     }
-    let done = |report: &warehouse::LoadReport| {
-        let mode = if adopt { "adopt" } else { "follow" };
-        let relations = report.models.iter().map(|m| relation_report(m, mode)).collect();
-        Loaded { seq: manifest.seq, mode, relations }
-    };
+    let mode = if adopt { "adopt" } else { "follow" };
     match outcome {
         LoadOutcome::Loaded(report) => {
             *unsure = None;
-            Ok(Some(done(&report)))
+            Ok(Next::Loaded(Loaded::of(manifest.seq, mode, &report)))
         }
         // Another loader was there first, or the ledger moved while we waited for its lock: look again.
         LoadOutcome::AlreadyLoaded | LoadOutcome::Moved { .. } => {
-            Ok(Some(Loaded { seq: manifest.seq, mode: "already", relations: vec![] }))
+            let (seq, mode) = (manifest.seq, "already");
+            Ok(Next::Loaded(Loaded { seq, mode, relations: vec![], refused: vec![], has_changed: false }))
         }
         LoadOutcome::Unknown { error, report } => {
-            *unsure = row_is_new.then(|| done(&report));
+            *unsure = row_is_new.then(|| Loaded::of(manifest.seq, mode, &report));
             Err(unknown(manifest, error))
         }
     }
@@ -194,6 +250,7 @@ fn run_of(ctx: &Context, stored: &Stored, head: Option<LedgerHead>) -> LoadRun {
         adopt: false,
         whole: whole_in(&stored.manifest),
         head,
+        aside: MaySetAside::default(),
         limits: LoadLimits {
             statement_timeout: Duration::from_secs(ctx.config.warehouse_statement_timeout_seconds),
             ..LoadLimits::default()
@@ -220,15 +277,21 @@ fn relation_report(model: &warehouse::ModelReport, mode: &str) -> RelationReport
         rows_read: model.staged,
         rows_written: model.inserted + model.updated,
         rows_deleted: model.retracted,
+        rows_refused: model.refused.rows(),
+        refused: model.aside,
         // One transaction brings in all models: none has a time of its own.
         ..RelationReport::default()
     }
 }
 
-fn merge(report: &mut StageReport, loaded: Loaded) {
+fn merge(report: &mut StageReport, allowance: &Allowance, loaded: Loaded) {
     report.seq = Some(loaded.seq);
-    if loaded.mode != "already" {
+    if !matches!(loaded.mode, "already" | again::MODE) || loaded.has_changed {
         report.outcome = Outcome::Committed;
+    }
+    for (name, rows) in &loaded.refused {
+        allowance.count(name, rows);
+        report.warnings.extend(warning("model", name, rows));
     }
     for new in loaded.relations {
         match report.relations.iter_mut().find(|r| r.name == new.name) {
@@ -237,6 +300,8 @@ fn merge(report: &mut StageReport, loaded: Loaded) {
                 sum.rows_read += new.rows_read;
                 sum.rows_written += new.rows_written;
                 sum.rows_deleted += new.rows_deleted;
+                sum.rows_refused += new.rows_refused;
+                sum.refused = new.refused;
             }
         }
     }

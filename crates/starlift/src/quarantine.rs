@@ -1,7 +1,7 @@
 //! Which rows a stage may set aside, and what stands aside.
 //!
 //! A refused row is an entry of its key in the state of its table or model: the count of keys knows it, it hides the older row,
-//! and a good row that comes later hides it. A stage that would set aside more rows than `max_quarantine` fails before it
+//! and a good row that comes later hides it. What load refuses is an entry of `starlift.refused` in the warehouse. A stage that would set aside more rows than `max_quarantine` fails before it
 //! commits. Rows that stood aside before count no more, whatever number they are.
 
 mod again;
@@ -10,8 +10,10 @@ mod list;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use starlift_core::manifest::Manifest;
 use starlift_core::refused::RefusedRows;
 use starlift_core::{Error, Result};
+use starlift_postgres::load::MaySetAside;
 
 pub use again::{accept, replay};
 pub use list::{QuarantinedRow, list, standing};
@@ -64,6 +66,23 @@ impl Allowance {
         }
         let rows = self.rows.fetch_add(new.rows(), Ordering::Relaxed) + new.rows();
         if rows <= self.max { Ok(()) } else { Err(error()) }
+    }
+
+    /// What one transaction of load may set aside: it counts by itself, because it may be tried more than once.
+    pub(crate) fn of_load(&self, ctx: &Context, star: &Manifest, replay: bool) -> MaySetAside {
+        MaySetAside {
+            rows: self.max.saturating_sub(self.rows.load(Ordering::Relaxed)),
+            accepted: star.relations.keys().filter(|name| self.accepted.holds(name)).cloned().collect(),
+            keep_values: ctx.config.quarantine.keep_values,
+            replay,
+        }
+    }
+
+    /// Counts the rows that a transaction of load has set aside.
+    pub(crate) fn count(&self, name: &str, new: &RefusedRows) {
+        if !self.accepted.holds(name) {
+            self.rows.fetch_add(new.rows(), Ordering::Relaxed);
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Status: where each table and model is, from the manifests and the ledger alone; the source is not asked.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use starlift_core::manifest::Proof;
 use starlift_core::{Micros, Result};
@@ -42,7 +44,7 @@ pub struct RelationStatus {
     pub mode: String,
     /// Rows of its state.
     pub rows: u64,
-    /// Those of them that stand aside.
+    /// Those of them that stand aside, of a model also those that load has set aside.
     pub refused: u64,
     /// When a table was last read; when a model's inputs were.
     pub as_of: Option<Micros>,
@@ -68,12 +70,12 @@ pub async fn status(ctx: &Context) -> Result<Status> {
     let star_seq = star.manifest().map(|m| m.seq);
     let covered_seq = star.manifest().and_then(|m| m.covers_upto());
     let mut notes = Vec::new();
-    let loaded_seq = match (&star.newest(), loaded(ctx, &star).await) {
-        (None, _) => None,
-        (Some(_), Ok(seq)) => seq,
+    let (loaded_seq, aside) = match (&star.newest(), loaded(ctx, &star).await) {
+        (None, _) => (None, BTreeMap::new()),
+        (Some(_), Ok(loaded)) => loaded,
         (Some(_), Err(error)) => {
             notes.push(format!("the warehouse was not asked: {}", secrets::message(&error)));
-            None
+            (None, BTreeMap::new())
         }
     };
     let now = now();
@@ -120,7 +122,10 @@ pub async fn status(ctx: &Context) -> Result<Status> {
         _ => None,
     };
     let tables = of(&lake, &|change| change > covered_seq.unwrap_or(0), &read_at);
-    let models = of(&star, &|change| change > loaded_seq.unwrap_or(0), &|_| covered_at);
+    let mut models = of(&star, &|change| change > loaded_seq.unwrap_or(0), &|_| covered_at);
+    for model in &mut models {
+        model.refused += aside.get(&model.name).copied().unwrap_or(0);
+    }
 
     let mut pending = Vec::new();
     if let Some(plan) = plan.filter(|plan| !plan.settled) {
@@ -154,9 +159,14 @@ fn proof(head: &Head, name: &str) -> Option<Proof> {
     head.chain.iter().rev().find_map(|stored| stored.manifest.relations.get(name)?.run.as_ref()?.proof)
 }
 
-async fn loaded(ctx: &Context, star: &Head) -> Result<Option<u64>> {
-    let Some(manifest) = star.manifest() else { return Ok(None) };
+/// The star seq that the warehouse holds, and the rows that load has set aside, by model.
+async fn loaded(ctx: &Context, star: &Head) -> Result<(Option<u64>, BTreeMap<String, u64>)> {
+    let Some(manifest) = star.manifest() else { return Ok((None, BTreeMap::new())) };
     let connection = ctx.connect(Side::Warehouse).await?;
-    let head = ledger::head(connection.client(), &ctx.config.pipeline, &manifest.id).await?;
-    Ok(head.map(|h| h.seq))
+    let position = ledger::position(connection.client(), &ctx.config.pipeline, &manifest.id).await?;
+    let aside = match position.has_refused {
+        true => ledger::refused_counts(connection.client(), &ctx.config.pipeline).await?,
+        false => BTreeMap::new(),
+    };
+    Ok((position.head.map(|head| head.seq), aside))
 }

@@ -29,7 +29,7 @@ pub(crate) async fn transform(shell: &Shell, args: &Stage) -> Ended {
 /// Runs load and prints its result, which is `null`.
 pub(crate) async fn load(shell: &Shell, args: &Load) -> Ended {
     let (context, event) = prepare(shell, &args.stage).await?;
-    let done = starlift::load(&context, &LoadRequest { event, adopt: args.adopt }).await;
+    let done = starlift::load(&context, &LoadRequest { event, adopt: args.adopt, ..LoadRequest::default() }).await;
     kept("load", &context, &args.stage, done)?;
     print(shell, &())
 }

@@ -143,6 +143,18 @@ async fn the_newest_manifest_takes_one_listing_and_one_read() {
     assert!(heads[1].starts_with("GET /my-lake/team/ingest/_manifests/"), "{}", heads[1]);
 }
 
+#[tokio::test]
+async fn an_error_under_status_200_is_no_empty_bucket_and_no_put() {
+    let server = Server::new(|_| ("200 OK", refused("AccessDenied"))).await;
+    let error = server.store.list("_manifests", 1).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Permission);
+    assert!(error.render().contains("the store answered AccessDenied: because"), "{}", error.render());
+    let error = server.store.create("x", Bytes::from("me")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Permission, "{}", error.render());
+    // An object may look like anything.
+    assert!(server.store.get("x").await.unwrap().unwrap().starts_with(b"<Error>"));
+}
+
 async fn error_of(status: &'static str, code: &'static str) -> Error {
     let server = Server::new(move |_| (status, refused(code))).await;
     server.store.get("x").await.unwrap_err()

@@ -1,47 +1,44 @@
-//! The check of staged rows against their table, by set and before any insert: what does not fit is named by key, or
-//! passed over where a later manifest replaces or retracts it.
-//!
-//! Nothing has been written to the warehouse's tables of a model when its check stops the load.
+//! The check of staged rows against their table, by set and before any insert: what does not fit is set aside, or passed
+//! over where a later manifest replaces or retracts it.
 
-use starlift_core::{Column, Error, Result};
+use starlift_core::digest::sha256_hex;
+use starlift_core::{Error, Result};
 use tokio_postgres::Client;
 
 use super::fit::misfits;
-use super::model::LookAhead;
 use super::pair::Pair;
-use super::session::{count, execute, query, value};
-use super::stage::{Stage, fill};
+use super::session::{count, query, value};
+use super::stage::Stage;
 use crate::ident::quote_ident;
 
 /// How many keys an error names.
-const KEYS_SHOWN: i64 = 5;
+pub(crate) const KEYS_SHOWN: i64 = 5;
 
 /// One thing that must not be true of a staged row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Check {
-    /// The column, with how the table declares it.
+    /// The column.
     pub(crate) column: String,
     /// SQL over the stage's row `s`; null counts as false.
     pub(crate) condition: String,
     /// Ends the sentence "the value …".
     pub(crate) reason: String,
+    /// The model whose row, which stands aside, this one waits for.
+    pub(crate) waits_for: Option<String>,
+    /// Whether it is about the value and its column alone, so that only another column can hold the value.
+    pub(crate) is_of_shape: bool,
 }
 
 /// The first and last day that a calendar is extended to.
 pub(crate) const CALENDAR_BOUNDS: (&str, &str) = ("1900-01-01", "2199-12-31");
 
-/// Everything that is checked of a model's rows; `dates` are its columns that refer to the calendar.
+/// Everything that is checked of a model's rows but their key; `dates` are its columns that refer to the calendar.
 pub(crate) fn checks(pair: Pair<'_>, dates: &[String]) -> Vec<Check> {
     let mut found = Vec::new();
     for (column, target) in pair.columns() {
         let staged = format!("s.{}", quote_ident(&column.name));
-        let mut add = |condition: String, reason: String| {
-            let column = format!("`{}` ({})", column.name, target.declared);
-            found.push(Check { column, condition, reason });
-        };
-        if pair.model.schema.key.contains(&column.name) {
-            add(format!("{staged} is null"), "is null, and it is part of the key".into());
-        } else if target.not_null {
+        let mut add = |condition: String, reason: String| found.push(of_shape(&column.name, condition, reason));
+        if target.not_null && !pair.model.schema.key.contains(&column.name) {
             add(format!("{staged} is null"), "is null, and the column takes no null".into());
         }
         for misfit in misfits(&column.column_type, &target.holds, &staged).unwrap_or_default() {
@@ -58,50 +55,54 @@ pub(crate) fn checks(pair: Pair<'_>, dates: &[String]) -> Vec<Check> {
     found
 }
 
-/// Checks a stage; rows that do not fit and that `look_ahead` knows later keys for are taken out of it.
-///
-/// Returns how many rows were passed over.
-///
-/// # Errors
-/// Data for a key that is staged twice, and for rows that are left and do not fit, with table, columns, reasons, counts
-/// and some keys.
-pub(crate) async fn check(
-    client: &Client,
-    pair: Pair<'_>,
-    stage: &Stage,
-    checks: &[Check],
-    look_ahead: &LookAhead<'_>,
-) -> Result<u64> {
-    refuse_double_keys(client, pair, stage).await?;
-    refuse(client, pair, stage, checks, look_ahead).await
+/// What the table's columns are like to a model: while it stays the same, a row that one of these checks refused is refused
+/// again.
+pub(crate) fn shape(checks: &[Check]) -> String {
+    let lines: Vec<String> = checks.iter().map(|c| format!("{}\n{}\n{}", c.column, c.condition, c.reason)).collect();
+    sha256_hex(lines.join("\n").as_bytes())
 }
 
-/// Takes rows that meet one of the conditions out of a stage where a later manifest has their key, and refuses the rest.
-pub(crate) async fn refuse(
-    client: &Client,
-    pair: Pair<'_>,
-    stage: &Stage,
-    checks: &[Check],
-    look_ahead: &LookAhead<'_>,
-) -> Result<u64> {
-    if checks.is_empty() || counts(client, pair, stage, checks).await?.iter().all(|n| *n == 0) {
-        return Ok(0);
+fn of_shape(column: &str, condition: String, reason: String) -> Check {
+    Check { column: column.to_string(), condition, reason, waits_for: None, is_of_shape: true }
+}
+
+/// Whether a staged row meets one of the conditions.
+pub(crate) async fn any(client: &Client, pair: Pair<'_>, stage: &Stage, checks: &[Check]) -> Result<bool> {
+    Ok(!checks.is_empty() && counts(client, pair, stage, checks).await?.iter().any(|n| *n > 0))
+}
+
+/// Refuses keys that have nothing to stand aside under.
+///
+/// # Errors
+/// Data for a key that is staged twice, or that has a null.
+pub(crate) async fn refuse_keys(client: &Client, pair: Pair<'_>, stage: &Stage) -> Result<()> {
+    refuse_double_keys(client, pair, stage).await?;
+    let nulls = pair.key().map(|(column, _)| {
+        let condition = format!("s.{} is null", quote_ident(&column.name));
+        of_shape(&column.name, condition, "is null, and it is part of the key".into())
+    });
+    refuse(client, pair, stage, &nulls.collect::<Vec<_>>()).await
+}
+
+/// Refuses the rows that meet one of the conditions.
+///
+/// # Errors
+/// Data for such rows, with table, columns, reasons, counts and some keys.
+pub(crate) async fn refuse(client: &Client, pair: Pair<'_>, stage: &Stage, checks: &[Check]) -> Result<()> {
+    if checks.is_empty() {
+        return Ok(());
     }
-    let passed_over = pass_over(client, pair, stage, checks, look_ahead).await?;
     let left = counts(client, pair, stage, checks).await?;
     if left.iter().all(|n| *n == 0) {
-        tracing::warn!(
-            model = %pair.model.name,
-            rows = passed_over,
-            "rows that do not fit the warehouse were passed over: a later manifest has their keys"
-        );
-        return Ok(passed_over);
+        return Ok(());
     }
     let mut details = Vec::new();
     for (check, rows) in checks.iter().zip(&left).filter(|(_, rows)| **rows > 0) {
         let keys = keys_where(client, pair, stage, &check.condition).await?;
         let rows = if *rows == 1 { "1 row:".to_string() } else { format!("{rows} rows, such as") };
-        details.push(format!("the value of {} {} ({rows} {})", check.column, check.reason, keys.join(", ")));
+        let declared = pair.target.column(&check.column).map_or("?", |target| target.declared.as_str());
+        let keys = keys.join(", ");
+        details.push(format!("the value of `{}` ({declared}) {} ({rows} {keys})", check.column, check.reason));
     }
     let any = any_of(checks);
     let rows: i64 =
@@ -122,44 +123,9 @@ async fn counts(client: &Client, pair: Pair<'_>, stage: &Stage, checks: &[Check]
     Ok(counts.into_iter().map(count).collect())
 }
 
-fn any_of(checks: &[Check]) -> String {
+pub(crate) fn any_of(checks: &[Check]) -> String {
     let conditions: Vec<String> = checks.iter().map(|c| format!("({})", c.condition)).collect();
     format!("({})", conditions.join(" or "))
-}
-
-/// Deletes the rows from the stage that do not fit and whose key a later manifest has. The keys are compared by
-/// PostgreSQL, in the model's types.
-async fn pass_over(
-    client: &Client,
-    pair: Pair<'_>,
-    stage: &Stage,
-    checks: &[Check],
-    look_ahead: &LookAhead<'_>,
-) -> Result<u64> {
-    let name = &pair.model.name;
-    let key: Vec<Column> = pair.model.schema.key_columns().cloned().collect();
-    let later = "starlift_later";
-    let what = format!("later keys of model `{name}`");
-    let stream = look_ahead(name);
-    let Some(keys) = fill(client, later, &key, &pair.model.schema.key, stream, &what).await? else { return Ok(0) };
-    let same: Vec<String> = key
-        .iter()
-        .map(|c| {
-            let column = quote_ident(&c.name);
-            format!("l.{column} = s.{column}")
-        })
-        .collect();
-    let delete = format!(
-        "delete from {} s where {} and exists (select from {} l where {})",
-        stage.table,
-        any_of(checks),
-        keys.table,
-        same.join(" and ")
-    );
-    let passed_over = execute(client, &delete, &[], &format!("cannot pass over rows of model `{name}`")).await?;
-    // The next model with such rows uses the same name.
-    execute(client, &format!("drop table {}", keys.table), &[], "cannot drop a temporary table").await?;
-    Ok(passed_over)
 }
 
 async fn keys_where(client: &Client, pair: Pair<'_>, stage: &Stage, condition: &str) -> Result<Vec<String>> {

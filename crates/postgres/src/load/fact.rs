@@ -22,6 +22,15 @@ pub(crate) enum Comparison {
     BySet,
 }
 
+impl Comparison {
+    /// The comparison for so many of the rows that this one was chosen for.
+    pub(crate) fn of_part(self, rows: u64) -> Comparison {
+        if self == Comparison::BySet && rows <= FEW { Comparison::Lookup } else { self }
+    }
+}
+
+/// So many rows are looked up one by one, whatever the table holds.
+const FEW: u64 = 1_000;
 /// A lookup costs about as much as this many rows of a scan.
 const ROWS_PER_LOOKUP: u64 = 20;
 
@@ -29,7 +38,7 @@ const ROWS_PER_LOOKUP: u64 = 20;
 pub(crate) fn comparison(empty: bool, staged: u64, stored: u64) -> Comparison {
     if empty || fault::planted("versions_not_compared") {
         Comparison::None
-    } else if staged <= 1_000 || staged.saturating_mul(ROWS_PER_LOOKUP) <= stored {
+    } else if staged <= FEW || staged.saturating_mul(ROWS_PER_LOOKUP) <= stored {
         Comparison::Lookup
     } else {
         Comparison::BySet
@@ -93,5 +102,8 @@ mod tests {
         assert_eq!(comparison(false, 10_000, 5_000_000), Comparison::Lookup);
         assert_eq!(comparison(false, 1_000_000, 5_000_000), Comparison::BySet);
         assert_eq!(comparison(false, u64::MAX, u64::MAX - 1), Comparison::BySet);
+        assert_eq!(Comparison::BySet.of_part(1_000), Comparison::Lookup);
+        assert_eq!(Comparison::BySet.of_part(1_001), Comparison::BySet);
+        assert_eq!(Comparison::None.of_part(1), Comparison::None);
     }
 }

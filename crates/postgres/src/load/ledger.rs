@@ -35,26 +35,62 @@ pub struct LedgerEntry {
     pub loaded_at: Micros,
 }
 
-/// Whether the warehouse has a ledger.
-pub(crate) async fn exists(client: &Client) -> Result<bool> {
+/// Whether the warehouse has a table of ours.
+pub(crate) async fn exists_in_starlift(client: &Client, table: &str) -> Result<bool> {
     // Not to_regclass, which is an error where the schema may not be used.
     let sql = "select exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace \
-               where n.nspname = 'starlift' and c.relname = 'ledger')";
-    value(client, sql, READ).await
+               where n.nspname = 'starlift' and c.relname = $1)";
+    let rows = query(client, sql, &[(&table, Type::TEXT)], READ).await?;
+    rows.first().map_or(Ok(false), |row| row.try_get(0)).map_err(|e| classify(e, READ))
+}
+
+async fn exists(client: &Client) -> Result<bool> {
+    exists_in_starlift(client, "ledger").await
 }
 
 /// The newest ledger row of a pipeline and star; none where there is none, or no ledger.
 pub async fn head(client: &Client, pipeline: &str, star_id: &str) -> Result<Option<LedgerHead>> {
-    if !exists(client).await? {
-        return Ok(None);
+    Ok(position(client, pipeline, star_id).await?.head)
+}
+
+/// Where a warehouse is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Position {
+    /// The newest ledger row of the pipeline and star.
+    pub head: Option<LedgerHead>,
+    /// Whether rows of the pipeline stand aside in `starlift.refused`.
+    pub has_refused: bool,
+}
+
+/// Where the warehouse is for a pipeline and star, in two queries whatever is there.
+pub async fn position(client: &Client, pipeline: &str, star_id: &str) -> Result<Position> {
+    let sql = "select c.relname::text from pg_class c join pg_namespace n on n.oid = c.relnamespace \
+               where n.nspname = 'starlift' and (c.relname = 'ledger' \
+                     or c.relname = 'refused' and has_table_privilege(c.oid, 'select'))";
+    let rows = query(client, sql, &[], READ).await?;
+    let tables: Vec<String> =
+        rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(|e| classify(e, READ))?;
+    if !tables.iter().any(|table| table == "ledger") {
+        return Ok(Position::default());
     }
-    let sql = "select seq, manifest_sha256 from starlift.ledger where pipeline = $1 and star_id = $2 \
-               order by seq desc limit 1";
-    let rows = query(client, sql, &[(&pipeline, Type::TEXT), (&star_id, Type::TEXT)], READ).await?;
-    let Some(row) = rows.first() else { return Ok(None) };
-    let seq: i64 = row.try_get(0).map_err(|e| classify(e, READ))?;
-    let manifest_sha256 = row.try_get(1).map_err(|e| classify(e, READ))?;
-    Ok(Some(LedgerHead { seq: seq_from_sql(seq)?, manifest_sha256 }))
+    let refused = match tables.iter().any(|table| table == "refused") {
+        true => "exists (select from starlift.refused where pipeline = $1)",
+        false => "false",
+    };
+    let sql = format!(
+        "select l.seq, l.manifest_sha256, {refused} from (select 1) one left join lateral \
+         (select seq, manifest_sha256 from starlift.ledger where pipeline = $1 and star_id = $2 \
+          order by seq desc limit 1) l on true"
+    );
+    let rows = query(client, &sql, &[(&pipeline, Type::TEXT), (&star_id, Type::TEXT)], READ).await?;
+    let Some(row) = rows.first() else { return Ok(Position::default()) };
+    let read = |e| classify(e, READ);
+    let (seq, sha256): (Option<i64>, Option<String>) = (row.try_get(0).map_err(read)?, row.try_get(1).map_err(read)?);
+    let head = match (seq, sha256) {
+        (Some(seq), Some(manifest_sha256)) => Some(LedgerHead { seq: seq_from_sql(seq)?, manifest_sha256 }),
+        _ => None,
+    };
+    Ok(Position { head, has_refused: row.try_get(2).map_err(read)? })
 }
 
 /// What is read of a row, for [`of_row`].

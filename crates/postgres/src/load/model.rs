@@ -8,6 +8,7 @@ use futures::stream::BoxStream;
 use serde_json::json;
 use starlift_core::load_plan::LedgerHead;
 use starlift_core::model::ModelKind;
+use starlift_core::refused::RefusedRows;
 use starlift_core::{Error, Result, TableSchema};
 
 /// Batches of rows, read as they are needed.
@@ -21,6 +22,10 @@ pub type LookAhead<'a> = dyn Fn(&str) -> BatchStream<'a> + Send + Sync + 'a;
 pub fn nothing_later<'a>(_model: &str) -> BatchStream<'a> {
     Box::pin(futures::stream::empty())
 }
+
+/// Adds to the rows that a manifest brings those that the star has of these keys as of that manifest: batches of the key's
+/// columns, in the order of the key. Keys that the manifest brings itself are left out.
+pub type Again<'a> = Box<dyn FnOnce(BatchStream<'a>, Vec<RecordBatch>) -> BatchStream<'a> + Send + 'a>;
 
 /// A model as load sees it; its table in the warehouse has the same name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +68,8 @@ pub struct ModelLoad<'a> {
     /// Keys that have no row any more: batches with at least the key columns. Not read on adoption, where they follow
     /// from the state, nor of a calendar, which never loses a day.
     pub retractions: BatchStream<'a>,
+    /// How rows that stand aside are read again; none where they are not to be tried again.
+    pub again: Option<Again<'a>>,
 }
 
 /// How long load waits. Zero means for ever.
@@ -78,6 +85,19 @@ impl Default for LoadLimits {
     fn default() -> Self {
         LoadLimits { lock_timeout: Duration::from_secs(10), statement_timeout: Duration::from_secs(600) }
     }
+}
+
+/// Which rows that the warehouse refuses a load may set aside.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MaySetAside {
+    /// So many, of all models together. Rows that stood aside before, or only wait for others, are not counted.
+    pub rows: u64,
+    /// Models whose rows are not counted.
+    pub accepted: BTreeSet<String>,
+    /// Whether the refused value is kept beside its reason.
+    pub keep_values: bool,
+    /// Whether rows that stand aside are tried again although nothing has changed that is known to help them.
+    pub replay: bool,
 }
 
 /// One star manifest on its way into the warehouse.
@@ -103,6 +123,8 @@ pub struct LoadRun {
     pub whole: BTreeSet<String>,
     /// The ledger's head that this load was planned from (see [`super::head`]); under the lock it must still be this.
     pub head: Option<LedgerHead>,
+    /// Which rows may be set aside.
+    pub aside: MaySetAside,
     /// How long to wait.
     pub limits: LoadLimits,
 }
@@ -143,7 +165,7 @@ pub struct LoadReport {
 pub struct ModelReport {
     /// The model.
     pub model: String,
-    /// Rows that the manifest brought.
+    /// Rows that the manifest brought, with those that stood aside and were tried again.
     pub staged: u64,
     /// Rows, or versions of a fact, that were inserted.
     pub inserted: u64,
@@ -157,6 +179,10 @@ pub struct ModelReport {
     pub returned: u64,
     /// Rows that do not fit, and that a later manifest replaces or retracts.
     pub passed_over: u64,
+    /// Rows that were set aside and were not before, those that only wait for others left out.
+    pub refused: RefusedRows,
+    /// Rows that stand aside afterwards, in all.
+    pub aside: u64,
 }
 
 impl LoadReport {
@@ -169,7 +195,7 @@ impl LoadReport {
     pub fn to_json(&self) -> serde_json::Value {
         let mut models = serde_json::Map::new();
         for report in &self.models {
-            if (ModelReport { model: report.model.clone(), ..ModelReport::default() }) == *report {
+            if (ModelReport { model: report.model.clone(), aside: report.aside, ..ModelReport::default() }) == *report {
                 continue;
             }
             let counts = json!({
@@ -180,6 +206,7 @@ impl LoadReport {
                 "retracted": report.retracted,
                 "returned": report.returned,
                 "passed_over": report.passed_over,
+                "refused": report.refused.rows(),
             });
             models.insert(report.model.clone(), counts);
         }

@@ -5,6 +5,7 @@
 use starlift_core::Column;
 
 use super::model::ModelTable;
+use super::refused::entry_key;
 use super::target::{TargetColumn, TargetTable};
 use crate::ident::{quote_ident, quote_idents, quote_literal};
 
@@ -76,6 +77,16 @@ impl<'a> Pair<'a> {
             format!("{}, {}", quote_literal(&target.name), target.holds.key_json(&value))
         };
         format!("jsonb_build_object({})", self.key().map(part).collect::<Vec<_>>().join(", "))
+    }
+
+    /// The key of a row of the stage, or of a table with the model's columns, as `starlift.refused` holds it.
+    pub(crate) fn entry_key(self, of: &str) -> String {
+        entry_key(self.model, |column| format!("{of}.{}", quote_ident(&column.name)))
+    }
+
+    /// The key of a stored row `t`, in the form of [`Pair::entry_key`].
+    pub(crate) fn stored_entry_key(self, of: &str) -> String {
+        entry_key(self.model, |c| format!("{of}.{}::{}", quote_ident(&c.name), c.column_type.postgres_type()))
     }
 
     /// The key of a row, as people read it: `sales_order_id=5`, or `(day=2024-01-01, shop=7)`.

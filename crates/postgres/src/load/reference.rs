@@ -1,17 +1,17 @@
-//! References between models: from the models' headers and from the warehouse's foreign keys; and the check that every
-//! reference of a staged row finds its dimension's row.
+//! References between models: from the models' headers and from the warehouse's foreign keys; and the checks that every
+//! reference of a staged row finds its dimension's row, and that this one does not stand aside.
 //!
 //! PostgreSQL's own check of a foreign key names one row, and a warehouse may have none.
 
 use std::collections::BTreeMap;
 
 use starlift_core::model::ModelKind;
-use starlift_core::{ColumnType, Error, ErrorKind, Result};
+use starlift_core::{ColumnType, Result};
 use tokio_postgres::Client;
 
-use super::check::{Check, refuse};
-use super::model::LookAhead;
+use super::check::Check;
 use super::pair::{Pair, staged};
+use super::refused::{entry_key_of, of_model};
 use super::session::value;
 use super::stage::Stage;
 use crate::ident::quote_ident;
@@ -55,45 +55,80 @@ pub(crate) fn calendar_columns(pair: Pair<'_>, references: &[Reference<'_>]) -> 
     references.iter().filter(to_calendar).map(|r| r.column.to_string()).collect()
 }
 
-/// Refuses staged rows whose dimension row is not in the warehouse, which holds the staged dimensions by now. Rows that
-/// a later manifest replaces or retracts are taken out of the stage; returns how many.
+/// The checks of staged rows against the rows that they refer to, once those that this load brings are in: one that stands
+/// aside is waited for, one that is nowhere is missed. `may_hold` tells of which models rows may stand aside.
 ///
-/// The calendar is left out: it was extended to every staged date.
-///
-/// # Errors
-/// Data that names model, column, dimension and some keys.
-pub(crate) async fn refuse_orphans(
-    client: &Client,
+/// A row of the model itself is waited for only where the table has none of its key. The calendar is left out: it was
+/// extended to every staged date.
+pub(crate) fn checks(
     pair: Pair<'_>,
-    stage: &Stage,
     references: &[Reference<'_>],
-    look_ahead: &LookAhead<'_>,
-) -> Result<u64> {
+    pipeline: &str,
+    stage: &Stage,
+    may_hold: impl Fn(&str) -> bool,
+) -> Vec<Check> {
+    let waits = to_dimensions(pair, references).filter(|r| may_hold(&r.to.model.name));
+    let waits = waits.filter_map(|r| {
+        let entry = r.entry(pair, "s", false)?;
+        let is_away = match r.to.model.name == pair.model.name {
+            true => format!(
+                " and not exists (select from {} p where {} = {entry}) and not ({})",
+                stage.table,
+                pair.entry_key("p"),
+                r.has_row(pair)?
+            ),
+            false => String::new(),
+        };
+        Some(Check {
+            column: r.column.to_string(),
+            condition: format!(
+                "s.{} is not null and exists (select from starlift.refused r where {} and r.key = {entry}){is_away}",
+                quote_ident(r.column),
+                of_model("r", pipeline, &r.to.model.name)
+            ),
+            reason: String::new(),
+            waits_for: Some(r.to.model.name.clone()),
+            is_of_shape: false,
+        })
+    });
+    let missing = to_dimensions(pair, references).filter(|r| r.to.model.name != pair.model.name);
+    waits.chain(missing.filter_map(|r| orphan(pair, *r))).collect()
+}
+
+/// The references to models whose rows may be away.
+pub(crate) fn to_dimensions<'a, 'r>(
+    pair: Pair<'_>,
+    references: &'r [Reference<'a>],
+) -> impl Iterator<Item = &'r Reference<'a>> {
     let dates = calendar_columns(pair, references);
-    let is_checked =
-        |r: &&Reference<'_>| r.to.model.name != pair.model.name && !dates.iter().any(|date| date == r.column);
-    let checks: Vec<Check> = references.iter().filter(is_checked).filter_map(|r| orphan(pair, *r)).collect();
-    if !any(client, pair, stage, &checks).await? {
-        return Ok(0);
+    references.iter().filter(move |r| !dates.iter().any(|date| date == r.column))
+}
+
+impl Reference<'_> {
+    /// The key that a row of `pair` refers to, as `starlift.refused` holds it; `stored` where the row is one of the table.
+    pub(crate) fn entry(&self, pair: Pair<'_>, of: &str, stored: bool) -> Option<String> {
+        let column = pair.model.schema.column(self.column)?;
+        let value = format!("{of}.{}", quote_ident(self.column));
+        let value = if stored { format!("{value}::{}", column.column_type.postgres_type()) } else { value };
+        entry_key_of(self.to.model, &column.column_type, &value)
     }
-    refuse(client, pair, stage, &checks, look_ahead).await.map_err(|error| {
-        if error.kind() != ErrorKind::Data {
-            return error;
-        }
-        let detail = error.detail().unwrap_or_default();
-        Error::data(format!("rows of model `{}` refer to rows that the warehouse does not have", pair.model.name))
-            .with_detail(detail)
-            .with_hint(
-                "`starlift load --adopt` brings in the newest star state, where the missing rows may have arrived; \
-                 else mend the rows in the source and run again",
-            )
-            .with_context("model", pair.model.name.clone())
-    })
+
+    /// The condition that the table referred to has a row for the row `s` of the stage.
+    fn has_row(&self, pair: Pair<'_>) -> Option<String> {
+        let column = pair.target.column(self.column)?;
+        let (_, key) = self.to.key().next()?;
+        Some(format!(
+            "exists (select from {} d where d.{} = {})",
+            self.to.table(),
+            quote_ident(&key.name),
+            staged(column)
+        ))
+    }
 }
 
 /// Whether a row meets one of the conditions. As a WHERE each of them is one anti join; as the FILTER of a count it is a
 /// probe for every row, which took five times as long for 2 million rows.
-async fn any(client: &Client, pair: Pair<'_>, stage: &Stage, checks: &[Check]) -> Result<bool> {
+pub(crate) async fn any(client: &Client, pair: Pair<'_>, stage: &Stage, checks: &[Check]) -> Result<bool> {
     let what = format!("cannot check the references of model `{}`", pair.model.name);
     for check in checks {
         let sql = format!("select exists (select from {} s where {})", stage.table, check.condition);
@@ -105,17 +140,11 @@ async fn any(client: &Client, pair: Pair<'_>, stage: &Stage, checks: &[Check]) -
 }
 
 fn orphan(pair: Pair<'_>, reference: Reference<'_>) -> Option<Check> {
-    let column = pair.target.column(reference.column)?;
-    let (_, key) = reference.to.key().next()?;
-    let value = staged(column);
     Some(Check {
-        column: format!("`{}`", reference.column),
-        condition: format!(
-            "s.{} is not null and not exists (select from {} d where d.{} = {value})",
-            quote_ident(reference.column),
-            reference.to.table(),
-            quote_ident(&key.name)
-        ),
+        column: reference.column.to_string(),
+        condition: format!("s.{} is not null and not {}", quote_ident(reference.column), reference.has_row(pair)?),
         reason: format!("has no row in `{}`", reference.to.model.name),
+        waits_for: None,
+        is_of_shape: false,
     })
 }

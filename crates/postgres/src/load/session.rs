@@ -25,7 +25,7 @@ pub(crate) async fn begin<'a>(client: &'a mut Client, schema: &str, limits: Load
     let settings = format!(
         "set local lock_timeout = {}; set local statement_timeout = {}; set local synchronous_commit = on; \
          set local timezone = 'UTC'; set local datestyle = 'ISO, YMD'; set local intervalstyle = 'postgres'; \
-         set local extra_float_digits = 3; set local jit = off; set local search_path to {}, pg_temp; \
+         set local extra_float_digits = 3; set local bytea_output = 'hex'; set local jit = off; set local search_path to {}, pg_temp; \
          set local idle_in_transaction_session_timeout = {}; {}",
         millis(limits.lock_timeout),
         millis(limits.statement_timeout),
@@ -67,6 +67,22 @@ pub(crate) fn millis(wait: Duration) -> u64 {
 /// Runs statements without results.
 pub(crate) async fn run(client: &Client, sql: &str, what: &str) -> Result<()> {
     client.batch_execute(sql).await.map_err(|e| classify(e, what))
+}
+
+/// Marks a place in the transaction that it can be taken back to, without one of the driver's own savepoints.
+pub(crate) async fn mark(client: &Client, name: &str) -> Result<()> {
+    run(client, &format!("savepoint {name}"), "cannot set a savepoint in the warehouse").await
+}
+
+/// Keeps what was done since a mark.
+pub(crate) async fn keep(client: &Client, name: &str) -> Result<()> {
+    run(client, &format!("release savepoint {name}"), "cannot release a savepoint in the warehouse").await
+}
+
+/// Takes back what was done since a mark, and the mark.
+pub(crate) async fn take_back(client: &Client, name: &str) -> Result<()> {
+    let sql = format!("rollback to savepoint {name}; release savepoint {name}");
+    run(client, &sql, "cannot go back to a savepoint in the warehouse").await
 }
 
 /// Runs one statement and says how many rows it touched.

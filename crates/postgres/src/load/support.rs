@@ -1,4 +1,4 @@
-//! What load needs beside the tables: the schema `starlift` with its two tables, an index on (key, record id) of each
+//! What load needs beside the tables: the schema `starlift` with its three tables, an index on (key, record id) of each
 //! fact, the views, and the privileges of our role.
 //!
 //! Guarantees: a load that finds everything in place changes no catalog and takes no exclusive lock. What is missing is
@@ -38,6 +38,23 @@ create table starlift.retracted (
     seq bigint not null,
     primary key (pipeline, model, key)
 );";
+const REFUSED: &str = "\
+create table starlift.refused (
+    pipeline text not null,
+    model text not null,
+    key jsonb not null,
+    column_name text not null,
+    reason text not null,
+    value text,
+    waits_for text,
+    shape text,
+    run_id text not null,
+    seq bigint not null,
+    refused_at timestamptz not null default clock_timestamp(),
+    primary key (pipeline, model, key)
+);";
+/// The tables of the schema `starlift`, each with its statement.
+const TABLES: [(&str, &str); 3] = [("ledger", LEDGER), ("retracted", RETRACTED), ("refused", REFUSED)];
 const READ: &str = "cannot read the catalog of the warehouse";
 
 /// A statement that makes a missing part.
@@ -141,10 +158,10 @@ impl Missing {
             let sql = format!("grant usage on schema starlift to {role};");
             all.push(Statement::grant("the use of schema `starlift`", sql));
         }
-        for table in ["starlift.ledger", "starlift.retracted"] {
-            if made(&format!("table `{table}`")) {
-                let sql = format!("grant select, insert, update, delete on {table} to {role};");
-                all.push(Statement::grant(format!("the use of `{table}`"), sql));
+        for (table, _) in TABLES {
+            if made(&format!("table `starlift.{table}`")) {
+                let sql = format!("grant select, insert, update, delete on starlift.{table} to {role};");
+                all.push(Statement::grant(format!("the use of `starlift.{table}`"), sql));
             }
         }
         all
@@ -180,19 +197,18 @@ pub(crate) async fn missing(client: &Client, pipeline: &str, schema: &str, pairs
 
 async fn missing_in_starlift(client: &Client, role: &str) -> Result<Vec<Statement>> {
     let sql = "select n.oid is not null, coalesce(has_schema_privilege(n.oid, 'USAGE'), false), \
-                      l.oid is not null, r.oid is not null, \
+                      array(select c.relname::text from pg_class c where c.relnamespace = n.oid and c.relname = any ($1)), \
                       array(select p from unnest(array['select', 'insert', 'update', 'delete']) p \
-                            where not coalesce(has_table_privilege(l.oid, p), true) \
-                               or not coalesce(has_table_privilege(r.oid, p), true)) \
-               from (select 1) one \
-               left join pg_namespace n on n.nspname = 'starlift' \
-               left join pg_class l on l.relnamespace = n.oid and l.relname = 'ledger' \
-               left join pg_class r on r.relnamespace = n.oid and r.relname = 'retracted'";
-    let rows = query(client, sql, &[], READ).await?;
+                            where exists (select from pg_class c where c.relnamespace = n.oid and c.relname = any ($1) \
+                                          and not has_table_privilege(c.oid, p))) \
+               from (select 1) one left join pg_namespace n on n.nspname = 'starlift'";
+    let names: Vec<&str> = TABLES.iter().map(|(name, _)| *name).collect();
+    let rows = query(client, sql, &[(&names, Type::TEXT_ARRAY)], READ).await?;
     let Some(row) = rows.first() else { return Ok(Vec::new()) };
     let flag = |position: usize| row.try_get::<_, bool>(position).map_err(|e| classify(e, READ));
-    let (schema, usable, ledger, retracted) = (flag(0)?, flag(1)?, flag(2)?, flag(3)?);
-    let lacking: Vec<String> = row.try_get(4).map_err(|e| classify(e, READ))?;
+    let (schema, usable) = (flag(0)?, flag(1)?);
+    let existing: Vec<String> = row.try_get(2).map_err(|e| classify(e, READ))?;
+    let lacking: Vec<String> = row.try_get(3).map_err(|e| classify(e, READ))?;
     let mut statements = Vec::new();
     if !schema {
         statements.push(Statement::create("schema `starlift`", "create schema starlift;"));
@@ -200,14 +216,12 @@ async fn missing_in_starlift(client: &Client, role: &str) -> Result<Vec<Statemen
         let sql = format!("grant usage on schema starlift to {role};");
         statements.push(Statement::grant("the use of schema `starlift`", sql));
     }
-    if !ledger {
-        statements.push(Statement::create("table `starlift.ledger`", LEDGER));
-    }
-    if !retracted {
-        statements.push(Statement::create("table `starlift.retracted`", RETRACTED));
+    for (table, create) in TABLES.iter().filter(|(name, _)| !existing.iter().any(|known| known == name)) {
+        statements.push(Statement::create(format!("table `starlift.{table}`"), *create));
     }
     if !lacking.is_empty() {
-        let sql = format!("grant {} on starlift.ledger, starlift.retracted to {role};", lacking.join(", "));
+        let tables: Vec<String> = existing.iter().map(|name| format!("starlift.{name}")).collect();
+        let sql = format!("grant {} on {} to {role};", lacking.join(", "), tables.join(", "));
         statements.push(Statement::grant("the use of the tables of schema `starlift`", sql));
     }
     Ok(statements)

@@ -4,21 +4,29 @@ use starlift_core::model::ModelKind;
 use starlift_core::{Result, fault};
 use tokio_postgres::Transaction;
 
-use super::model::{BatchStream, LoadReport, LoadRun, LookAhead, ModelReport};
+use super::aside::{Aside, may_stand_aside};
+use super::isolate::{Attempt, Write, attempt};
+use super::model::{LoadReport, LoadRun, LookAhead, ModelLoad, ModelReport};
 use super::pair::Pair;
 use super::purpose::Purpose;
 use super::reference::{Reference, calendar_columns, references};
+use super::refused::refused_counts;
+use super::refusing::Refusals;
+use super::session::{keep, mark, take_back};
 use super::stage::{Stage, fill};
-use super::{calendar, check, constraint, dimension, fact, record_id, reference, retraction};
+use super::{calendar, check, constraint, dimension, fact, record_id, retraction};
 
 /// A model on its way: its rows are staged, and its report grows.
-struct Staged<'a> {
-    pair: Pair<'a>,
-    references: Vec<Reference<'a>>,
+pub(crate) struct Staged<'a> {
+    pub(crate) pair: Pair<'a>,
+    pub(crate) references: Vec<Reference<'a>>,
     dates: Vec<String>,
-    upserts: Option<Stage>,
-    retractions: Option<Stage>,
-    report: ModelReport,
+    pub(crate) upserts: Option<Stage>,
+    pub(crate) retractions: Option<Stage>,
+    pub(crate) aside: Aside,
+    /// Rows that left the stage: they are set aside, or passed over.
+    pub(crate) taken: u64,
+    pub(crate) report: ModelReport,
 }
 
 /// What every part of a load's transaction needs.
@@ -38,17 +46,21 @@ impl Work<'_, '_> {
         &self,
         transaction: &mut Transaction<'_>,
         pairs: &[Pair<'_>],
-        streams: Vec<(BatchStream<'_>, BatchStream<'_>)>,
+        loads: Vec<ModelLoad<'_>>,
     ) -> Result<LoadReport> {
+        let mut refusals = Refusals::read(transaction.client(), &self.run.pipeline).await?;
+        refusals.standing.forget_others(transaction.client(), &self.run.pipeline, pairs).await?;
         let mut models = Vec::with_capacity(pairs.len());
-        for (position, streams) in streams.into_iter().enumerate() {
-            models.extend(self.stage(transaction, pairs, position, streams).await?);
+        for (position, load) in loads.into_iter().enumerate() {
+            if let Some(model) = self.stage(transaction, pairs, position, load, &mut refusals).await? {
+                models.push(model);
+            }
             fault::point("load.model_staged");
         }
 
         let mut report = LoadReport::default();
         for model in models.iter_mut().filter(|m| m.pair.model.kind == ModelKind::Calendar) {
-            self.upsert(transaction, model).await?;
+            self.upsert(transaction, model, &mut refusals).await?;
         }
         for model in models.iter().filter(|m| m.pair.model.kind == ModelKind::Calendar) {
             let refers = |m: &Staged<'_>, column: &str| {
@@ -67,15 +79,21 @@ impl Work<'_, '_> {
             fault::point("load.calendar_written");
         }
         for model in models.iter_mut().filter(|m| m.pair.model.kind == ModelKind::Dimension) {
-            self.upsert(transaction, model).await?;
+            self.upsert(transaction, model, &mut refusals).await?;
+            self.settle(transaction.client(), model, &mut refusals).await?;
         }
         for model in models.iter_mut().filter(|m| m.pair.model.kind == ModelKind::Fact) {
             fault::point("load.dimensions_written");
-            self.append(transaction, model).await?;
+            self.append(transaction, model, &mut refusals).await?;
+            self.settle(transaction.client(), model, &mut refusals).await?;
         }
         for model in models.iter_mut().filter(|m| m.pair.model.kind != ModelKind::Calendar) {
             self.retract(transaction, model).await?;
             fault::point("load.retractions_written");
+        }
+        let aside = refused_counts(transaction.client(), &self.run.pipeline).await?;
+        for model in &mut models {
+            model.report.aside = aside.get(&model.report.model).copied().unwrap_or(0);
         }
         report.models = models.into_iter().map(|m| m.report).collect();
         Ok(report)
@@ -85,31 +103,37 @@ impl Work<'_, '_> {
         matches!(self.purpose, Purpose::Mend(mended) if mended.contains(&pair.model.name))
     }
 
-    /// Stages and checks the rows of the model at a position.
+    /// Stages and checks the rows of the model at a position, with those of it that stand aside and are tried again.
     async fn stage<'a>(
         &self,
         transaction: &Transaction<'_>,
         pairs: &[Pair<'a>],
         position: usize,
-        (upserts, retractions): (BatchStream<'_>, BatchStream<'_>),
+        load: ModelLoad<'_>,
+        refusals: &mut Refusals,
     ) -> Result<Option<Staged<'a>>> {
         let client = transaction.client();
         let Some(pair) = pairs.get(position).copied() else { return Ok(None) };
         let model = pair.model;
         let references = references(pair, pairs);
         let dates = calendar_columns(pair, &references);
-        let mut report = ModelReport { model: model.name.clone(), ..ModelReport::default() };
+        let checks = check::checks(pair, &dates);
+        let shape = check::shape(&checks);
+        let is_whole = self.purpose.brings_state_of(&model.name);
+        let ModelLoad { upserts, retractions, again, .. } = load;
+        let upserts = match again.filter(|_| !is_whole) {
+            Some(again) => match refusals.standing.tried_again(client, pair, &shape, self.run).await? {
+                keys if keys.is_empty() => upserts,
+                keys => again(upserts, keys),
+            },
+            None => upserts,
+        };
 
         let name = format!("starlift_stage_{position}");
         let what = format!("rows of model `{}`", model.name);
         let columns = &model.schema.columns;
         let upserts = fill(client, &name, columns, &model.schema.key, upserts, &what).await?;
-        if let Some(stage) = &upserts {
-            report.staged = stage.rows;
-            report.passed_over =
-                check::check(client, pair, stage, &check::checks(pair, &dates), self.look_ahead).await?;
-        }
-        let gone = if self.purpose.brings_state_of(&model.name) || model.kind == ModelKind::Calendar {
+        let gone = if is_whole || model.kind == ModelKind::Calendar {
             None
         } else {
             let key: Vec<_> = model.schema.key_columns().cloned().collect();
@@ -117,49 +141,112 @@ impl Work<'_, '_> {
             let what = format!("retracted keys of model `{}`", model.name);
             fill(client, &name, &key, &model.schema.key, retractions, &what).await?
         };
-        Ok(Some(Staged { pair, references, dates, upserts, retractions: gone, report }))
+        let report = ModelReport {
+            model: model.name.clone(),
+            staged: upserts.as_ref().map_or(0, |stage| stage.rows),
+            ..ModelReport::default()
+        };
+        let aside = Aside::new(position, shape);
+        let mut staged = Staged { pair, references, dates, upserts, retractions: gone, aside, taken: 0, report };
+        if let Some(stage) = &staged.upserts {
+            check::refuse_keys(client, pair, stage).await?;
+            if !may_stand_aside(pair) {
+                check::refuse(client, pair, stage, &checks).await?;
+            } else if check::any(client, pair, stage, &checks).await? {
+                let keep_values = self.run.aside.keep_values;
+                staged.taken += staged.aside.take(client, pair, stage, &checks, keep_values).await?;
+                self.set_aside(client, &mut staged, refusals).await?;
+            }
+        }
+        let (stage, gone) = (staged.upserts.as_ref(), staged.retractions.as_ref());
+        refusals.standing.staged(client, pair, &self.run.pipeline, stage, gone, is_whole).await?;
+        Ok(Some(staged))
     }
 
     /// A dimension or calendar.
-    async fn upsert(&self, transaction: &Transaction<'_>, model: &mut Staged<'_>) -> Result<()> {
+    async fn upsert(
+        &self,
+        transaction: &Transaction<'_>,
+        model: &mut Staged<'_>,
+        refusals: &mut Refusals,
+    ) -> Result<()> {
         let client = transaction.client();
-        if self.purpose.brings_state_of(&model.pair.model.name) {
-            dimension::refuse_double_rows(client, model.pair).await?;
+        let pair = model.pair;
+        if self.purpose.brings_state_of(&pair.model.name) {
+            dimension::refuse_double_rows(client, pair).await?;
         }
-        let Some(stage) = &model.upserts else { return Ok(()) };
+        let Some(stage) = model.upserts.clone() else { return Ok(()) };
+        self.check_references(client, model, &stage, refusals).await?;
+        let done = self.written(client, model, &stage, Write::Upsert, refusals).await?;
         let report = &mut model.report;
-        report.passed_over +=
-            reference::refuse_orphans(client, model.pair, stage, &model.references, self.look_ahead).await?;
-        let done = dimension::upsert(client, model.pair, stage).await?;
         report.updated = done.updated;
         report.inserted = done.inserted;
-        report.unchanged = report.staged.saturating_sub(report.passed_over + done.updated + done.inserted);
+        report.unchanged = report.staged.saturating_sub(model.taken + done.updated + done.inserted);
         Ok(())
     }
 
-    async fn append(&self, transaction: &mut Transaction<'_>, model: &mut Staged<'_>) -> Result<()> {
-        let Some(stage) = &model.upserts else { return Ok(()) };
-        let (pair, report) = (model.pair, &mut model.report);
-        report.passed_over +=
-            reference::refuse_orphans(transaction.client(), pair, stage, &model.references, self.look_ahead).await?;
+    async fn append(
+        &self,
+        transaction: &mut Transaction<'_>,
+        model: &mut Staged<'_>,
+        refusals: &mut Refusals,
+    ) -> Result<()> {
+        let Some(stage) = model.upserts.clone() else { return Ok(()) };
+        let pair = model.pair;
+        self.check_references(transaction.client(), model, &stage, refusals).await?;
         let empty = fact::is_empty(transaction.client(), pair).await?;
         if !empty {
             record_id::raise(transaction.client(), pair).await?;
         }
         let comparison = fact::comparison(empty, stage.rows, pair.target.estimated_rows);
-        let dropped =
-            if constraint::worth_dropping(empty, stage.rows, pair.target.owned, pair.target.foreign_keys.len()) {
-                constraint::drop_foreign_keys(transaction, pair).await?
-            } else {
-                None
-            };
-        report.inserted = fact::append(transaction.client(), pair, stage, comparison).await?;
+        let is_bulk = constraint::worth_dropping(empty, stage.rows, pair.target.owned, pair.target.foreign_keys.len());
+        let in_bulk = if is_bulk { self.append_in_bulk(transaction, pair, &stage, comparison).await? } else { None };
+        model.report.inserted = match in_bulk {
+            Some(inserted) => inserted,
+            None => {
+                let write = Write::Append(comparison);
+                self.written(transaction.client(), model, &stage, write, refusals).await?.inserted
+            }
+        };
         fault::point("load.fact_appended");
-        if let Some(dropped) = dropped {
-            constraint::add_foreign_keys(transaction, pair, &dropped, self.run.limits.lock_timeout).await?;
-        }
-        report.unchanged = report.staged.saturating_sub(report.passed_over + report.inserted);
+        let report = &mut model.report;
+        report.unchanged = report.staged.saturating_sub(model.taken + report.inserted);
         Ok(())
+    }
+
+    /// Appends with the foreign keys off; none, and nothing done, where they cannot be taken off, or the server refuses a
+    /// row, which the plain way finds.
+    async fn append_in_bulk(
+        &self,
+        transaction: &mut Transaction<'_>,
+        pair: Pair<'_>,
+        stage: &Stage,
+        comparison: fact::Comparison,
+    ) -> Result<Option<u64>> {
+        const BULK: &str = "starlift_bulk";
+        mark(transaction.client(), BULK).await?;
+        let Some(dropped) = constraint::drop_foreign_keys(transaction, pair).await? else {
+            keep(transaction.client(), BULK).await?;
+            return Ok(None);
+        };
+        let transaction = &*transaction;
+        let client = transaction.client();
+        let write = async {
+            let inserted = fact::append(client, pair, stage, comparison).await?;
+            constraint::add_foreign_keys(transaction, pair, &dropped, self.run.limits.lock_timeout).await?;
+            Ok(inserted)
+        };
+        match attempt(client, write).await? {
+            Attempt::Done(inserted) => {
+                keep(client, BULK).await?;
+                Ok(Some(inserted))
+            }
+            Attempt::Refused(error) => {
+                tracing::info!(model = %pair.model.name, reason = %error, "rows are written with the foreign keys on");
+                take_back(client, BULK).await?;
+                Ok(None)
+            }
+        }
     }
 
     async fn retract(&self, transaction: &Transaction<'_>, model: &mut Staged<'_>) -> Result<()> {
@@ -167,10 +254,10 @@ impl Work<'_, '_> {
         let (pair, report) = (model.pair, &mut model.report);
         if self.purpose.brings_state_of(&pair.model.name) {
             let state = model.upserts.as_ref();
-            report.retracted =
+            report.retracted +=
                 retraction::retract_unknown(client, pair, state, &self.run.pipeline, self.run.seq).await?;
         } else if let Some(gone) = &model.retractions {
-            report.retracted = retraction::retract(client, pair, gone, &self.run.pipeline, self.run.seq).await?;
+            report.retracted += retraction::retract(client, pair, gone, &self.run.pipeline, self.run.seq).await?;
         }
         // After the retractions: a key that has a row is current, even where a manifest says both.
         if let Some(stage) = &model.upserts {

@@ -7,7 +7,7 @@ use starlift_core::{Error, ErrorKind, Result};
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
-use super::ledger;
+use super::ledger::exists_in_starlift;
 use super::model::{LoadLimits, ModelTable};
 use super::session::{begin, count, execute, lock_pipeline, query, run, value};
 use super::support::complete;
@@ -150,8 +150,8 @@ pub async fn clear(client: &mut Client, pipeline: &str, schema: &str, models: &[
             Err(error) => return Err(error),
         }
     }
-    if ledger::exists(transaction.client()).await? {
-        for table in ["ledger", "retracted"] {
+    for table in ["ledger", "retracted", "refused"] {
+        if exists_in_starlift(transaction.client(), table).await? {
             let sql = format!("delete from starlift.{table} where pipeline = $1");
             let what = format!("cannot clear starlift.{table}");
             execute(transaction.client(), &sql, &[(&pipeline, Type::TEXT)], &what).await?;

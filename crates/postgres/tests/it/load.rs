@@ -1,6 +1,7 @@
 //! Load against a private PostgreSQL: small tables of the tests' own, and the warehouse of ToteSys.
 
 mod adoption;
+mod aside;
 mod calendar;
 mod columns;
 mod dimensions;

@@ -9,13 +9,14 @@ use std::collections::BTreeSet;
 
 use starlift_core::{Error, Result};
 use starlift_lake::{Head, Store};
-use starlift_postgres::load::{self as warehouse, LoadOutcome};
+use starlift_postgres::load::{self as warehouse, LoadOutcome, LoadRun};
 use starlift_postgres::sqlstate::retry_of;
 
 use super::retry::Failures;
 use super::star::{self, Brings};
 use super::{STAGE, connect, order, plan, relation_report, run_of, unknown};
 use crate::context::Context;
+use crate::quarantine::Allowance;
 use crate::report::RelationReport;
 
 /// Mends these models; those that the ledger's manifest does not have are left to load. Returns what was done to each.
@@ -58,7 +59,8 @@ async fn once(ctx: &Context, star: &Store, models: &BTreeSet<String>) -> Result<
     }
     let loads = star::model_loads(ctx, star, &stored.manifest, &names, Brings::StateOf(&mended, &head.live))?;
     let later = star::later(star, &loads, ledger.seq, newest.manifest().map_or(ledger.seq, |m| m.seq));
-    let run = run_of(ctx, stored, Some(ledger));
+    let aside = Allowance::of(ctx).of_load(ctx, &stored.manifest, false);
+    let run = LoadRun { aside, ..run_of(ctx, stored, Some(ledger)) };
     match warehouse::mend(connection.client_mut(), &run, &mended, loads, &later).await? {
         LoadOutcome::Loaded(report) => {
             let of_mended = report.models.iter().filter(|m| mended.contains(&m.model));

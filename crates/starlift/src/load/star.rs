@@ -1,14 +1,17 @@
-//! What load reads from the star: the rows of one manifest, or its whole state; and the keys of later manifests.
+//! What load reads from the star: the rows of one manifest, or its whole state; the rows of keys that stand aside; and the
+//! keys of later manifests.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use starlift_core::manifest::{FileMode, LiveFile, Manifest};
 use starlift_core::state::LiveFiles;
 use starlift_core::{Error, Result, TableSchema};
 use starlift_lake::reader::{read, read_keys};
-use starlift_lake::{State, Store, manifests};
-use starlift_postgres::load::{BatchStream, ModelLoad, ModelTable};
+use starlift_lake::{Digests, Head, KeyDigest, State, Store, manifests};
+use starlift_postgres::load::{Again, BatchStream, ModelLoad, ModelTable};
 
 use super::order;
 use crate::context::Context;
@@ -62,9 +65,62 @@ pub(super) fn model_loads(
                 (rows(star, data, &model.schema), keys(star, gone, &model.schema))
             }
         };
-        loads.push(ModelLoad { upserts: watched(ctx, name, upserts), retractions, model });
+        let again = Some(again(ctx, star, manifest.seq, &model));
+        loads.push(ModelLoad { upserts: watched(ctx, name, upserts), retractions, again, model });
     }
     Ok(loads)
+}
+
+/// How the rows of keys that stand aside are read from the state of their model as of a manifest.
+fn again(ctx: &Context, star: &Store, seq: u64, model: &ModelTable) -> Again<'static> {
+    let (star, pipeline, model) = (star.clone(), ctx.config.pipeline.clone(), model.clone());
+    Box::new(move |upserts, keys| {
+        let rows = async move {
+            let digests = Digests::new(&model.schema)?;
+            let mut wanted = HashSet::new();
+            for batch in &keys {
+                wanted.extend(digests.keys_of_key_batch(batch)?);
+            }
+            Ok(stream::try_unfold(
+                Rest { upserts: Some(upserts), wanted, digests, star, pipeline, seq, model, state: None },
+                Rest::next,
+            ))
+        };
+        stream::once(rows).try_flatten().boxed()
+    })
+}
+
+/// The rows that a manifest brings, and then those of the keys that it did not bring.
+struct Rest {
+    upserts: Option<BatchStream<'static>>,
+    wanted: HashSet<KeyDigest>,
+    digests: Digests,
+    star: Store,
+    pipeline: String,
+    seq: u64,
+    model: ModelTable,
+    state: Option<BatchStream<'static>>,
+}
+
+impl Rest {
+    async fn next(mut self) -> Result<Option<(RecordBatch, Rest)>> {
+        if let Some(upserts) = &mut self.upserts {
+            if let Some(batch) = upserts.try_next().await? {
+                for key in self.digests.keys(&batch)? {
+                    self.wanted.remove(&key);
+                }
+                return Ok(Some((batch, self)));
+            }
+            self.upserts = None;
+            if !self.wanted.is_empty() {
+                let head = Head::at(&self.star, &self.pipeline, self.seq).await?;
+                let state = State::new(&self.star, self.model.schema.clone(), head.live_of(&self.model.name))?;
+                self.state = Some(state.select(Arc::new(std::mem::take(&mut self.wanted)), None));
+            }
+        }
+        let Some(state) = &mut self.state else { return Ok(None) };
+        Ok(state.try_next().await?.map(|batch| (batch, self)))
+    }
 }
 
 fn has_no_rows(file: &LiveFile) -> bool {

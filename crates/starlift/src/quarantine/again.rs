@@ -22,7 +22,7 @@ pub async fn accept(ctx: &Context, names: &BTreeSet<String>) -> Result<RunReport
 }
 
 /// Runs the stages, and reads or evaluates these tables and models (all that have rows that stand aside, where none is named)
-/// once more as a whole: rows that can be carried now are.
+/// once more as a whole: rows that can be carried now are. Load tries every row again that it has set aside.
 ///
 /// A changed model or column setting does that by itself. This is for causes that leave no trace, and for certainty.
 ///
@@ -38,7 +38,7 @@ pub async fn replay(ctx: &Context, names: &BTreeSet<String>) -> Result<RunReport
     let mut report = RunReport { run_id: ctx.run_id.clone(), stages: Vec::new(), failures: Vec::new() };
     report.ended("ingest", crate::ingest::ingest_repair(ctx, &tables).await);
     report.ended("transform", crate::transform::transform_repair(ctx, &models).await);
-    report.ended("load", crate::load(ctx, &LoadRequest::default()).await);
+    report.ended("load", crate::load(ctx, &LoadRequest { replay: true, ..LoadRequest::default() }).await);
     Ok(report)
 }
 

@@ -1,4 +1,4 @@
-//! What stands aside in lake and star: by table or model, and row by row.
+//! What stands aside in lake, star and warehouse: by table or model, and row by row.
 
 use std::collections::BTreeMap;
 
@@ -8,13 +8,15 @@ use serde::Serialize;
 use starlift_core::manifest::Manifest;
 use starlift_core::{Result, TableSchema};
 use starlift_lake::{Head, State, Store, key_text};
+use starlift_postgres::load as warehouse;
 
+use crate::config::Side;
 use crate::context::Context;
 
 /// A row that stands aside.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct QuarantinedRow {
-    /// The stage that refused it: `ingest` or `transform`.
+    /// The stage that refused it: `ingest`, `transform` or `load`.
     pub stage: &'static str,
     /// The table or model.
     pub name: String,
@@ -35,9 +37,10 @@ pub fn standing(manifest: Option<&Manifest>) -> BTreeMap<String, u64> {
     relations.filter(|(_, r)| r.refused > 0).map(|(name, r)| (name.clone(), r.refused)).collect()
 }
 
-/// Every row that stands aside: of the tables, then of the models, each by name.
+/// Every row that stands aside: of the tables, then of the models, then what load set aside of these, each by name.
 ///
-/// Errors: Data for a damaged file; those of the store.
+/// The warehouse is asked once the star has a manifest. Errors: Data for a damaged file; those of the store and the
+/// warehouse.
 pub async fn list(ctx: &Context) -> Result<Vec<QuarantinedRow>> {
     let (lake, star) = (ctx.lake()?, ctx.star()?);
     let mut rows = Vec::new();
@@ -48,8 +51,44 @@ pub async fn list(ctx: &Context) -> Result<Vec<QuarantinedRow>> {
             let schema = &manifest.relations[name].schema;
             rows.extend(of(store, &head, stage, name, schema).await?);
         }
+        if stage == "transform" {
+            rows.extend(of_load(ctx, manifest).await?);
+        }
     }
     Ok(rows)
+}
+
+/// What load has set aside, of the models of this manifest.
+async fn of_load(ctx: &Context, star: &Manifest) -> Result<Vec<QuarantinedRow>> {
+    let connection = ctx.connect(Side::Warehouse).await?;
+    let entries = warehouse::refused_entries(connection.client(), &ctx.config.pipeline).await?;
+    let row = |entry: warehouse::RefusedEntry| {
+        let names = star.relations.get(&entry.model).map(|relation| relation.schema.key.clone()).unwrap_or_default();
+        QuarantinedRow {
+            stage: "load",
+            key: shown(&entry.key, &names),
+            name: entry.model,
+            column: entry.column,
+            reason: entry.reason,
+            value: entry.value,
+        }
+    };
+    let mut rows: Vec<QuarantinedRow> = entries.into_iter().map(row).collect();
+    rows.sort_by(|a, b| (&a.name, &a.column, a.key.len(), &a.key).cmp(&(&b.name, &b.column, b.key.len(), &b.key)));
+    Ok(rows)
+}
+
+/// A key as `name=value, …`, in the order of the model's key: JSON keeps none.
+fn shown(key: &serde_json::Value, names: &[String]) -> String {
+    let of = |name: &String| {
+        let value = match key.get(name) {
+            Some(serde_json::Value::String(text)) => text.clone(),
+            Some(value) => value.to_string(),
+            None => "?".into(),
+        };
+        format!("{name}={value}")
+    };
+    names.iter().map(of).collect::<Vec<_>>().join(", ")
 }
 
 async fn of(

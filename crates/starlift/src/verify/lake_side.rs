@@ -24,6 +24,8 @@ pub(super) struct LakeSide {
     key: Vec<usize>,
     /// The columns that are compared, likewise.
     columns: Vec<usize>,
+    /// The keys of rows that are left out.
+    aside: HashSet<RowDigest>,
     /// Inner joins: a column, as a position in the projection, and the digests of its values that have a partner.
     partners: Vec<(usize, HashSet<RowDigest>)>,
 }
@@ -33,7 +35,14 @@ impl LakeSide {
     ///
     /// Errors: Internal for a name that the state does not have.
     pub(super) fn new(state: State, key: &[&str], columns: &[&str]) -> Result<LakeSide> {
-        let mut side = LakeSide { state, projection: vec![], key: vec![], columns: vec![], partners: vec![] };
+        let mut side = LakeSide {
+            state,
+            projection: vec![],
+            key: vec![],
+            columns: vec![],
+            aside: HashSet::new(),
+            partners: vec![],
+        };
         side.key = key.iter().map(|name| side.read(name)).collect::<Result<_>>()?;
         side.columns = columns.iter().map(|name| side.read(name)).collect::<Result<_>>()?;
         Ok(side)
@@ -44,6 +53,11 @@ impl LakeSide {
         let position = self.read(column)?;
         self.partners.push((position, values));
         Ok(self)
+    }
+
+    /// Leaves out the rows with these keys.
+    pub(super) fn without(self, aside: HashSet<RowDigest>) -> LakeSide {
+        LakeSide { aside, ..self }
     }
 
     fn read(&mut self, name: &str) -> Result<usize> {
@@ -60,8 +74,9 @@ impl LakeSide {
         while let Some(batch) = batches.try_next().await? {
             for row in 0..batch.num_rows() {
                 let texts = texts(&batch, row);
-                if self.has_partners(&texts) {
-                    visit(self.key_digest(&texts), digest(&self.columns, &texts), false);
+                let key = self.key_digest(&texts);
+                if self.has_partners(&texts) && !self.aside.contains(&key) {
+                    visit(key, digest(&self.columns, &texts), false);
                 }
             }
         }
@@ -77,7 +92,7 @@ impl LakeSide {
             for row in 0..batch.num_rows() {
                 let texts = texts(&batch, row);
                 let key = self.key_digest(&texts);
-                if wanted.contains(&key) && self.has_partners(&texts) {
+                if wanted.contains(&key) && self.has_partners(&texts) && !self.aside.contains(&key) {
                     let shown = self.key.iter().map(|position| shown(&batch, *position, row)).collect();
                     let columns = self.columns.iter().map(|position| digest(&[*position], &texts)).collect();
                     details.entry(key).or_insert(Detail { key: shown, columns });

@@ -99,7 +99,8 @@ pub(super) async fn model(
     let right = loaded.warehouse.side(&model.name, view.key, columns.into_iter().map(|(_, _, sql)| sql).collect());
 
     let aside = State::new(loaded.star, relation.schema.clone(), loaded.head.live_of(&model.name))?;
-    let aside = refused_keys(&aside).await?;
+    let mut aside = refused_keys(&aside).await?;
+    aside.extend(loaded.warehouse.aside(loaded.pipeline, &model.name, model.header.kind, relation).await?);
     let waiting = loaded.later.of(&model.name);
     let judge = |what: What, key: &RowDigest, _| match what {
         _ if waiting.contains(key) => Counts::Pending,

@@ -33,11 +33,15 @@ pub(super) async fn model(loaded: &Loaded<'_>, name: &str, relation: &Relation) 
     let names =
         Names { key: relation.schema.key.clone(), columns: view.columns.iter().map(|(n, _)| n.clone()).collect() };
     let state = State::new(loaded.star, relation.schema.clone(), loaded.head.live_of(name))?;
-    let left = Side::Lake(LakeSide::new(state, &as_strs(&names.key), &as_strs(&names.columns))?);
+    let kind = crate::load::order::kind(name, relation)?;
+    // What load has set aside must not be current, as if the star did not have it.
+    let aside = loaded.warehouse.aside(loaded.pipeline, name, kind, relation).await?;
+    let refused = relation.refused + aside.len() as u64;
+    let left = LakeSide::new(state, &as_strs(&names.key), &as_strs(&names.columns))?.without(aside);
+    let left = Side::Lake(left);
     let columns = view.columns.iter().map(|(_, sql)| sql.clone()).collect();
     let right = Side::Sql(loaded.warehouse.side(name, view.key.clone(), columns));
 
-    let kind = crate::load::order::kind(name, relation)?;
     let waiting = loaded.later.of(name);
     let judge = |what: What, key: &RowDigest, _| match what {
         _ if waiting.contains(key) => Counts::Pending,
@@ -56,7 +60,7 @@ pub(super) async fn model(loaded: &Loaded<'_>, name: &str, relation: &Relation) 
         }
     }
     comparison.notes.extend(view.note());
-    comparison.notes.extend(aside_note(relation.refused));
+    comparison.notes.extend(aside_note(refused));
     loaded.later.note(&mut comparison);
     comparison.judge();
     Ok(comparison)

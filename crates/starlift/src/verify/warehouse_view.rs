@@ -1,17 +1,21 @@
 //! The warehouse at one snapshot: the ledger's head, and the columns of the views `current_<model>`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use starlift_core::load_plan::LedgerHead;
+use starlift_core::manifest::Relation;
+use starlift_core::model::ModelKind;
 use starlift_core::{Column, ColumnType, Error, Result};
 use starlift_postgres::Connection;
 use starlift_postgres::ident::{quote_ident, quote_qualified};
-use starlift_postgres::load::{self, view_name};
+use starlift_postgres::load::{self, ModelTable, view_name};
 use starlift_postgres::render::sql_text;
 use starlift_postgres::sqlstate::classify;
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
+use super::lake_side::digests_of_keys;
+use super::row_digest::RowDigest;
 use super::sql_side::{SqlColumn, SqlSide};
 use crate::config::Side as Database;
 use crate::context::Context;
@@ -65,6 +69,20 @@ impl WarehouseView {
     /// The quoted name of a model's view of current rows.
     pub(super) fn view(&self, model: &str) -> String {
         quote_qualified(&self.schema, &view_name(model))
+    }
+
+    /// The keys of a model's rows that load has set aside.
+    pub(super) async fn aside(
+        &self,
+        pipeline: &str,
+        name: &str,
+        kind: ModelKind,
+        relation: &Relation,
+    ) -> Result<HashSet<RowDigest>> {
+        let (name, schema) = (name.to_string(), relation.schema.clone());
+        let model = ModelTable { name, kind, schema, references: BTreeMap::new() };
+        let keys = load::refused_keys(self.client(), pipeline, &model).await?;
+        Ok(keys.iter().flat_map(digests_of_keys).flatten().collect())
     }
 
     /// The columns of a model's view by name; none where there is no such view.

@@ -24,7 +24,7 @@ async fn a_result_names_the_first_file_of_each_table_with_rows_and_the_file_exis
     assert_eq!(transformed.result.len(), 11);
     world.create_warehouse().await;
     let event = Some(serde_json::to_vec(&transformed.result).unwrap());
-    starlift::load(&world.context(), &LoadRequest { event, adopt: false }).await.unwrap();
+    starlift::load(&world.context(), &LoadRequest { event, ..LoadRequest::default() }).await.unwrap();
     world.assert_star_equals_source().await;
 }
 
@@ -188,7 +188,7 @@ async fn a_ledger_that_is_ahead_stops_the_load_until_it_is_told_to_adopt() {
     let error = starlift::load(&world.context(), &LoadRequest::default()).await.unwrap_err();
     assert_eq!(error.kind(), starlift_core::ErrorKind::Config);
     assert!(error.hint().unwrap().contains("--adopt"));
-    starlift::load(&world.context(), &LoadRequest { event: None, adopt: true }).await.unwrap();
+    starlift::load(&world.context(), &LoadRequest { adopt: true, ..LoadRequest::default() }).await.unwrap();
     world.assert_star_equals_source().await;
 }
 

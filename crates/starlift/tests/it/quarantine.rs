@@ -8,6 +8,7 @@ use starlift::{Context, RunReport};
 use crate::world::World;
 
 mod ingest;
+mod load;
 mod models;
 mod references;
 

@@ -7,11 +7,13 @@ use std::time::Duration;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::TimestampMicrosecondType;
+use futures::StreamExt;
 use starlift_core::load_plan::LedgerHead;
 use starlift_core::model::ModelKind;
 use starlift_core::{Column, ColumnType, Error, Result, TableSchema};
 use starlift_postgres::load::{
-    self, BatchStream, LoadLimits, LoadOutcome, LoadReport, LoadRun, ModelLoad, ModelReport, ModelTable,
+    self, Again, BatchStream, LoadLimits, LoadOutcome, LoadReport, LoadRun, MaySetAside, ModelLoad, ModelReport,
+    ModelTable,
 };
 use tokio_postgres::Client;
 
@@ -116,6 +118,12 @@ fn stream(columns: Vec<Column>, rows: Vec<Vec<String>>) -> BatchStream<'static> 
     Box::pin(futures::stream::iter(batches))
 }
 
+/// The texts of a batch's first column.
+fn texts_of_first(batch: &RecordBatch) -> Vec<String> {
+    let text = |row| arrow::util::display::array_value_to_string(batch.column(0), row).expect("a text");
+    (0..batch.num_rows()).map(text).collect()
+}
+
 /// A star and the warehouse that it is loaded into.
 pub(crate) struct Warehouse {
     pub(crate) client: Client,
@@ -123,6 +131,10 @@ pub(crate) struct Warehouse {
     pub(crate) schema: String,
     pub(crate) seq: u64,
     pub(crate) later: BTreeMap<String, Change>,
+    /// Which rows its loads may set aside.
+    pub(crate) aside: MaySetAside,
+    /// The rows that the star has of each model, as of the manifest at hand.
+    pub(crate) state: BTreeMap<String, Vec<Vec<String>>>,
 }
 
 impl Warehouse {
@@ -132,7 +144,15 @@ impl Warehouse {
         let database = cluster.fresh_database("warehouse").await.expect("a database");
         let client = cluster.connect(&database).await.expect("a connection");
         client.batch_execute(sql).await.expect("the test's tables");
-        Warehouse { client, database, schema: "public".into(), seq: 0, later: BTreeMap::new() }
+        Warehouse {
+            client,
+            database,
+            schema: "public".into(),
+            seq: 0,
+            later: BTreeMap::new(),
+            aside: MaySetAside::default(),
+            state: BTreeMap::new(),
+        }
     }
 
     /// A second session of the same star.
@@ -145,6 +165,8 @@ impl Warehouse {
             schema: self.schema.clone(),
             seq: self.seq,
             later: BTreeMap::new(),
+            aside: self.aside.clone(),
+            state: self.state.clone(),
         }
     }
 
@@ -211,15 +233,43 @@ impl Warehouse {
         self.run_of(run, changes).await
     }
 
-    async fn run_of(&mut self, run: LoadRun, changes: Vec<Change>) -> Result<LoadOutcome> {
-        let models = changes
-            .into_iter()
-            .map(|change| ModelLoad {
+    /// Tries the rows again that stand aside, with no manifest to load.
+    pub(crate) async fn retry(&mut self, models: &[&ModelTable]) -> Result<LoadReport> {
+        let run = self.a_run(self.seq, false, self.head().await);
+        let loads = self.loads(models.iter().map(|model| change(model, &[])).collect());
+        match load::mend(&mut self.client, &run, &BTreeSet::new(), loads, &load::nothing_later).await? {
+            LoadOutcome::Loaded(report) => Ok(report),
+            other => panic!("expected a load, got {other:?}"),
+        }
+    }
+
+    /// What a manifest brings, with the star's state behind it.
+    fn loads(&mut self, changes: Vec<Change>) -> Vec<ModelLoad<'static>> {
+        let load = |change: Change| {
+            let state = self.state.entry(change.model.name.clone()).or_default();
+            let has = |rows: &[Vec<String>], row: &[String]| rows.iter().any(|other| other[0] == row[0]);
+            state.retain(|row| !has(&change.rows, row) && !has(&change.gone, row));
+            let (columns, brought) = (change.model.schema.columns.clone(), change.rows.clone());
+            let others = state.clone();
+            state.extend(change.rows.iter().cloned());
+            let again: Again<'static> = Box::new(move |upserts, keys| {
+                let wanted: Vec<String> = keys.iter().flat_map(texts_of_first).collect();
+                let rows = others.into_iter().filter(|row| wanted.contains(&row[0]) && !has(&brought, row));
+                let rows = batch(&columns, &rows.collect::<Vec<_>>());
+                Box::pin(upserts.chain(futures::stream::iter([Ok(rows)])))
+            });
+            ModelLoad {
                 upserts: stream(change.model.schema.columns.clone(), change.rows),
                 retractions: stream(change.model.schema.key_columns().cloned().collect(), change.gone),
+                again: Some(again),
                 model: change.model,
-            })
-            .collect();
+            }
+        };
+        changes.into_iter().map(load).collect()
+    }
+
+    async fn run_of(&mut self, run: LoadRun, changes: Vec<Change>) -> Result<LoadOutcome> {
+        let models = self.loads(changes);
         let later = &self.later;
         let look_ahead = |model: &str| -> BatchStream<'_> {
             match later.get(model) {
@@ -242,6 +292,7 @@ impl Warehouse {
             adopt,
             whole: BTreeSet::new(),
             head,
+            aside: self.aside.clone(),
             limits: LoadLimits::default(),
         }
     }

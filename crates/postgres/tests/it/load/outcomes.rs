@@ -74,7 +74,12 @@ async fn a_statement_that_takes_too_long_while_rows_are_read_is_to_be_tried_agai
             Ok(batch(&columns, &rows))
         }
     });
-    let model = ModelLoad { model: sale(), upserts: Box::pin(batches), retractions: load::nothing_later("fact_sale") };
+    let model = ModelLoad {
+        model: sale(),
+        upserts: Box::pin(batches),
+        retractions: load::nothing_later("fact_sale"),
+        again: None,
+    };
     let limits = LoadLimits { statement_timeout: Duration::from_millis(300), ..LoadLimits::default() };
     let run = LoadRun { limits, ..w.a_run(1, true, None) };
     let error = load::load(&mut w.client, &run, vec![model], &load::nothing_later).await.unwrap_err();

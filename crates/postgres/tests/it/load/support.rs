@@ -34,6 +34,7 @@ async fn load_makes_what_is_missing_once() {
             "schema `starlift`",
             "table `starlift.ledger`",
             "table `starlift.retracted`",
+            "table `starlift.refused`",
             "index `fact_sale_version_idx`",
             "view `current_dim_shop`",
             "view `current_fact_sale`"
@@ -41,11 +42,13 @@ async fn load_makes_what_is_missing_once() {
     );
     w.next(changes()).await.unwrap();
     assert!(missing_support(&mut w.client, PIPELINE, "public", &models).await.unwrap().is_empty());
-    let before =
-        w.rows("select oid, xmin from pg_class where relname ~ '^(current_|ledger|retracted|fact_)' order by 1").await;
+    let before = w
+        .rows("select oid, xmin from pg_class where relname ~ '^(current_|ledger|re(tract|fus)ed|fact_)' order by 1")
+        .await;
     w.next(changes()).await.unwrap();
-    let after =
-        w.rows("select oid, xmin from pg_class where relname ~ '^(current_|ledger|retracted|fact_)' order by 1").await;
+    let after = w
+        .rows("select oid, xmin from pg_class where relname ~ '^(current_|ledger|re(tract|fus)ed|fact_)' order by 1")
+        .await;
     assert_eq!(before, after, "a second load changes no catalog");
 }
 

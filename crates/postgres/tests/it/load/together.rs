@@ -82,8 +82,15 @@ async fn a_server_that_takes_no_writes_is_to_be_tried_again_at_the_primary() {
     std::fs::write(cluster.dir().join("data/standby.signal"), "").unwrap();
     cluster.start_server().unwrap();
     let client = cluster.connect("postgres").await.unwrap();
-    let mut w =
-        Warehouse { client, database: "postgres".into(), schema: "public".into(), seq: 0, later: Default::default() };
+    let mut w = Warehouse {
+        client,
+        database: "postgres".into(),
+        schema: "public".into(),
+        seq: 0,
+        later: Default::default(),
+        aside: Default::default(),
+        state: Default::default(),
+    };
     let error = w.run(1, true, None, changes()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", text(&error));
     assert!(error.hint().unwrap().contains("primary"), "{}", text(&error));
@@ -153,6 +160,7 @@ async fn a_stream_that_fails_leaves_nothing_behind() {
         model: shop(),
         upserts: Box::pin(futures::stream::iter([Ok(rows), Err(Error::unavailable("the store is away"))])),
         retractions: load::nothing_later("dim_shop"),
+        again: None,
     };
     let run = w.a_run(1, true, None);
     let error = load::load(&mut w.client, &run, vec![model], &load::nothing_later).await.unwrap_err();
@@ -188,11 +196,13 @@ async fn two_pipelines_may_load_for_the_first_time_at_once_and_share_a_calendar(
                     model: calendar,
                     upserts: load::nothing_later("dim_date"),
                     retractions: load::nothing_later("dim_date"),
+                    again: None,
                 },
                 ModelLoad {
                     model: fact,
                     upserts: Box::pin(futures::stream::iter([Ok(rows)])),
                     retractions: load::nothing_later("fact"),
+                    again: None,
                 },
             ];
             load::load(&mut w.client, &run, models, &load::nothing_later).await

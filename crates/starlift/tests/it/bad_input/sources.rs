@@ -7,7 +7,7 @@ use starlift_core::ErrorKind;
 use starlift_sandbox::{Cluster, ClusterOptions, Restore};
 
 use super::{ingest_fails, manifests};
-use crate::capture::lab::{Lab, Meanwhile, SALE, why_full};
+use crate::capture::lab::{Lab, Meanwhile, SALE, connect, number, why_full};
 use crate::world::{World, files_below, of};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -135,6 +135,87 @@ async fn bad_input_24_a_session_or_server_that_ends_while_it_is_read_is_to_be_tr
     assert_eq!((error.kind(), lab.manifests()), (ErrorKind::Unavailable, 0), "{error:?}");
     lab.move_to(&crash.0).await;
     assert_eq!(of(&lab.catch_up().await, "sale").rows, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_input_24_a_standby_whose_recovery_cancels_the_reader_is_to_be_tried_again() {
+    // What the primary replays does not wait for readers.
+    let settings = vec![("max_standby_streaming_delay".to_string(), "0".to_string())];
+    let primary = Cluster::start(ClusterOptions { settings, ..ClusterOptions::default() }).unwrap();
+    let mut lab = Lab::on(&primary, SALE).await;
+    lab.run("create table first (id int primary key); insert into first values (1)").await;
+    let standby = primary.standby().unwrap();
+    standby.await_replay(&primary).await.unwrap();
+    lab.read_from(&standby);
+    let cancelled =
+        "select confl_lock + confl_snapshot from pg_stat_database_conflicts where datname = current_database()";
+    let conflicts = [
+        // Locks that the primary takes are taken on the standby, where the run holds its own.
+        "alter table sale add column w int",
+        // Versions that the run's snapshot still sees are removed.
+        "update sale set v = v + 1; delete from sale where id = 3; vacuum sale",
+    ];
+    for (seen, conflict) in conflicts.into_iter().enumerate() {
+        let statements = conflict.split("; ").map(String::from).collect::<Vec<_>>();
+        let conflict_now = Arc::new(OnPrimary {
+            url: primary.superuser_url(&lab.database),
+            standby: standby.superuser_url(&lab.database),
+            statements,
+        });
+        let error = starlift::ingest(&lab.watched(conflict_now), None).await.unwrap_err();
+        assert_eq!((error.kind(), lab.manifests()), (ErrorKind::Unavailable, seen), "{conflict}: {}", error.render());
+        assert!(error.hint().is_some(), "{conflict}: {}", error.render());
+        let on_standby = standby.connect(&lab.database).await.unwrap();
+        // The server's counters come a moment later.
+        for attempt in 0.. {
+            if number(&on_standby, cancelled).await > seen as i64 {
+                break;
+            }
+            assert!(attempt < 250, "{conflict}: it was no conflict of recovery");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        standby.await_replay(&primary).await.unwrap();
+        lab.catch_up().await;
+    }
+}
+
+/// Runs statements on the primary when ingest begins with the first table, and waits until the standby has replayed them.
+struct OnPrimary {
+    url: String,
+    standby: String,
+    statements: Vec<String>,
+}
+
+impl Progress for OnPrimary {
+    fn started(&self, _: &'static str, name: &str) {
+        if name != "first" {
+            return;
+        }
+        let (url, standby, statements) = (self.url.clone(), self.standby.clone(), self.statements.clone());
+        let change = async move {
+            let primary = connect(&url).await;
+            for statement in &statements {
+                primary.batch_execute(statement).await.unwrap();
+            }
+            let end: String = primary.query_one("select pg_current_wal_lsn()::text", &[]).await.unwrap().get(0);
+            let standby = connect(&standby).await;
+            let behind = format!("select (pg_last_wal_replay_lsn() < '{end}')::int::int8");
+            for _ in 0..1000 {
+                if number(&standby, &behind).await == 0 {
+                    return;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+            panic!("the standby does not replay");
+        };
+        let run = move || {
+            tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(change);
+        };
+        std::thread::spawn(run).join().unwrap();
+    }
+
+    fn advanced(&self, _: &'static str, _: &str, _: u64, _: u64) {}
+    fn finished(&self, _: &'static str, _: &str) {}
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -181,7 +181,7 @@ async fn bad_input_45_a_ledger_that_is_ahead_or_of_another_past_stops_until_it_i
     world.ingest().await;
     world.transform().await;
     load_fails(&world, ErrorKind::Config, &["disagree", "load --adopt"]).await;
-    starlift::load(&world.context(), &LoadRequest { event: None, adopt: true }).await.unwrap();
+    starlift::load(&world.context(), &LoadRequest { adopt: true, ..LoadRequest::default() }).await.unwrap();
     world.assert_star_equals_source().await;
 
     // A lake that was put back and went another way is no past of this star.

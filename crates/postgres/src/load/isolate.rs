@@ -1,0 +1,208 @@
+//! Rows that only the server refuses: by a CHECK, a domain, a unique or a foreign key of several columns, a trigger.
+//!
+//! All rows are written at once. Where the server refuses the statement because of a row, the rows are halved, in the order
+//! of their key, until those are found that it refuses by themselves; the others are written. Each bad row costs about as
+//! many statements as the number of rows has binary digits.
+
+use starlift_core::{ErrorKind, Result};
+use tokio_postgres::Client;
+use tokio_postgres::types::Type;
+
+use super::dimension::{self, Upserted};
+use super::fact::{self, Comparison};
+use super::pair::Pair;
+use super::refused::own_column;
+use super::session::{keep, mark, query, run, take_back, value};
+use super::stage::Stage;
+use crate::ident::quote_ident;
+use crate::sqlstate::{classify, named_in, sqlstate_of};
+
+/// The savepoint of an attempt.
+const ATTEMPT: &str = "starlift_attempt";
+/// The rows with their numbers.
+const NUMBERED: &str = "pg_temp.starlift_numbered";
+
+/// How staged rows are written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Write {
+    /// As rows of a dimension.
+    Upsert,
+    /// As versions of a fact.
+    Append(Comparison),
+}
+
+impl Write {
+    /// Writes the rows of a stage.
+    pub(crate) async fn of(self, client: &Client, pair: Pair<'_>, stage: &Stage) -> Result<Upserted> {
+        match self {
+            Write::Upsert => dimension::upsert(client, pair, stage).await,
+            Write::Append(comparison) => {
+                // Of a few rows the versions are looked up, whatever was best for all.
+                let comparison = comparison.of_part(stage.rows);
+                let inserted = fact::append(client, pair, stage, comparison).await?;
+                Ok(Upserted { inserted, ..Upserted::default() })
+            }
+        }
+    }
+}
+
+/// What became of a write.
+pub(crate) enum Attempt<T> {
+    /// It is done.
+    Done(T),
+    /// The server refused a row: nothing of it is done.
+    Refused(starlift_core::Error),
+}
+
+/// Tries a write; what it did is taken back where the server refused a row.
+pub(crate) async fn attempt<T>(client: &Client, write: impl Future<Output = Result<T>>) -> Result<Attempt<T>> {
+    mark(client, ATTEMPT).await?;
+    match write.await {
+        Ok(done) => {
+            keep(client, ATTEMPT).await?;
+            Ok(Attempt::Done(done))
+        }
+        Err(error) if is_about_rows(&error) => {
+            take_back(client, ATTEMPT).await?;
+            Ok(Attempt::Refused(error))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether an error may be that of one row among many.
+fn is_about_rows(error: &starlift_core::Error) -> bool {
+    let classes = ["22", "23", "27", "2F", "38", "39", "44", "54", "P0"];
+    let class = sqlstate_of(error).and_then(|code| code.get(..2));
+    error.kind() == ErrorKind::Data && class.is_some_and(|class| classes.contains(&class))
+}
+
+/// The rows of a stage by number, to be written range by range.
+pub(crate) struct Numbered {
+    /// Ranges that are left, the next one last.
+    left: Vec<(i64, i64)>,
+}
+
+impl Numbered {
+    /// Numbers the rows of a stage in the order of their key.
+    pub(crate) async fn of(client: &Client, pair: Pair<'_>, stage: &Stage) -> Result<Numbered> {
+        let what = format!("cannot number the rows of model `{}`", pair.model.name);
+        let key: Vec<String> = pair.model.schema.key.iter().map(|k| format!("s.{}", quote_ident(k))).collect();
+        let number = own_column("row");
+        let sql = format!(
+            "create temp table {NUMBERED} on commit drop as \
+             select row_number() over (order by {}) as {number}, s.* from {} s; \
+             create index on {NUMBERED} ({number}); analyze {NUMBERED} ({number})",
+            key.join(", "),
+            stage.table
+        );
+        run(client, &sql, &what).await?;
+        let rows: i64 = value(client, &format!("select count(*) from {NUMBERED}"), &what).await?;
+        // Halves, because all of them together were refused already.
+        let mut numbered = Numbered { left: Vec::new() };
+        numbered.split(1, rows);
+        Ok(numbered)
+    }
+
+    /// The next range.
+    pub(crate) fn next(&mut self) -> Option<(i64, i64)> {
+        self.left.pop()
+    }
+
+    /// Comes back to the halves of a range that was refused; a single row is not halved.
+    pub(crate) fn split(&mut self, first: i64, last: i64) {
+        if first > last {
+            return;
+        }
+        if first == last {
+            self.left.push((first, last));
+            return;
+        }
+        let middle = first + (last - first) / 2;
+        self.left.push((middle + 1, last));
+        self.left.push((first, middle));
+    }
+
+    /// A range as a stage; one that ends before it begins has no row.
+    pub(crate) fn stage((first, last): (i64, i64)) -> Stage {
+        let number = own_column("row");
+        Stage {
+            table: format!("(select * from {NUMBERED} where {number} between {first} and {last})"),
+            rows: u64::try_from(last - first + 1).unwrap_or(0),
+        }
+    }
+
+    /// Forgets the numbers.
+    pub(crate) async fn end(client: &Client) -> Result<()> {
+        run(client, &format!("drop table {NUMBERED}"), "cannot drop a temporary table").await
+    }
+}
+
+/// The column that the server refused a row for, `?` where it is not one, and why: without a value.
+pub(crate) async fn reason(client: &Client, pair: Pair<'_>, error: &starlift_core::Error) -> Result<(String, String)> {
+    let constraint = named_in(error, "constraint");
+    let said = |what: &str| match &constraint {
+        Some(name) => format!("it {what} `{name}`"),
+        None => format!("it {what} of the warehouse"),
+    };
+    let reason = match sqlstate_of(error) {
+        Some("23502") => "it is null, and the column takes no null".to_string(),
+        Some("23503") => said("breaks the foreign key"),
+        Some("23505") => said("breaks the unique constraint"),
+        Some("23514") => said("fails the check"),
+        Some("23P01") => said("breaks the exclusion constraint"),
+        _ => format!("the warehouse refuses it: {}", error.detail().unwrap_or_default()),
+    };
+    let column = match (named_in(error, "column"), &constraint) {
+        (Some(column), _) => Some(column),
+        (None, Some(constraint)) => column_of(client, pair, constraint).await?,
+        (None, None) => None,
+    };
+    Ok((column.unwrap_or_else(|| "?".into()), reason))
+}
+
+/// The one column of a constraint: of the table itself, or of a domain that one column has.
+async fn column_of(client: &Client, pair: Pair<'_>, constraint: &str) -> Result<Option<String>> {
+    let sql = "with recursive layer as ( \
+                   select a.attnum, a.atttypid as type from pg_attribute a where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped \
+                   union all \
+                   select l.attnum, t.typbasetype from layer l join pg_type t on t.oid = l.type where t.typtype = 'd' \
+               ), named as ( \
+                   select k.attnum from pg_constraint c, unnest(c.conkey) k (attnum) where c.conrelid = $1 and c.conname = $2 \
+                   union select k.attnum from pg_index i join pg_class x on x.oid = i.indexrelid, unnest(i.indkey::int2[]) k (attnum) \
+                    where i.indrelid = $1 and x.relname = $2 \
+                   union select l.attnum from pg_constraint c join layer l on l.type = c.contypid where c.conname = $2 \
+               ) select min(a.attname::text) from named n join pg_attribute a on a.attrelid = $1 and a.attnum = n.attnum \
+               having count(*) = 1";
+    let what = "cannot read the constraints of the warehouse";
+    let rows = query(client, sql, &[(&pair.target.oid, Type::OID), (&constraint, Type::TEXT)], what).await?;
+    rows.first().map_or(Ok(None), |row| row.try_get(0)).map_err(|e| classify(e, what))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_come_in_the_order_of_the_rows_until_single_ones() {
+        let mut numbered = Numbered { left: Vec::new() };
+        numbered.split(1, 5);
+        let mut seen = Vec::new();
+        while let Some((first, last)) = numbered.next() {
+            seen.push((first, last));
+            if (first..=last).contains(&4) && first != last {
+                numbered.split(first, last);
+            }
+        }
+        assert_eq!(seen, [(1, 3), (4, 5), (4, 4), (5, 5)]);
+    }
+
+    #[test]
+    fn one_row_is_tried_by_itself_and_none_is_not() {
+        let mut numbered = Numbered { left: Vec::new() };
+        numbered.split(1, 0);
+        assert_eq!(numbered.next(), None);
+        numbered.split(1, 1);
+        assert_eq!(numbered.next(), Some((1, 1)));
+    }
+}
