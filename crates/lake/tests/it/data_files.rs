@@ -116,7 +116,7 @@ async fn rows_beyond_the_size_of_a_part_go_into_further_parts() {
 #[tokio::test]
 async fn parts_are_cut_by_bytes_too() {
     let store = Store::in_memory();
-    let options = WriterOptions { bytes_per_part: 50_000, row_group_bytes: 10_000, ..WriterOptions::default() };
+    let options = WriterOptions { bytes_per_part: 2_000, row_group_bytes: 1_000, ..WriterOptions::default() };
     let files = write_with(&store, 0, FileMode::Full, &many(60_000), options).await;
     assert!(files.len() > 2, "{} parts", files.len());
     assert_eq!(files.iter().map(|f| f.file.rows).sum::<u64>(), 60_000);

@@ -170,21 +170,21 @@ pub(crate) fn warehouse(_: &World) -> Vec<Scenario> {
         fails(
             11,
             "a unique violation",
-            "23505",
+            "unique constraint `once`",
             "alter table dim_person add constraint once unique (mail)",
             "alter table dim_person drop constraint once",
         ),
         fails(
             12,
             "a check violation",
-            "23514",
+            "check `sane`",
             "alter table dim_person add constraint sane check (length(name) < 5) not valid",
             "alter table dim_person drop constraint sane",
         ),
         fails(
             13,
             "a foreign key violation",
-            "23503",
+            "foreign key `known`",
             "create table names (name text primary key);
              alter table dim_person add constraint known foreign key (name) references names not valid",
             "alter table dim_person drop constraint known; drop table names",
@@ -192,7 +192,7 @@ pub(crate) fn warehouse(_: &World) -> Vec<Scenario> {
         fails(
             14,
             "an exclusion violation",
-            "23P01",
+            "exclusion constraint `alone`",
             "alter table dim_person add constraint alone exclude using btree (name with =)",
             "alter table dim_person drop constraint alone",
         ),
