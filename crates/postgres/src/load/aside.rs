@@ -183,6 +183,8 @@ impl Aside {
         if !self.has_rows {
             return Ok(new);
         }
+        // Without statistics the entries are looked through for every row.
+        run(client, &format!("analyze {}", self.table), "cannot analyze rows that are set aside").await?;
         let (column, reason) = (own_column("column"), own_column("reason"));
         let key: Vec<String> = pair.model.schema.key.iter().map(|k| format!("s.{}", quote_ident(k))).collect();
         let sql = format!(

@@ -93,9 +93,13 @@ impl Work<'_, '_> {
             return Err(refused);
         }
         let mut sum = Upserted::default();
-        // As many as the limit lets through, and some more to be named.
+        // As many as the limit lets through, and some more to be named; then twice as many each time, because every look
+        // is at all of them.
         let left = self.run.aside.rows.saturating_sub(refusals.counted);
-        let batch = left.saturating_add(check::KEYS_SHOWN as u64);
+        let mut next_look = match self.run.aside.accepted.contains(&pair.model.name) {
+            true => u64::MAX,
+            false => left.saturating_add(check::KEYS_SHOWN as u64),
+        };
         let mut found = 0;
         while let Some((first, last)) = numbered.next() {
             let part = Numbered::stage((first, last));
@@ -109,8 +113,9 @@ impl Work<'_, '_> {
                     let (why, keep_values) = ((column.as_str(), reason.as_str()), self.run.aside.keep_values);
                     model.taken += model.aside.take_one(client, pair, stage, &part.table, why, keep_values).await?;
                     found += 1;
-                    if found % batch == 0 {
+                    if found >= next_look {
                         self.set_aside(client, model, refusals).await?;
+                        next_look = next_look.saturating_mul(2);
                     }
                 }
                 Attempt::Refused(_) => numbered.split(first, last),
