@@ -1,7 +1,9 @@
 //! Which keys of a model a change of its inputs can reach, and which rows of the inputs these keys come from. Why that is
 //! enough is said with the shape of a model (`starlift_models::Shape`).
 //!
-//! Memory: about 30 bytes for each row that is met on the way, of which there are at most as many as [`limit`] says.
+//! Memory: about 30 bytes for each row that is met on the way. Where there are more of them than [`limit`] says, the model is
+//! evaluated whole: measured on 88,000 and 132,000 rows, a quarter of the keys takes less than half the time of all of them, and
+//! about half of the keys as much.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -53,8 +55,14 @@ impl<'a> Reach<'a> {
                 Err(why) => return Ok(Err(why)),
             }
         }
-        let driver = self.driver()?;
-        Ok(if keys.len() as u64 > limit(driver.rows) { Err("many of its keys are affected".into()) } else { Ok(keys) })
+        Ok(Ok(keys))
+    }
+
+    /// Whether so many keys are better found by reading all rows.
+    ///
+    /// Errors: Internal where the input that has the key is not known.
+    pub(super) fn is_much(&self, keys: usize) -> Result<bool> {
+        Ok(keys as u64 > limit(self.driver()?.rows))
     }
 
     /// The keys that are reached from the rows of one scan that changed.

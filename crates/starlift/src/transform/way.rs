@@ -91,6 +91,9 @@ impl Run<'_> {
         let references = References::of(project, model, &own.schema, self.star, states, &before.refused)?;
         let state = State::new(self.star, own.schema.clone(), self.star_head.live_of(&model.name))?;
         keys.extend(references.referring(&state, &before.newly_refused).await?);
+        if reach.is_much(keys.len())? {
+            return Ok(Way::whole_because("many of its keys are affected".into()));
+        }
         let keys = Arc::new(keys);
         let sources = reach.sources(&keys).await?;
         Ok(Way { keys: Some(keys), sources: Some(sources), why: None })

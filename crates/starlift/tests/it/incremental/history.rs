@@ -24,8 +24,10 @@ pub(super) enum Kind {
     Due,
 }
 
-/// Each table: its name, its columns, and how many of the first are its key.
-pub(super) const TABLES: [(&str, &[(&str, Kind)], usize); 4] = [
+/// A table: its name, its columns, and how many of the first are its key.
+type Table = (&'static str, &'static [(&'static str, Kind)], usize);
+
+pub(super) const TABLES: [Table; 4] = [
     ("a", &[("id", Kind::Int4), ("b", Kind::Int4), ("c", Kind::Int8), ("kind", Kind::Text), ("due", Kind::Due)], 1),
     ("b", &[("id", Kind::Int4), ("c", Kind::Int4), ("twin", Kind::Int4), ("name", Kind::Text)], 1),
     ("c", &[("id", Kind::Int8), ("grp", Kind::Int4), ("label", Kind::Text)], 1),
@@ -184,8 +186,8 @@ fn value(random: &mut Random, kind: Kind) -> Value {
     }
     match kind {
         Kind::Int4 | Kind::Int8 => Value::Number(1 + random.below(IDS) as i64),
-        Kind::Text => Value::Text(*random.one_of(&["x", "y", "z"])),
-        Kind::Due => Value::Text(*random.one_of(&["2024-11-20", "2025-01-31", "2024-02-29", "31/12/2024"])),
+        Kind::Text => Value::Text(random.one_of::<&str>(&["x", "y", "z"])),
+        Kind::Due => Value::Text(random.one_of::<&str>(&["2024-11-20", "2025-01-31", "2024-02-29", "31/12/2024"])),
     }
 }
 

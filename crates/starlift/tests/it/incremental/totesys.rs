@@ -80,7 +80,7 @@ async fn a_change_reaches_the_rows_that_join_with_it_and_no_others() {
             "update address set city = 'Leeds' where address_id = {address};
              update department set department_name = 'Weaving' where department_id = 1;
              update staff set department_id = 3 where staff_id = 2;
-             update currency set currency_code = 'XXX' where currency_id = 1"
+             update currency set currency_code = 'QQQ' where currency_id = 1"
         ))
         .await;
     let report = world.run().await;
