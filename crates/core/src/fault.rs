@@ -74,6 +74,7 @@ pub const PLANTS: &[&str] = &[
     // Evaluation.
     "tombstones_ignored",
     "inputs_now",
+    "new_rows_only",
     // Load.
     "ledger_ignored",
     "ledger_after_commit",

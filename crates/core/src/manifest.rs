@@ -197,12 +197,12 @@ pub struct TestVerdict {
 /// What one run did with one table or model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
 pub struct RelationRun {
-    /// `full` or `window` for a table; `whole` for a model.
+    /// `full` or `window` for a table; `whole` or `incremental` for a model.
     pub mode: String,
     /// Why it was read in full or evaluated; none for an ordinary window.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Rows that came from the source, or that the model yielded.
+    /// Rows that came from the source, or that the evaluation of the model yielded.
     pub rows_read: u64,
     /// Bytes that came from the source.
     #[serde(default)]

@@ -244,7 +244,8 @@ impl Lenient {
     }
 }
 
-fn has_subquery(expr: &Expr) -> bool {
+/// Whether an expression has a query within.
+pub(crate) fn has_subquery(expr: &Expr) -> bool {
     let mut found = false;
     let _ = expr.apply(|expr| {
         found |=

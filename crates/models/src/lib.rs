@@ -10,6 +10,7 @@
 //! - whole numbers do not wrap, times do not lose microseconds, and casts that can lose are warned about;
 //! - an error of an input's stream comes out as it went in; no error holds a row value; a panic in the engine becomes
 //!   an Internal error;
+//! - where [`PreparedModel::shape`] says how, the rows of some keys can be evaluated alone, and are the same;
 //! - memory follows the session's limit, not the size of the inputs.
 //!
 //! Nothing here is durable: a crash leaves at most spill files, which nothing reads again.
@@ -21,6 +22,7 @@ mod checked_sum;
 mod evaluation;
 mod failure;
 mod functions;
+mod incremental;
 mod input;
 mod key_texts;
 mod lenient;
@@ -34,6 +36,7 @@ mod session;
 
 pub use calendar::calendar;
 pub use evaluation::{EvaluatedBatch, Evaluation};
+pub use incremental::{Link, Shape};
 pub use input::InputSource;
 pub use model_test::{FailedTest, RowTests, TestFound};
 pub use prepared::{PreparedModel, REFUSED_COLUMN, REFUSED_REASON};

@@ -1,13 +1,15 @@
 //! From a model to a plan that can be evaluated any number of times.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::datasource::provider_as_source;
 use datafusion::execution::{SendableRecordBatchStream, SessionState};
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{LogicalPlan, TableScan};
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::SQLOptions;
 use datafusion::sql::parser::Statement as AnyStatement;
@@ -17,6 +19,8 @@ use starlift_core::model::{Model, ModelKind};
 use starlift_core::{Column, ColumnType, Error, Result, TableSchema};
 
 use crate::evaluation::Evaluation;
+use crate::incremental::{self, Shape};
+use crate::input::{Input, InputSource};
 use crate::model_test::{RowTest, RowTests, Seeds, row_tests};
 use crate::{casts, failure, lenient, output, purity};
 
@@ -60,6 +64,21 @@ impl PreparedModel {
         RowTests::new(self.0.tests.clone(), &self.0.schema)
     }
 
+    /// How its rows depend on those of its inputs, so that some keys can be evaluated alone.
+    ///
+    /// Errors: why they cannot, in words such as `it groups rows`.
+    pub fn shape(&self) -> std::result::Result<&Shape, &str> {
+        self.0.shape.as_ref().map_err(String::as_str)
+    }
+
+    /// Starts an evaluation over fewer rows: each scan of [`Shape::scans`] reads its source instead of its input, where
+    /// one is given. Which rows suffice for which keys is for the caller to know.
+    ///
+    /// Errors: Config where the plan cannot be made.
+    pub async fn evaluate_over(&self, sources: Vec<Option<InputSource>>) -> Result<Evaluation> {
+        Evaluation::start(Arc::new(self.0.over(sources)?)).await
+    }
+
     /// Starts an evaluation, from the first row of every input. Needs a Tokio runtime.
     ///
     /// Errors: Config where the plan cannot be made.
@@ -69,6 +88,7 @@ impl PreparedModel {
 }
 
 /// What an evaluation needs to know of its model.
+#[derive(Clone)]
 pub(crate) struct Prepared {
     pub(crate) model: String,
     pub(crate) schema: TableSchema,
@@ -83,6 +103,7 @@ pub(crate) struct Prepared {
     pub(crate) reasons: BTreeMap<usize, usize>,
     definition: Model,
     plan: LogicalPlan,
+    shape: std::result::Result<Shape, String>,
     state: SessionState,
 }
 
@@ -109,6 +130,7 @@ async fn plan(model: &Model, state: SessionState, seeds: &Seeds) -> Result<Prepa
     // The evaluation optimises anew; here it only has to be known whether that works.
     state.optimize(&lenient.plan).map_err(bad)?;
     let refused_schema = refused_schema(&schema);
+    let shape = incremental::shape(&lenient.plan, &schema, &seeds.keys().cloned().collect::<BTreeSet<_>>());
     Ok(PreparedModel(Arc::new(Prepared {
         model: model.name.clone(),
         arrow: schema.to_arrow(),
@@ -120,6 +142,7 @@ async fn plan(model: &Model, state: SessionState, seeds: &Seeds) -> Result<Prepa
         reasons: lenient.reasons,
         definition: model.clone(),
         plan: lenient.plan,
+        shape,
         state,
     })))
 }
@@ -163,6 +186,24 @@ fn refused_schema(schema: &TableSchema) -> TableSchema {
 }
 
 impl Prepared {
+    /// The same model over other sources, one for each scan in the order of the plan.
+    fn over(&self, sources: Vec<Option<InputSource>>) -> Result<Prepared> {
+        let mut sources = sources.into_iter();
+        let replaced = self.plan.clone().transform_down(|node| match node {
+            LogicalPlan::TableScan(scan) => match sources.next().flatten() {
+                Some(source) => {
+                    let table = Input::table(scan.table_name.table(), scan.source.schema(), source)?;
+                    let source = provider_as_source(Arc::new(table));
+                    Ok(Transformed::yes(LogicalPlan::TableScan(TableScan { source, ..scan })))
+                }
+                None => Ok(Transformed::no(LogicalPlan::TableScan(scan))),
+            },
+            other => Ok(Transformed::no(other)),
+        });
+        let plan = replaced.map_err(|error| failure::planning(&self.definition, error))?.data;
+        Ok(Prepared { plan, ..self.clone() })
+    }
+
     /// Opens the rows of the plan, hidden columns included.
     pub(crate) async fn open(&self, attempt: Attempt) -> Result<SendableRecordBatchStream> {
         let mut state = self.state.clone();

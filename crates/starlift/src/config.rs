@@ -54,6 +54,8 @@ pub struct Config {
     pub calendar: (i32, i32),
     /// Memory that the evaluation of models may use before it spills to disk, in MiB.
     pub transform_memory_mb: u64,
+    /// Whether models are evaluated for the keys that changed alone, where their plan allows it.
+    pub transform_incremental: bool,
     /// Where the evaluation of models puts aside what does not fit its memory.
     pub spill_dir: PathBuf,
     /// What becomes of refused rows.

@@ -1,10 +1,14 @@
 //! Plan: what a run would do now, found without writing anything anywhere.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use starlift_core::Result;
 use starlift_core::capture::{self, Read};
+use starlift_core::coverage::{Evaluate, TransformPlan};
 use starlift_core::drift::DriftPolicy;
 use starlift_core::load_plan::LoadPlan;
+use starlift_core::model::ModelKind;
 use starlift_lake::Head;
 use starlift_postgres::load as ledger;
 
@@ -52,6 +56,11 @@ pub struct PlannedModel {
     pub evaluate: bool,
     /// Why; or what it waits for.
     pub reason: Option<String>,
+    /// `whole` or `incremental`: how it would be evaluated now, or after the coming ingest. Where very much changed, or a
+    /// table is read anew, transform turns from the second to the first. None where that is not known yet.
+    pub how: Option<String>,
+    /// Why it is `whole`, where the reason does not say so.
+    pub whole_because: Option<String>,
     /// The inputs whose changes in the coming ingest would have it evaluated.
     pub follows: Vec<String>,
 }
@@ -83,16 +92,37 @@ pub async fn plan(ctx: &Context) -> Result<Plan> {
     }
 
     let planned = lake.manifest().map(|m| crate::transform::plan(ctx, m, star.manifest())).transpose()?;
+    let ways = match crate::transform::ways(ctx, &lake).await {
+        Ok(ways) => ways,
+        Err(error) => {
+            plan.notes.push(format!("transform would stop: {}", secrets::message(&error)));
+            BTreeMap::new()
+        }
+    };
     for model in ctx.project.graph.models() {
-        let reason = match &planned {
+        let evaluate = |p: &TransformPlan| {
+            p.evaluate.iter().find(|(name, _)| *name == model.name).map(|(_, evaluate)| evaluate.clone())
+        };
+        let evaluate = planned.as_ref().map(evaluate);
+        let reason = match &evaluate {
             None => Some("first read".to_string()),
-            Some(p) => p.evaluate.iter().find(|(name, _)| *name == model.name).map(|(_, why)| why.text()),
+            Some(evaluate) => evaluate.as_ref().map(Evaluate::text),
+        };
+        let (how, whole_because) = match (&evaluate, ways.get(&model.name)) {
+            (None, _) => (Some("whole"), None),
+            (Some(Some(evaluate)), _) if !matches!(evaluate, Evaluate::Input(_)) => (Some("whole"), None),
+            (_, None) if model.header.kind == ModelKind::Calendar => (Some("whole"), None),
+            (_, None) => (None, None),
+            (_, Some(None)) => (Some("incremental"), None),
+            (_, Some(why)) => (Some("whole"), why.clone()),
         };
         let waits = planned.as_ref().and_then(|p| p.waiting.get(&model.name));
         plan.transform.push(PlannedModel {
             name: model.name.clone(),
             evaluate: reason.is_some() && waits.is_none(),
             reason: waits.map(|tables| format!("waits for {}", tables.join(", "))).or(reason),
+            how: how.filter(|_| waits.is_none()).map(str::to_string),
+            whole_because: whole_because.filter(|_| waits.is_none()),
             follows: ctx.project.inputs_of(model),
         });
     }

@@ -47,9 +47,9 @@ pub struct StageReport {
 pub struct RelationReport {
     /// The table or model.
     pub name: String,
-    /// `full`, `window`, `whole`, or how it was loaded.
+    /// `full`, `window`, `whole`, `incremental`, or how it was loaded.
     pub mode: String,
-    /// Why it was read in full or evaluated.
+    /// Why it was read in full or evaluated, and why whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Rows that came in.

@@ -1,16 +1,25 @@
 //! Transform: the models, evaluated over the lake as of one ingest manifest and compared with their state before, become
 //! upserts and retractions in the star, committed by one manifest.
 //!
+//! Where the plan of a model allows it, only the keys that changes can reach are evaluated; the rows that come of it are the
+//! same (`transform/way.rs`).
+//!
 //! Inputs are never read "now": every model of a run sees the lake as of the same manifest, which the star's manifest
 //! names as what it covers. A crash before the put leaves a claim and files that no manifest names; the next run
 //! evaluates again and comes to the same rows.
 
+mod affected;
 mod compare;
 mod evaluate;
+mod image;
 pub(crate) mod inputs;
 mod references;
 mod rows;
+mod tuple;
 mod unique;
+mod way;
+
+pub(crate) use way::ways;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -86,6 +95,7 @@ async fn transform_with(ctx: &Context, event: Option<&[u8]>, repair: &BTreeSet<S
         at,
         seq,
         allowance: Allowance::of(ctx),
+        repairs: !repair.is_empty(),
     };
     let (relations, mut warnings) = run.evaluate(&plan).await?;
     warnings.extend(waiting(&plan));

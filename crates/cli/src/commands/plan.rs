@@ -50,14 +50,17 @@ fn text(style: Style, plan: &Plan) -> String {
     text.push_str(&tables.render(style, "  "));
 
     text.push_str(&format!("\n{} would evaluate\n", style.bold("transform")));
-    let mut models = Table::new([("model", Align::Left), ("when", Align::Left), ("why", Align::Left)]);
+    let mut models =
+        Table::new([("model", Align::Left), ("how", Align::Left), ("when", Align::Left), ("why", Align::Left)]);
     for model in &plan.transform {
         let when = match (model.evaluate, model.follows.as_slice()) {
             (true, _) => "now".to_string(),
             (false, []) => "if its settings changed".to_string(),
             (false, inputs) => format!("if {} changed", inputs.join(" or ")),
         };
-        models.row([model.name.clone(), when, model.reason.clone().unwrap_or_default()]);
+        let why = [&model.reason, &model.whole_because].into_iter().flatten().map(String::as_str);
+        let why = why.collect::<Vec<_>>().join("; ");
+        models.row([model.name.clone(), model.how.clone().unwrap_or_default(), when, why]);
     }
     text.push_str(if plan.transform.is_empty() { &nothing } else { "" });
     text.push_str(&models.render(style, "  "));
@@ -85,7 +88,14 @@ mod tests {
             scan_bytes: 8192,
         };
         let follows = vec!["address".to_string(), "counterparty".to_string()];
-        let model = PlannedModel { name: "dim_counterparty".into(), evaluate: false, reason: None, follows };
+        let model = PlannedModel {
+            name: "dim_counterparty".into(),
+            evaluate: false,
+            reason: None,
+            how: Some("whole".into()),
+            whole_because: Some("it groups rows".into()),
+            follows,
+        };
         let plan = Plan {
             ingest: vec![table],
             transform: vec![model],
@@ -99,8 +109,8 @@ mod tests {
              \x20 address  xid      full        1,200  8.0 KiB  first read\n\
              \n\
              transform would evaluate\n\
-             \x20 model             when\n\
-             \x20 dim_counterparty  if address or counterparty changed\n\
+             \x20 model             how    when                                why\n\
+             \x20 dim_counterparty  whole  if address or counterparty changed  it groups rows\n\
              \n\
              load would, as things are now\n\
              \x20 nothing: the star is empty\n\

@@ -3,6 +3,7 @@
 mod bounds;
 mod errors;
 mod exactness;
+mod incremental;
 mod outside;
 mod refusals;
 mod support;

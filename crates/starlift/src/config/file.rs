@@ -100,6 +100,7 @@ struct Lake {
 #[serde(deny_unknown_fields)]
 struct Transform {
     memory_mb: Option<u64>,
+    incremental: Option<bool>,
 }
 
 #[derive(Deserialize, Default)]
@@ -175,6 +176,13 @@ fn merge(file: File, project_dir: &Path, environment: Environment, overrides: Ov
     if !(1..=64).contains(&connections) {
         return Err(Error::config("`connections` of `[source]` cannot be used").with_hint("give 1 to 64"));
     }
+    let incremental = match environment.get("STARLIFT_TRANSFORM_INCREMENTAL") {
+        None => file.transform.incremental.unwrap_or(true),
+        Some(text) => text.parse().map_err(|_| {
+            Error::config("STARLIFT_TRANSFORM_INCREMENTAL is neither `true` nor `false`")
+                .with_hint("give one of these words, or unset it to take the file's")
+        })?,
+    };
     let quarantine = QuarantineConfig {
         max_quarantine: match environment.get("STARLIFT_QUARANTINE_MAX_QUARANTINE") {
             None => file.quarantine.max_quarantine.unwrap_or(0),
@@ -209,6 +217,7 @@ fn merge(file: File, project_dir: &Path, environment: Environment, overrides: Ov
         warehouse_statement_timeout_seconds: file.warehouse.statement_timeout_seconds.unwrap_or(3600),
         warehouse: database(overrides.warehouse_url, "WAREHOUSE", file.warehouse),
         calendar: (start_year, end_year),
+        transform_incremental: incremental,
         transform_memory_mb: memory.unsigned_abs().into(),
         spill_dir: PathBuf::from(environment.get("TMPDIR").unwrap_or("/tmp")),
         quarantine,

@@ -1,7 +1,7 @@
 //! What a model yields, compared with its state before: rows that are new or differ are tested and written, refused ones
 //! stand aside, keys that vanished are retracted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::{concat_batches, filter_record_batch};
@@ -11,7 +11,7 @@ use starlift_core::manifest::{FileMode, Relation, RelationRun};
 use starlift_core::model::{Model, ModelKind};
 use starlift_core::refused::RefusedRows;
 use starlift_core::{Error, Result, TableSchema, fault};
-use starlift_lake::{Difference, FileWriter, Quarantine, State, WriterOptions, key_text, tombstones};
+use starlift_lake::{Difference, FileWriter, KeyDigest, Quarantine, State, WriterOptions, key_text, tombstones};
 use starlift_models::RowTests;
 
 use super::STAGE;
@@ -23,7 +23,7 @@ use crate::count;
 
 /// What one model came to.
 pub(super) struct Compared {
-    /// Rows that it yields, refused ones included.
+    /// Rows of its state from now on, refused ones included.
     pub(super) rows: u64,
     pub(super) replaced: bool,
     pub(super) run: RelationRun,
@@ -93,7 +93,8 @@ impl Run<'_> {
     /// Writes the rows that are new or differ, those that are refused, and the keys that vanished.
     ///
     /// Where the columns changed, every row is written as a new base, and vanished keys are found among the old ones. Where
-    /// the key itself changed there is nothing to compare: a new base makes load take the model's table over.
+    /// the key itself changed there is nothing to compare: a new base makes load take the model's table over. `only` are the
+    /// keys that were evaluated, where these are not all; the columns are then those of the state.
     pub(super) async fn compare(
         &self,
         model: &Model,
@@ -101,12 +102,17 @@ impl Run<'_> {
         schema: &TableSchema,
         own: Option<&Relation>,
         before: &Before,
+        only: Option<&HashSet<KeyDigest>>,
     ) -> Result<Compared> {
         let old_schema = own.map(|r| &r.schema);
         let replaced = old_schema != Some(schema);
         let same_key = old_schema.is_some_and(|old| old.key_to_arrow() == schema.key_to_arrow());
         let state = State::new(self.star, old_schema.unwrap_or(schema).clone(), self.star_head.live_of(&model.name))?;
-        let known = if same_key { state.index().await? } else { Default::default() };
+        let known = match only {
+            Some(keys) => state.find(keys).await?,
+            None if same_key => state.index().await?,
+            None => Default::default(),
+        };
         let mut difference = Difference::new(&model.name, schema.clone(), known)?;
         let standing = Quarantine::of(&state).await?;
         let mut quarantine = if replaced { standing.replacing(schema)? } else { standing };
@@ -165,6 +171,7 @@ impl Run<'_> {
             }
         }
         let unseen = difference.unseen();
+        let gone = unseen.len() as u64;
         quarantine.gone(&unseen);
         // Before files are finished: what is not committed should not be written either.
         self.allowance.take(&model.name, quarantine.new_rows(), || too_many(&model.name, quarantine.new_rows()))?;
@@ -182,12 +189,16 @@ impl Run<'_> {
             deleted = writer.finish().await?;
             fault::point("transform.retractions_written");
         }
+        let rows = match only {
+            Some(_) => (own.map_or(0, |own| own.rows) + difference.new_keys().len() as u64).saturating_sub(gone),
+            None => count,
+        };
         let found = tests.found();
         let warned = found.iter().filter(|(_, warns, _)| *warns).map(|(test, ..)| test.clone()).collect();
         let failed = found.into_iter().map(|(test, _, failed)| (test, failed)).collect();
         let run =
             RelationRun { rows_read: count, bytes_read: bytes, files, deleted, refused, ..RelationRun::default() };
-        Ok(Compared { rows: count, replaced, run, quarantine, tested, failed, warned, members })
+        Ok(Compared { rows, replaced, run, quarantine, tested, failed, warned, members })
     }
 
     /// Good rows, and those that wait for a row that stands aside.

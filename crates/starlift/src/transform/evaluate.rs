@@ -4,17 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use starlift_core::coverage::{Evaluate, TransformPlan};
 use starlift_core::manifest::{ModelState, Relation, RelationRun, TestVerdict};
-use starlift_core::model::Model;
+use starlift_core::model::{Model, ModelKind};
 use starlift_core::relation::{self, Pass};
 use starlift_core::state::LiveFiles;
 use starlift_core::{Micros, Result, fault, succession};
 use starlift_lake::{Head, Quarantine, State, Store};
-use starlift_models::{EVALUATION_VERSION, Session};
+use starlift_models::EVALUATION_VERSION;
 
 use super::compare::Compared;
 use super::inputs::{Evaluated, Inputs};
 use super::references::{RefusedKeys, pair};
 use super::rows::Rows;
+use super::way::Way;
 use super::{Relations, STAGE};
 use crate::context::{Context, now};
 use crate::quarantine::{self, Allowance};
@@ -29,6 +30,8 @@ pub(super) struct Run<'a> {
     pub(super) at: Micros,
     pub(super) seq: u64,
     pub(super) allowance: Allowance,
+    /// Whether a person asked for it because the star differed from what the lake says.
+    pub(super) repairs: bool,
 }
 
 /// What the models before a model came to.
@@ -37,6 +40,10 @@ pub(super) struct Before {
     pub(super) states: Evaluated,
     /// The refused keys of models that have any.
     pub(super) refused: RefusedKeys,
+    /// Of these, the keys that were not refused before the run.
+    pub(super) newly_refused: RefusedKeys,
+    /// Models that the run has been through or passed over.
+    pub(super) passed: BTreeSet<String>,
     /// Models whose refused rows are others than before the run.
     refused_others: BTreeSet<String>,
     /// Models that this run changed.
@@ -54,13 +61,21 @@ impl Run<'_> {
             .map(|(name, relation)| (name.clone(), (relation.schema.clone(), self.star_head.live_of(name))))
             .collect();
         let refused = self.refused_before(&relations).await?;
-        let mut before = Before { states, refused, refused_others: BTreeSet::new(), changed: BTreeSet::new() };
+        let mut before = Before {
+            states,
+            refused,
+            newly_refused: RefusedKeys::new(),
+            passed: BTreeSet::new(),
+            refused_others: BTreeSet::new(),
+            changed: BTreeSet::new(),
+        };
 
         let planned: BTreeMap<&str, &Evaluate> = plan.evaluate.iter().map(|(name, why)| (name.as_str(), why)).collect();
         let mut inputs = Inputs::new(&self.ctx.config, &self.ctx.project, (self.lake, self.lake_head), self.star)?;
         let mut warnings = Vec::new();
         for model in order(self.ctx.project.graph.models()) {
             let name = &model.name;
+            before.passed.insert(name.clone());
             if plan.waiting.contains_key(name) {
                 continue;
             }
@@ -76,7 +91,7 @@ impl Run<'_> {
             inputs.read_now(&self.ctx.config.pipeline).await?;
             inputs.register(model, &before.states)?;
             let (relation, new) = self
-                .model(inputs.session(), model, relations.get(name), &reason, &mut before)
+                .model(&inputs, model, &relations, (&reason, plan.after), &mut before)
                 .await
                 .map_err(|e| e.with_context("model", name.clone()))?;
             warnings.extend(new);
@@ -120,25 +135,35 @@ impl Run<'_> {
 
     async fn model(
         &self,
-        session: &Session,
+        inputs: &Inputs<'_>,
         model: &Model,
-        own: Option<&Relation>,
-        reason: &Evaluate,
+        relations: &Relations,
+        (reason, after): (&Evaluate, u64),
         before: &mut Before,
     ) -> Result<(Relation, Vec<String>)> {
         let begun = now();
-        let mut rows = Rows::of(session, model, &self.ctx.config).await?;
+        let own = relations.get(&model.name);
+        let (mut rows, way) = match model.header.kind {
+            ModelKind::Calendar => (Rows::of_calendar(&self.ctx.config)?, Way::whole()),
+            ModelKind::Dimension | ModelKind::Fact => {
+                let prepared = inputs.session().prepare(model).await?;
+                let mut way = self.way(inputs, model, &prepared, relations, (reason, after), before).await?;
+                (Rows::of_query(prepared, way.sources.take(), model, &self.ctx.config).await?, way)
+            }
+        };
         let schema = rows.schema().clone();
-        let compared = self.compare(model, &mut rows, &schema, own, before).await?;
+        let compared = self.compare(model, &mut rows, &schema, own, before, way.keys.as_deref()).await?;
         let mut warnings = rows.warnings().to_vec();
         warnings.extend(compared.warnings(&model.name));
         warnings.extend(quarantine::warning("model", &model.name, compared.quarantine.new_rows()));
         if compared.quarantine.has_changed() {
             before.refused_others.insert(model.name.clone());
         }
-        before.refused.remove(&model.name);
-        if compared.quarantine.rows() > 0 {
-            before.refused.insert(model.name.clone(), compared.quarantine.keys());
+        let refused = compared.quarantine.keys();
+        let stood = before.refused.remove(&model.name).unwrap_or_default();
+        before.newly_refused.insert(model.name.clone(), refused.difference(&stood).copied().collect());
+        if !refused.is_empty() {
+            before.refused.insert(model.name.clone(), refused);
         }
         let fingerprint = self.ctx.project.fingerprint(model, EVALUATION_VERSION, self.ctx.config.calendar);
         let state = ModelState {
@@ -148,8 +173,8 @@ impl Run<'_> {
             tests: self.verdicts(model, own, &compared),
         };
         let run = RelationRun {
-            mode: "whole".into(),
-            reason: Some(reason.text()),
+            mode: way.name().into(),
+            reason: Some(way.reason(reason)),
             millis: now().millis_since(begun),
             ..compared.run
         };

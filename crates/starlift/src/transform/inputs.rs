@@ -3,12 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use starlift_core::manifest::Relation;
 use starlift_core::model::Model;
 use starlift_core::state::LiveFiles;
 use starlift_core::{Error, Result, TableSchema};
 use starlift_lake::{Head, State, Store};
 use starlift_models::{InputSource, Session, SessionOptions};
 
+use super::Relations;
+use super::image::Image;
 use crate::config::{Config, Project};
 
 /// Models that a run has been through, with their schema and live files.
@@ -61,27 +64,54 @@ impl<'a> Inputs<'a> {
             }
             if let Some(csv) = self.project.seeds.get(name) {
                 self.session.register_seed(name, csv)?;
-            } else if self.project.graph.get(name).is_some() {
-                let state =
-                    evaluated.get(name).ok_or_else(|| Error::internal(format!("model `{name}` has no state")))?;
-                self.rows(name, self.star, &state.0, state.1.clone())?;
             } else {
-                let (lake, head) = self.lake;
-                let relation = head
-                    .manifest()
-                    .and_then(|m| m.relations.get(name))
-                    .ok_or_else(|| Error::internal(format!("table `{name}` is not in the lake")))?;
-                self.rows(name, lake, &relation.schema, head.live_of(name))?;
+                let (store, schema, files) = self.stored(name, evaluated)?;
+                let state = State::new(store, schema.clone(), files)?;
+                // Scanned anew for each use: a model may read an input more than once.
+                let source: InputSource = Arc::new(move || state.scan(None));
+                self.session.register_input(name, &schema, source)?;
             }
             self.registered.insert(name.clone());
         }
         Ok(())
     }
 
-    fn rows(&self, name: &str, store: &Store, schema: &TableSchema, files: LiveFiles) -> Result<()> {
-        let state = State::new(store, schema.clone(), files)?;
-        // Scanned anew for each use: a model may read an input more than once.
-        let source: InputSource = Arc::new(move || state.scan(None));
-        self.session.register_input(name, schema, source)
+    /// The inputs of a model that have a key, before and after: tables since the covered ingest manifest `after`, models
+    /// since the star's manifest before `seq`. What replaced them meanwhile is for the caller to know.
+    pub(super) fn images(
+        &self,
+        model: &Model,
+        evaluated: &Evaluated,
+        relations: &Relations,
+        (after, seq): (u64, u64),
+    ) -> Result<BTreeMap<String, Image>> {
+        let mut images = BTreeMap::new();
+        for name in model.inputs.iter().filter(|name| !self.project.seeds.contains_key(*name)) {
+            let (store, schema, files) = self.stored(name, evaluated)?;
+            let is_model = self.project.graph.get(name).is_some();
+            let relation = if is_model { relations.get(name) } else { self.table(name) };
+            let before = if is_model { seq.saturating_sub(1) } else { after };
+            if !schema.key.is_empty() {
+                let rows = relation.map_or(0, |relation| relation.rows);
+                images.insert(name.clone(), Image::new(store, schema, files, rows, before)?);
+            }
+        }
+        Ok(images)
+    }
+
+    /// A table of the lake.
+    pub(super) fn table(&self, name: &str) -> Option<&Relation> {
+        self.lake.1.manifest()?.relations.get(name)
+    }
+
+    /// Where a table or model is, with its columns and live files.
+    fn stored(&self, name: &str, evaluated: &Evaluated) -> Result<(&'a Store, TableSchema, LiveFiles)> {
+        if self.project.graph.get(name).is_some() {
+            let missing = || Error::internal(format!("model `{name}` has no state"));
+            let (schema, files) = evaluated.get(name).ok_or_else(missing)?;
+            return Ok((self.star, schema.clone(), files.clone()));
+        }
+        let relation = self.table(name).ok_or_else(|| Error::internal(format!("table `{name}` is not in the lake")))?;
+        Ok((self.lake.0, relation.schema.clone(), self.lake.1.live_of(name)))
     }
 }

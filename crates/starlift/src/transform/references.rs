@@ -94,6 +94,28 @@ impl References {
         Ok(why)
     }
 
+    /// The keys of rows that are in the model's own state and refer to one of these keys of a target.
+    ///
+    /// Errors: as in the stream of [`State::scan`].
+    pub(super) async fn referring(&self, own: &State, targets: &RefusedKeys) -> Result<HashSet<KeyDigest>> {
+        let digests = Digests::new(own.schema())?;
+        let mut found = HashSet::new();
+        for reference in &self.list {
+            let Some(keys) = targets.get(&reference.target).filter(|keys| !keys.is_empty()) else { continue };
+            let columns = [vec![reference.position], own.schema().key_positions()].concat();
+            let mut rows = own.scan(Some(columns));
+            while let Some(batch) = rows.try_next().await? {
+                let (refers, key) = batch.columns().split_at(1);
+                for (target, key) in reference.keys_of(&refers[0])?.into_iter().zip(digests.keys_of_columns(key)?) {
+                    if target.is_some_and(|target| keys.contains(&target)) {
+                        found.insert(key);
+                    }
+                }
+            }
+        }
+        Ok(found)
+    }
+
     /// For each row the column and test that it fails; none where every dimension row is there.
     pub(super) async fn test(
         &mut self,
@@ -137,13 +159,16 @@ impl Reference {
 
     /// The key that each row refers to; none where it refers to none, or to a value that is no key of that type.
     fn keys(&self, rows: &RecordBatch) -> Result<Vec<Option<KeyDigest>>> {
-        let column: &ArrayRef = rows.column(self.position);
+        self.keys_of(rows.column(self.position))
+    }
+
+    fn keys_of(&self, column: &ArrayRef) -> Result<Vec<Option<KeyDigest>>> {
         let column = match column.data_type() == &self.key_type {
             true => Arc::clone(column),
             false => match cast(column, &self.key_type) {
                 Ok(cast) => cast,
                 // Types that do not go together are the warehouse's to judge.
-                Err(_) => return Ok(vec![None; rows.num_rows()]),
+                Err(_) => return Ok(vec![None; column.len()]),
             },
         };
         let keys = self.digests.keys_of_columns(&[Arc::clone(&column)])?;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch, StringArray};
 use arrow::compute::nullif;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use starlift_core::model::{Model, ModelKind};
+use starlift_core::model::Model;
 use starlift_core::refused::RefusedRows;
 use starlift_core::{Error, Result, TableSchema};
-use starlift_models::{Evaluation, PreparedModel, RowTests, Session, calendar};
+use starlift_models::{Evaluation, InputSource, PreparedModel, RowTests, calendar};
 
 use crate::config::Config;
 
@@ -38,22 +38,32 @@ pub(super) struct Yielded {
 pub(super) type Why = (String, String);
 
 impl Rows {
-    /// Starts the evaluation of a model whose inputs are registered.
-    pub(super) async fn of(session: &Session, model: &Model, config: &Config) -> Result<Rows> {
-        let (years, keeps_values) = (config.calendar, config.quarantine.keep_values);
-        match model.header.kind {
-            ModelKind::Calendar => {
-                let (schema, batches) = calendar(years.0, years.1)?;
-                Ok(Rows { schema, infers: false, keeps_values, source: Source::Calendar(batches.into_iter()) })
-            }
-            ModelKind::Dimension | ModelKind::Fact => {
-                let prepared = session.prepare(model).await?;
-                let evaluation = Box::new(prepared.evaluate().await?);
-                let schema = prepared.schema().clone();
-                let source = Source::Evaluation(prepared, evaluation);
-                Ok(Rows { schema, infers: model.header.infers, keeps_values, source })
-            }
-        }
+    /// The days of the calendar.
+    ///
+    /// Errors: Config for years that make no calendar.
+    pub(super) fn of_calendar(config: &Config) -> Result<Rows> {
+        let years = config.calendar;
+        let (schema, batches) = calendar(years.0, years.1)?;
+        let keeps_values = config.quarantine.keep_values;
+        Ok(Rows { schema, infers: false, keeps_values, source: Source::Calendar(batches.into_iter()) })
+    }
+
+    /// Starts the evaluation of a model: over its inputs, or over fewer rows of them.
+    ///
+    /// Errors: Config where the plan cannot be made.
+    pub(super) async fn of_query(
+        prepared: PreparedModel,
+        sources: Option<Vec<Option<InputSource>>>,
+        model: &Model,
+        config: &Config,
+    ) -> Result<Rows> {
+        let evaluation = match sources {
+            None => prepared.evaluate().await?,
+            Some(sources) => prepared.evaluate_over(sources).await?,
+        };
+        let schema = prepared.schema().clone();
+        let source = Source::Evaluation(prepared, Box::new(evaluation));
+        Ok(Rows { schema, infers: model.header.infers, keeps_values: config.quarantine.keep_values, source })
     }
 
     pub(super) fn schema(&self) -> &TableSchema {

@@ -8,6 +8,7 @@ mod cut_off;
 mod days;
 mod drift;
 mod grants;
+mod incremental;
 mod loads;
 mod oddities;
 mod parts;

@@ -174,15 +174,15 @@ async fn soak(world: &World, read: &Cluster, plan: &Plan) {
     let unequal: Vec<_> = verified.comparisons.iter().filter(|c| c.differences + c.pending > 0).collect();
     assert!(verified.equal() && unequal.is_empty(), "{unequal:?}");
     world.assert_star_equals_source().await;
-    result(is_standby, written.versions(), plan);
+    let figure = if is_standby { "row versions, read on a standby" } else { "row versions, read on the primary" };
+    result(figure, written.versions(), WANTED_VERSIONS, plan.seconds);
 }
 
 /// Adds a line to what `scripts/soak` collects; a soak that failed has none, and counts as failed there.
 #[allow(clippy::disallowed_methods, reason = "a test is a shell: it is told by its environment where its result goes")]
-fn result(is_standby: bool, versions: u64, plan: &Plan) {
+pub(crate) fn result(figure: &str, reached: u64, wanted: u64, seconds: u64) {
     let Some(path) = std::env::var_os("STARLIFT_SOAK_RESULTS") else { return };
-    let figure = if is_standby { "row versions, read on a standby" } else { "row versions, read on the primary" };
-    let line = format!("{figure}\t{versions}\t{WANTED_VERSIONS}\t{}\tok\n", plan.seconds);
+    let line = format!("{figure}\t{reached}\t{wanted}\t{seconds}\tok\n");
     let mut file = std::fs::File::options().append(true).create(true).open(path).unwrap();
     std::io::Write::write_all(&mut file, line.as_bytes()).unwrap();
 }

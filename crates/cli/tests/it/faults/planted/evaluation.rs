@@ -16,6 +16,13 @@ async fn tombstones_that_are_ignored_keep_deleted_rows_for_ever() {
     assert_caught(&without, &with, "dim_note: too many (5,");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn new_rows_joined_alone_leave_what_is_gone() {
+    let (without, with) = tokio::join!(deletes(""), deletes("new_rows_only"));
+    assert_caught(&without, &with, "fact_sale: too many (40,");
+    assert_caught(&without, &with, "dim_note: too many (5,");
+}
+
 /// An ingest commits while a transform is between two models.
 async fn ingest_during_a_transform(bugs: &'static str) -> Vec<String> {
     let mut buggy = Buggy::new(bugs).await;
