@@ -38,6 +38,13 @@ impl Buggy {
         buggy
     }
 
+    /// From now on every model is evaluated whole.
+    pub(crate) fn evaluates_whole(&self) {
+        let settings = self.shop.path("starlift.toml");
+        let text = std::fs::read_to_string(&settings).unwrap();
+        std::fs::write(&settings, format!("{text}\n[transform]\nincremental = false\n")).unwrap();
+    }
+
     /// Runs the stages, which come through.
     pub(crate) async fn run(&mut self) {
         let ran = self.try_run(&["run"]).await;
