@@ -2,7 +2,7 @@
 //!
 //! A dictionary pays where values repeat. Where they do not, building it takes most of the time of writing, and its indexes
 //! come on top of the values. Numbers and times without one are stored as differences, which are small where rows come in
-//! the order of a key or a time. docs/performance.md has the measurement.
+//! the order of a key or a time. (`perf` on an ingest of 3 million payments: dictionaries of all columns took a quarter of it.)
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::compute::{partition, sort};
