@@ -47,6 +47,8 @@ bench: release
 	@scripts/install-missing postgresql
 	cargo bench --locked --package starlift-cli --bench performance $(if $(BENCH),-- $(BENCH))
 
+include deploy/deploy.mk
+
 $(S3_PYTHON): scripts/s3-requirements.txt
 	@scripts/install-missing python
 	python3 -m venv $(TARGET)/s3-server

@@ -1,0 +1,63 @@
+"""The ready-made checkers: checkov, zizmor and the schema of workflows."""
+
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+from checks.failure import Failed
+from checks.terraform import CHECKS, STACKS
+
+ROOT = CHECKS.parents[1]
+WORKFLOWS = ROOT / ".github/workflows"
+SKIPS = CHECKS / "checkov.yaml"
+
+
+def _run(tool: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    program = pathlib.Path(sys.executable).parent / tool
+    environment = {**os.environ, "NO_COLOR": "1", "LOG_LEVEL": "ERROR"}
+    return subprocess.run([str(program), *arguments], capture_output=True, text=True, timeout=300, check=False, env=environment)
+
+
+def skipped() -> dict[str, str]:
+    """The checks that are passed over, with the reasons."""
+    lines = [line for line in SKIPS.read_text().splitlines() if line.strip().startswith("- ")]
+    found = [re.fullmatch(r"\s*- (CKV\w+)\s+# (.{30,})", line) for line in lines]
+    if not all(found) or not found:
+        raise Failed("checkov", f"every line of {SKIPS.name} needs a check and a reason")
+    return {match[1]: match[2] for match in found if match}
+
+
+def checkov(stacks: pathlib.Path = STACKS) -> None:
+    """No finding but those with a reason, and no reason without a finding."""
+    done = _run(
+        "checkov", "--directory", str(stacks), "--framework", "terraform", "--skip-download", "--quiet", "--compact",
+        "--output", "json",
+    )  # fmt: skip
+    try:
+        results = json.loads(done.stdout)["results"]
+    except (ValueError, KeyError, TypeError):
+        raise Failed("checkov", done.stdout + done.stderr) from None
+    accepted = skipped()
+    failed = {(check["check_id"], check["check_name"], check["resource"]) for check in results["failed_checks"]}
+    new = sorted(f"{resource}: {identity} {name}" for identity, name, resource in failed if identity not in accepted)
+    if new:
+        raise Failed("checkov", "\n".join(new))
+    stale = sorted(set(accepted) - {identity for identity, _, _ in failed})
+    if stale:
+        raise Failed("checkov", f"{', '.join(stale)}: passed over, and nothing would fail")
+
+
+def workflows(folder: pathlib.Path = WORKFLOWS) -> None:
+    """Workflows have the shape that GitHub expects, and nothing that zizmor would not do."""
+    files = sorted(str(file) for file in folder.glob("*.yml"))
+    if not files:
+        raise Failed("workflows", f"there are none in {folder}")
+    done = _run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *files)
+    if done.returncode != 0:
+        raise Failed("schema of workflows", done.stdout + done.stderr)
+    done = _run("zizmor", "--offline", "--no-progress", *files)
+    if done.returncode != 0:
+        raise Failed("zizmor", done.stdout + done.stderr)

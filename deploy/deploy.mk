@@ -1,0 +1,52 @@
+# What concerns AWS: included by the Makefile of the root.
+DEPLOY_TARGET := $(abspath $(TARGET))
+AWS_CHECKS := $(DEPLOY_TARGET)/aws-checks
+AWS_LOCAL := $(DEPLOY_TARGET)/aws-local
+ASL := $(DEPLOY_TARGET)/asl-validator
+IN_DEPLOY := cd deploy && PYTHONDONTWRITEBYTECODE=1
+.PHONY: setup lint terraform-check machine-test demo-aws test-aws deploy-plan deploy-apply
+
+## what everything here needs, where it is missing: compiler, PostgreSQL, Python, the pinned environments
+setup: $(S3_PYTHON) $(AWS_LOCAL)/.made
+	@scripts/install-missing compiler postgresql python
+
+## format and lints of Rust, Python and Terraform, and the directions between crates
+lint: check $(AWS_CHECKS)/.made
+	$(IN_DEPLOY) $(AWS_CHECKS)/bin/ruff check . && $(AWS_CHECKS)/bin/ruff format --check .
+	terraform fmt -check -recursive deploy/terraform
+
+## all offline checks of Terraform, policies, state machine and workflows, and mistakes planted to show that each can fail
+terraform-check: $(AWS_CHECKS)/.made $(ASL)/node_modules/.bin/asl-validator
+	$(IN_DEPLOY) $(AWS_CHECKS)/bin/ruff check . && $(AWS_CHECKS)/bin/ruff format --check .
+	$(IN_DEPLOY) $(AWS_CHECKS)/bin/python -m checks --scratch $(DEPLOY_TARGET)/terraform-check --asl-validator $(ASL)/node_modules/.bin/asl-validator
+
+## the rendered state machine on a local AWS server, with stand-ins for the functions: each error to its retry or catch
+machine-test: $(AWS_LOCAL)/.made
+	$(IN_DEPLOY) $(AWS_LOCAL)/bin/python -m unittest discover --start-directory local/tests --top-level-directory . --pattern 'test_machine*.py' --verbose
+
+## a plan of a stack, for review: STATE_BUCKET=… ENVIRONMENT=dev; STACK=immutable for the other one
+deploy-plan:
+	scripts/deploy plan $(or $(STACK),main)
+
+## applies the plan that `make deploy-plan` made, and nothing else
+deploy-apply:
+	scripts/deploy apply $(or $(STACK),main)
+
+$(AWS_CHECKS)/.made: scripts/aws-checks-requirements.txt
+	@scripts/install-missing python
+	python3 -m venv $(AWS_CHECKS)
+	$(AWS_CHECKS)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+$(AWS_LOCAL)/.made: scripts/aws-local-requirements.txt scripts/aws-checks-requirements.txt
+	@scripts/install-missing python
+	python3 -m venv $(AWS_LOCAL)
+	$(AWS_LOCAL)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+$(ASL)/node_modules/.bin/asl-validator: deploy/checks/package-lock.json
+	@command -v npm >/dev/null || { echo "Please install Node.js with npm." >&2; exit 1; }
+	mkdir -p $(ASL)
+	cp deploy/checks/package.json deploy/checks/package-lock.json $(ASL)/
+	npm ci --prefix $(ASL) --silent --no-audit --no-fund
+	@touch $@

@@ -1,0 +1,96 @@
+# Every alarm writes to the topic when it begins and when it is over.
+
+locals {
+  machine_alarms = {
+    failed    = { metric = "ExecutionsFailed", about = "A run failed. The execution names the stage and the error; the CRITICAL line of its log says what to do." }
+    timed-out = { metric = "ExecutionsTimedOut", about = "A run did not end within its interval. The next one goes on where it stopped; see docs/aws.md if it happens again." }
+    aborted   = { metric = "ExecutionsAborted", about = "Somebody stopped a run." }
+    throttled = { metric = "ExecutionThrottled", about = "Step Functions throttles the state machine." }
+  }
+}
+
+resource "aws_cloudwatch_metric_alarm" "critical" {
+  alarm_name          = "${local.name}-critical"
+  alarm_description   = "A function wrote a CRITICAL line: what happened, and the next command. Logs Insights: filter level = 'CRITICAL'."
+  namespace           = local.metrics
+  metric_name         = "Critical"
+  statistic           = "Sum"
+  period              = 60
+  evaluation_periods  = 1
+  threshold           = 1
+  comparison_operator = "GreaterThanOrEqualToThreshold"
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = [local.immutable.alarm_topic_arn]
+  ok_actions          = [local.immutable.alarm_topic_arn]
+}
+
+resource "aws_cloudwatch_metric_alarm" "machine" {
+  for_each = local.machine_alarms
+
+  alarm_name          = "${local.name}-runs-${each.key}"
+  alarm_description   = each.value.about
+  namespace           = "AWS/States"
+  metric_name         = each.value.metric
+  dimensions          = { StateMachineArn = aws_sfn_state_machine.this.arn }
+  statistic           = "Sum"
+  period              = 60
+  evaluation_periods  = 1
+  threshold           = 1
+  comparison_operator = "GreaterThanOrEqualToThreshold"
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = [local.immutable.alarm_topic_arn]
+  ok_actions          = [local.immutable.alarm_topic_arn]
+}
+
+# Catches what no other alarm can: a schedule that does not fire.
+resource "aws_cloudwatch_metric_alarm" "silence" {
+  alarm_name          = "${local.name}-no-success"
+  alarm_description   = "No run succeeded for ${var.silence_minutes} minutes: what changed in the source is not in the warehouse."
+  actions_enabled     = var.schedule_enabled
+  namespace           = "AWS/States"
+  metric_name         = "ExecutionsSucceeded"
+  dimensions          = { StateMachineArn = aws_sfn_state_machine.this.arn }
+  statistic           = "Sum"
+  period              = var.silence_minutes * 60
+  evaluation_periods  = 1
+  threshold           = 1
+  comparison_operator = "LessThanThreshold"
+  treat_missing_data  = "breaching"
+  alarm_actions       = [local.immutable.alarm_topic_arn]
+  ok_actions          = [local.immutable.alarm_topic_arn]
+}
+
+# One error that the next try heals is no reason to write to anybody; more of them are.
+resource "aws_cloudwatch_metric_alarm" "function_errors" {
+  for_each = local.functions
+
+  alarm_name          = "${local.name}-${each.key}-errors"
+  alarm_description   = "The function ${each.key} failed three times in a quarter of an hour, or more, even where later tries succeeded."
+  namespace           = "AWS/Lambda"
+  metric_name         = "Errors"
+  dimensions          = { FunctionName = aws_lambda_function.stage[each.key].function_name }
+  statistic           = "Sum"
+  period              = 900
+  evaluation_periods  = 1
+  threshold           = 3
+  comparison_operator = "GreaterThanOrEqualToThreshold"
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = [local.immutable.alarm_topic_arn]
+  ok_actions          = [local.immutable.alarm_topic_arn]
+}
+
+resource "aws_cloudwatch_metric_alarm" "dead_letters" {
+  alarm_name          = "${local.name}-dead-letters"
+  alarm_description   = "The schedule could not start a run. The message in the queue ${local.queue_name} says why."
+  namespace           = "AWS/SQS"
+  metric_name         = "ApproximateNumberOfMessagesVisible"
+  dimensions          = { QueueName = aws_sqs_queue.dead_letters.name }
+  statistic           = "Maximum"
+  period              = 60
+  evaluation_periods  = 1
+  threshold           = 1
+  comparison_operator = "GreaterThanOrEqualToThreshold"
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = [local.immutable.alarm_topic_arn]
+  ok_actions          = [local.immutable.alarm_topic_arn]
+}
