@@ -8,7 +8,6 @@ mod commands;
 mod demo;
 mod duration;
 mod failure;
-mod panic;
 mod progress;
 mod shell;
 mod signals;
@@ -24,7 +23,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use starlift::config::Environment;
-use starlift::secrets;
+use starlift::{panic, secrets};
 use starlift_core::{Error, ErrorKind};
 
 use crate::args::{Cli, Command};

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use starlift::config::{Config, Environment, Overrides, Project};
+use starlift::config::{Config, Environment, Overrides, Place, Project};
 use starlift::telemetry::{self, LogFormat, LogSettings};
 use starlift::{Context, RunReport};
 use starlift_core::{Error, Result};
@@ -83,8 +83,8 @@ impl Shell {
     }
 
     /// What a stage works with.
-    pub(crate) fn context(&self, overrides: Overrides, run_id: Option<String>) -> Result<Context> {
-        let config = self.config(overrides)?;
+    pub(crate) async fn context(&self, overrides: Overrides, run_id: Option<String>) -> Result<Context> {
+        let config = self.config(overrides)?.resolved(&Place::ALL).await?;
         let project = Project::read(&self.project_dir)?;
         Ok(Context::new(config, project, Arc::new(self.bars.clone()), run_id))
     }

@@ -65,6 +65,16 @@ impl ErrorKind {
         Policy { exit_code, retry, aws_type }
     }
 
+    /// The command that shows a person what an error of this kind is about, or mends it.
+    pub const fn next_command(self) -> &'static str {
+        match self {
+            ErrorKind::Config | ErrorKind::Permission | ErrorKind::Unsupported => "starlift doctor",
+            ErrorKind::Drift => "starlift plan",
+            ErrorKind::Data => "starlift quarantine list",
+            ErrorKind::Unavailable | ErrorKind::Internal => "starlift status",
+        }
+    }
+
     /// The kind's name as documents and machine output write it.
     pub const fn name(self) -> &'static str {
         match self {

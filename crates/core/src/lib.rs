@@ -3,6 +3,8 @@
 //! Everything here is plain data and pure functions, so that every decision of a stage can be tested without a
 //! database or a store.
 
+pub mod alarm;
+pub mod budget;
 pub mod capture;
 pub mod coverage;
 pub mod digest;

@@ -10,7 +10,9 @@ mod project;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use starlift_aws::Aws;
 use starlift_core::capture::CaptureMode;
 use starlift_core::drift::DriftPolicy;
 use starlift_core::{Error, Result};
@@ -64,6 +66,8 @@ pub struct Config {
     pub store_options: BTreeMap<String, String>,
     environment: Environment,
     project_dir: PathBuf,
+    aws: Aws,
+    kept: Arc<credentials::Kept>,
 }
 
 /// What becomes of refused rows.
@@ -115,7 +119,7 @@ pub struct TableConfig {
 pub enum ConnectionSetting {
     /// A URL, with the place that gave it. Never printed.
     Url(String, &'static str),
-    /// `file:…`, `env:…` or `aws-secretsmanager:…`, with the folder that a relative path starts from.
+    /// `file:…`, `env:…`, `aws-secretsmanager:…` or `ssm:…`, with the folder that a relative path starts from.
     Credentials(String, PathBuf),
     /// Nothing was given.
     Missing,
@@ -150,8 +154,26 @@ impl Side {
     }
 }
 
+/// Which of the two stores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// What ingest writes.
+    Lake,
+    /// What transform writes.
+    Star,
+}
+
+impl Place {
+    /// Both.
+    pub const ALL: [Place; 2] = [Place::Lake, Place::Star];
+}
+
+/// How a place begins that is the value of a parameter.
+pub(crate) const PARAMETER: &str = "ssm:";
+
 impl Config {
-    /// Reads `starlift.toml` of a project and merges it with environment and flags. Opens no secret.
+    /// Reads `starlift.toml` of a project and merges it with environment and flags. Opens no secret, and
+    /// asks nobody: see [`Config::resolved`].
     ///
     /// Errors: Config where the file is missing, does not parse, or has an unknown key.
     pub fn read(project_dir: &Path, environment: Environment, overrides: Overrides) -> Result<Config> {
@@ -162,15 +184,50 @@ impl Config {
         file::read(project_dir, environment, overrides)
     }
 
+    /// The same settings with the places of lake and star that AWS keeps (`ssm:/NAME`) read from there. Of the two only those
+    /// that are asked for: whoever runs one stage may not be allowed to read the other.
+    ///
+    /// Errors: those of [`Aws::parameter`], and Config where what it holds is no place.
+    pub async fn resolved(mut self, places: &[Place]) -> Result<Config> {
+        for place in places {
+            let setting = match place {
+                Place::Lake => &mut self.lake_ingest,
+                Place::Star => &mut self.lake_transform,
+            };
+            let Some(name) = setting.strip_prefix(PARAMETER) else { continue };
+            let value = self.aws.parameter(name).await?.trim().to_string();
+            if value.is_empty() || value.starts_with(PARAMETER) {
+                return Err(Error::config(format!("the parameter `{name}` names no place"))
+                    .with_hint("give it a folder or `s3://bucket/prefix`"));
+            }
+            *setting = value;
+        }
+        Ok(self)
+    }
+
     /// Opens the credentials of a database.
     ///
-    /// Errors: Config where they are missing or cannot be read; the message names where they were looked for.
-    pub fn connection(&self, side: Side) -> Result<ConnectOptions> {
+    /// Errors: Config where they are missing or cannot be read; the message names where they were looked for. Those of
+    /// [`Aws::secret`] where AWS keeps them.
+    pub async fn connection(&self, side: Side) -> Result<ConnectOptions> {
+        self.opening(side).open().await
+    }
+
+    /// Opens the credentials of a database that has just refused them; none where they are still the same. Those that AWS
+    /// keeps may have been rotated since they were read.
+    ///
+    /// Errors: those of [`Config::connection`].
+    pub async fn connection_again(&self, side: Side, refused: &ConnectOptions) -> Result<Option<ConnectOptions>> {
+        self.opening(side).open_again(refused).await
+    }
+
+    fn opening(&self, side: Side) -> credentials::Opening<'_> {
         let database = match side {
             Side::Source => &self.source.database,
             Side::Warehouse => &self.warehouse,
         };
-        credentials::open(side, &database.connection, &self.environment)
+        let (environment, aws, kept) = (&self.environment, &self.aws, &*self.kept);
+        credentials::Opening { side, setting: &database.connection, environment, aws, kept }
     }
 
     /// The project's folder.
@@ -189,9 +246,13 @@ impl Config {
     }
 }
 
-/// A path from the file starts at the project; a URL stays as it is.
+/// A path from the file starts at the project; a URL, and the name of a parameter, stay as they are.
 fn resolve(base: &Path, place: &str) -> String {
-    if place.contains("://") || Path::new(place).is_absolute() || base.as_os_str().is_empty() {
+    if place.contains("://")
+        || place.starts_with(PARAMETER)
+        || Path::new(place).is_absolute()
+        || base.as_os_str().is_empty()
+    {
         return place.to_string();
     }
     base.join(place).to_string_lossy().into_owned()

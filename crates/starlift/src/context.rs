@@ -2,15 +2,15 @@
 //!
 //! This is the only place besides the shells that looks at a clock or makes up an id.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use starlift_core::{Error, Micros, Result};
 use starlift_lake::Store;
-use starlift_postgres::{ConnectOptions, Connection};
+use starlift_postgres::{ConnectOptions, Connection, sqlstate};
 use tokio::time::Instant;
 
-use crate::config::{Config, Project, Side};
+use crate::config::{Config, PARAMETER, Place, Project, Side};
 use crate::quarantine::Accepted;
 
 /// What a stage works with. Cheap to clone.
@@ -28,6 +28,14 @@ pub struct Context {
     pub(crate) accepted: Accepted,
     /// When a stage gives up, if it has not ended by then.
     deadline: Option<Deadline>,
+    /// The stores that were opened: their clients and connections are made once.
+    stores: Arc<Stores>,
+}
+
+#[derive(Default)]
+struct Stores {
+    lake: OnceLock<Store>,
+    star: OnceLock<Store>,
 }
 
 /// The time that a run was given, and when it is over.
@@ -66,6 +74,7 @@ impl Context {
             run_id: run_id.unwrap_or_else(new_id),
             accepted: Accepted::None,
             deadline: None,
+            stores: Arc::default(),
         }
     }
 
@@ -94,36 +103,87 @@ impl Context {
 
     /// The same context for a new run.
     pub fn for_new_run(&self) -> Context {
-        Context { run_id: new_id(), ..self.clone() }
+        self.for_run(new_id())
+    }
+
+    /// The same context for the run of this id.
+    pub fn for_run(&self, run_id: String) -> Context {
+        Context { run_id, ..self.clone() }
+    }
+
+    /// Makes ready what a run will need: opens stores and reads the credentials that AWS keeps. What is ready stays so for
+    /// all clones of this context.
+    ///
+    /// Errors: the first; a run then tries again by itself.
+    pub async fn prepare(&self, places: &[Place], sides: &[Side]) -> Result<()> {
+        for place in places {
+            self.store(*place)?;
+        }
+        for side in sides {
+            self.config.connection(*side).await?;
+        }
+        Ok(())
     }
 
     /// The lake's store.
     pub fn lake(&self) -> Result<Store> {
-        Store::open(&self.config.lake_ingest, &self.config.store_options)
+        self.store(Place::Lake)
     }
 
     /// The star's store.
     pub fn star(&self) -> Result<Store> {
-        Store::open(&self.config.lake_transform, &self.config.store_options)
+        self.store(Place::Star)
     }
 
-    /// A new connection to one of the databases, named after this run so that an administrator can find it.
+    fn store(&self, place: Place) -> Result<Store> {
+        let (opened, url) = match place {
+            Place::Lake => (&self.stores.lake, &self.config.lake_ingest),
+            Place::Star => (&self.stores.star, &self.config.lake_transform),
+        };
+        if let Some(store) = opened.get() {
+            return Ok(store.clone());
+        }
+        if url.starts_with(PARAMETER) {
+            return Err(Error::internal(format!("`{url}` was not looked up before it was opened")));
+        }
+        let store = Store::open(url, &self.config.store_options)?;
+        Ok(opened.get_or_init(|| store).clone())
+    }
+
+    /// A new connection to one of the databases, named after this run so that an administrator can find it. Credentials that
+    /// it refuses are read again once, where they may have been rotated.
     pub async fn connect(&self, side: Side) -> Result<Connection> {
-        let options = self.connection(side)?;
-        starlift_postgres::connect(&options).await.map_err(|e| e.with_context("database", side.name()))
+        self.connect_as(side, |options| options).await
+    }
+
+    /// The same with options that are adjusted.
+    pub(crate) async fn connect_as(
+        &self,
+        side: Side,
+        adjusted: impl Fn(ConnectOptions) -> ConnectOptions,
+    ) -> Result<Connection> {
+        let in_database = |e: Error| e.with_context("database", side.name());
+        let options = self.config.connection(side).await?;
+        let refused = match starlift_postgres::connect(&adjusted(self.named(side, options.clone()))).await {
+            Err(error) if sqlstate::refuses_credentials(&error) => error,
+            outcome => return outcome.map_err(in_database),
+        };
+        match self.config.connection_again(side, &options).await? {
+            Some(others) => starlift_postgres::connect(&adjusted(self.named(side, others))).await.map_err(in_database),
+            None => Err(in_database(refused)),
+        }
     }
 
     /// How to connect to one of the databases, named after this run so that an administrator can find it.
-    pub fn connection(&self, side: Side) -> Result<ConnectOptions> {
-        let mut options = self.config.connection(side)?;
+    fn named(&self, side: Side, mut options: ConnectOptions) -> ConnectOptions {
         options.application_name = format!("starlift {}", self.run_id);
-        Ok(match side {
+        match side {
             // Every session with the source pins this limit.
             Side::Source => {
                 options.with_longest_statement(Duration::from_secs(self.config.source.statement_timeout_seconds))
             }
             Side::Warehouse => options,
-        })
+        }
     }
 }
 

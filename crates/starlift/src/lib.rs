@@ -10,6 +10,7 @@ pub mod grants;
 pub mod history;
 mod ingest;
 mod load;
+pub mod panic;
 pub mod plan;
 #[cfg(debug_assertions)]
 mod planted;

@@ -161,8 +161,7 @@ struct Asked<'a> {
 /// A session for a load, given up when it is silent for longer than a load's statements may take.
 pub(super) async fn connect(ctx: &Context) -> Result<Connection> {
     let longest = LoadLimits::default().statement_timeout;
-    let options = ctx.connection(Side::Warehouse)?.with_longest_statement(longest);
-    starlift_postgres::connect(&options).await.map_err(|e| e.with_context("database", Side::Warehouse.name()))
+    ctx.connect_as(Side::Warehouse, |options| options.with_longest_statement(longest)).await
 }
 
 /// Loads one manifest; when the warehouse holds them all, tries again what stands aside. `unsure` is what a transaction

@@ -43,10 +43,13 @@ pub fn know_url(url: &str) {
 /// Makes known the secrets that the environment holds under well-known names: the URLs of both databases, and what of
 /// `AWS_*` is a key or a token.
 pub fn know_environment(environment: &Environment) {
-    for name in ["STARLIFT_SOURCE_URL", "STARLIFT_WAREHOUSE_URL", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"] {
+    for name in ["STARLIFT_SOURCE_URL", "STARLIFT_WAREHOUSE_URL"] {
         know_url(environment.get(name).unwrap_or_default());
     }
     for (name, value) in environment.with_prefix("AWS_") {
+        if name.starts_with("AWS_ENDPOINT") {
+            know_url(&value);
+        }
         if is_secret(&name) {
             know(&value);
         }
@@ -87,9 +90,10 @@ mod tests {
         know_environment(&Environment::of([
             ("AWS_SESSION_TOKEN", "a token of the unit test"),
             ("STARLIFT_SOURCE_URL", "postgres://u:a%20password%20of%20it@h/d"),
+            ("AWS_ENDPOINT_URL_SECRETSMANAGER", "https://u:an%20endpoint%20of%20it@h"),
             ("STARLIFT_PROJECT", "a folder of the unit test"),
         ]));
-        assert_eq!(scrub("a token of the unit test, a password of it"), "***, ***");
+        assert_eq!(scrub("a token of the unit test, a password of it, an endpoint of it"), "***, ***, ***");
         assert_eq!(scrub("a folder of the unit test"), "a folder of the unit test");
     }
 }

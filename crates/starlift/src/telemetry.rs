@@ -8,11 +8,14 @@
 //!   by a name from a database.
 //! * `tracing` has no level above ERROR: an ERROR event with the field `critical = true` is written as CRITICAL.
 //!
-//! A machine's line has `timestamp` (RFC 3339, UTC, microseconds), `level` (DEBUG, INFO, WARNING, ERROR, CRITICAL), then
-//! `stage`, `run_id`, `table` where the event has them, `message`, and its other fields.
+//! A machine's line has `timestamp` (RFC 3339, UTC, microseconds), `level` (DEBUG, INFO, WARNING, ERROR, CRITICAL) and the same
+//! as `severity`, then `stage`, `run_id`, `table` where the event has them, `message`, its other fields, and last those of
+//! [`describe`].
 
 use std::fmt;
+use std::sync::{PoisonError, RwLock};
 
+use starlift_core::alarm::CRITICAL;
 use starlift_core::{Error, Micros, Result};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber};
@@ -81,20 +84,40 @@ fn filter(settings: &LogSettings) -> Result<EnvFilter> {
     })
 }
 
+/// What every machine's line says of where it was written, unless its event says so itself: function, request, run. Empty
+/// again by an empty list.
+static DESCRIBED: RwLock<Vec<(&'static str, serde_json::Value)>> = RwLock::new(Vec::new());
+
+/// Puts these fields into every machine's line from now on, in place of those before. The process does one thing at a time.
+pub fn describe(fields: Vec<(&'static str, serde_json::Value)>) {
+    *DESCRIBED.write().unwrap_or_else(PoisonError::into_inner) = fields;
+}
+
 /// Logs that a stage failed fatally: the one line that raises the alarm.
 pub fn critical(stage: &str, run_id: &str, error: &Error) {
+    stage_failed(stage, run_id, error, true);
+}
+
+/// Logs that a stage failed and is tried again by whoever started it, so that no person has to hear of it yet.
+pub fn to_be_tried_again(stage: &str, run_id: &str, error: &Error) {
+    stage_failed(stage, run_id, error, false);
+}
+
+fn stage_failed(stage: &str, run_id: &str, error: &Error, critical: bool) {
     let policy = error.kind().policy();
     let place = |name: &str| error.context().iter().find(|(n, _)| *n == name).map(|(_, value)| value.as_str());
     tracing::error!(
-        critical = true,
+        critical,
         stage,
         run_id,
         table = place("table").or(place("model")),
+        window = place("window"),
         kind = error.kind().name(),
         error_type = policy.aws_type,
         retry = policy.retry,
         detail = error.detail(),
         hint = error.hint(),
+        next = error.kind().next_command(),
         "{error}"
     );
 }
@@ -148,7 +171,7 @@ where
 
 fn level(metadata: &Metadata<'_>, critical: bool) -> &'static str {
     match *metadata.level() {
-        Level::ERROR if critical => "CRITICAL",
+        Level::ERROR if critical => CRITICAL,
         Level::ERROR => "ERROR",
         Level::WARN => "WARNING",
         Level::INFO => "INFO",
@@ -251,13 +274,17 @@ impl Line {
     fn json(&self, at: Micros) -> String {
         let named = [("stage", &self.fields.stage), ("run_id", &self.fields.run_id), ("table", &self.fields.table)];
         let mut pairs: Vec<(&str, serde_json::Value)> =
-            vec![("timestamp", at.to_string().into()), ("level", self.level.into())];
+            vec![("timestamp", at.to_string().into()), ("level", self.level.into()), ("severity", self.level.into())];
         pairs.extend(named.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?.into()))));
         pairs.push(("message", self.fields.message.as_str().into()));
         let taken: Vec<&str> = pairs.iter().map(|(name, _)| *name).collect();
         // A library's event may use one of our names for something else.
         let others = self.fields.others.iter().filter(|(name, _)| !taken.contains(name));
         pairs.extend(others.map(|(name, value)| (*name, value.clone())));
+        let described = DESCRIBED.read().unwrap_or_else(PoisonError::into_inner);
+        let missing = described.iter().filter(|(name, _)| !pairs.iter().any(|(taken, _)| taken == name));
+        let missing: Vec<_> = missing.map(|(name, value)| (*name, value.clone())).collect();
+        pairs.extend(missing);
         // By hand, because a map of serde_json sorts its keys and a reader wants the time first.
         let members: Vec<String> =
             pairs.iter().map(|(name, value)| format!("{}:{value}", serde_json::Value::from(*name))).collect();
@@ -319,7 +346,7 @@ mod tests {
         let rest = &text[text.find("\"level\"").unwrap()..];
         assert_eq!(
             rest,
-            "\"level\":\"WARNING\",\"stage\":\"ingest\",\"run_id\":\"r1\",\"message\":\"nothing\\\\nnew\",\"rows\":3,\"empty\":false}\n"
+            "\"level\":\"WARNING\",\"severity\":\"WARNING\",\"stage\":\"ingest\",\"run_id\":\"r1\",\"message\":\"nothing\\\\nnew\",\"rows\":3,\"empty\":false}\n"
         );
     }
 
@@ -328,8 +355,9 @@ mod tests {
         let error = Error::unavailable("the source is away").with_hint("try again").with_context("table", "payment");
         let text = logged(LogFormat::Json, || critical("ingest", "r1", &error));
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(value["level"], "CRITICAL");
-        assert_eq!(value["table"], "payment");
+        assert_eq!((&value["level"], &value["severity"]), (&"CRITICAL".into(), &"CRITICAL".into()));
+        assert_eq!(starlift_core::alarm::matches(starlift_core::alarm::PATTERN, &text), Some(true));
+        assert_eq!((&value["table"], &value["next"]), (&"payment".into(), &"starlift status".into()));
         assert_eq!(value["message"], "the source is away");
         assert_eq!(value["error_type"], "Starlift.Unavailable");
         assert_eq!(value["retry"], true);

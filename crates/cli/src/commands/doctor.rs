@@ -20,7 +20,7 @@ struct Document<'a> {
 
 /// Makes the checks; exits 1 where a run would fail.
 pub(crate) async fn run(shell: &Shell, args: &Doctor) -> Ended {
-    let context = shell.context(args.places.overrides(), None)?;
+    let context = shell.context(args.places.overrides(), None).await?;
     if args.grants {
         stdout::print(&script(&starlift::grants::grants(&context).await))?;
         return Ok(Exit::Done);

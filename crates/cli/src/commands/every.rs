@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(8);
 pub(crate) async fn run(shell: &Shell, args: &Run, signals: &mut Signals) -> Ended {
     let every = args.every.unwrap_or(Duration::from_secs(300));
     // A loop that cannot start should say so now and not in its log.
-    shell.context(args.places.overrides(), None)?;
+    shell.context(args.places.overrides(), None).await?;
     let mut beat = Instant::now();
     loop {
         tokio::select! {
@@ -66,7 +66,7 @@ fn stopped(exit: Exit) -> Exit {
 
 /// One run. Whatever it ends with, the loop goes on.
 async fn one(shell: &Shell, args: &Run) {
-    let context: Context = match shell.context(args.places.overrides(), None) {
+    let context: Context = match shell.context(args.places.overrides(), None).await {
         Ok(context) => context.with_deadline(args.deadline),
         Err(error) => {
             shell.alarm("run", "", &error);

@@ -20,7 +20,7 @@ struct Document<'a> {
 
 /// Lists the newest runs of each stage.
 pub(crate) async fn run(shell: &Shell, args: &History) -> Ended {
-    let context = shell.context(args.places.overrides(), None)?;
+    let context = shell.context(args.places.overrides(), None).await?;
     shell.bars.wait_for("looking");
     let (runs, notes) = starlift::history::history(&context, args.limit as usize).await?;
     shell.bars.clear();

@@ -22,7 +22,7 @@ pub(crate) async fn run(shell: &Shell, args: &Lake) -> Ended {
 }
 
 async fn vacuum(shell: &Shell, args: &Vacuum) -> Ended {
-    let context = shell.context(args.places.overrides(), None)?;
+    let context = shell.context(args.places.overrides(), None).await?;
     shell.bars.wait_for(if args.delete { "removing" } else { "looking" });
     let request = VacuumRequest { delete: args.delete, older_than: args.older_than };
     let report = starlift::vacuum::vacuum(&context, request).await?;

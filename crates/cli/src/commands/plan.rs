@@ -13,7 +13,7 @@ use starlift::{count, size};
 
 /// Shows what a run would do; writes nothing anywhere.
 pub(crate) async fn run(shell: &Shell, args: &Inspect) -> Ended {
-    let context = shell.context(args.places.overrides(), None)?;
+    let context = shell.context(args.places.overrides(), None).await?;
     shell.bars.wait_for("looking");
     let plan = starlift::plan::plan(&context).await?;
     shell.bars.clear();

@@ -28,12 +28,12 @@ pub(crate) async fn run(shell: &Shell, args: &Quarantine) -> Ended {
     match args {
         Quarantine::List { only, inspect } => list(shell, only, inspect).await,
         Quarantine::Accept(args) => {
-            let context = shell.context(args.places.overrides(), None)?;
+            let context = shell.context(args.places.overrides(), None).await?;
             let report = quarantine::accept(&context, &names(args)).await?;
             again(shell, args, &context, &report)
         }
         Quarantine::Replay(args) => {
-            let context = shell.context(args.places.overrides(), None)?;
+            let context = shell.context(args.places.overrides(), None).await?;
             let report = quarantine::replay(&context, &names(args)).await?;
             again(shell, args, &context, &report)
         }
@@ -50,7 +50,7 @@ fn again(shell: &Shell, args: &Again, context: &starlift::Context, report: &RunR
 }
 
 async fn list(shell: &Shell, only: &[String], args: &Inspect) -> Ended {
-    let context = shell.context(args.places.overrides(), None)?;
+    let context = shell.context(args.places.overrides(), None).await?;
     shell.bars.wait_for("looking");
     let mut rows = quarantine::list(&context).await?;
     rows.retain(|row| only.is_empty() || only.contains(&row.name));

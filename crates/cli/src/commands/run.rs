@@ -10,7 +10,7 @@ use crate::stdout;
 
 /// Runs the stages once.
 pub(crate) async fn run(shell: &Shell, args: &Run) -> Ended {
-    let context = shell.context(args.places.overrides(), args.run_id.clone())?.with_deadline(args.deadline);
+    let context = shell.context(args.places.overrides(), args.run_id.clone()).await?.with_deadline(args.deadline);
     let report = starlift::run(&context).await;
     let shown = show(shell, args, &context, &report);
     ended(shell, &report, shown)

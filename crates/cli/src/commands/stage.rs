@@ -36,7 +36,7 @@ pub(crate) async fn load(shell: &Shell, args: &Load) -> Ended {
 
 async fn prepare(shell: &Shell, args: &Stage) -> Result<(Context, Option<Vec<u8>>)> {
     // Settings first: who waits at a terminal for standard input should not wait for nothing.
-    let context = shell.context(args.places.overrides(), args.run_id.clone())?.with_deadline(args.deadline);
+    let context = shell.context(args.places.overrides(), args.run_id.clone()).await?.with_deadline(args.deadline);
     let event = event::read(args.event.as_ref()).await?;
     Ok((context, event))
 }

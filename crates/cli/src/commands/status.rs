@@ -14,7 +14,7 @@ use starlift::{count, size};
 
 /// Shows where everything is.
 pub(crate) async fn run(shell: &Shell, args: &Inspect) -> Ended {
-    let context = shell.context(args.places.overrides(), None)?;
+    let context = shell.context(args.places.overrides(), None).await?;
     shell.bars.wait_for("looking");
     let status = starlift::status::status(&context).await?;
     shell.bars.clear();

@@ -20,7 +20,7 @@ struct Document<'a> {
 
 /// Shows them; reads the star, and no database.
 pub(crate) async fn run(shell: &Shell, args: &Models) -> Ended {
-    let context = shell.context(Overrides::default(), None)?;
+    let context = shell.context(Overrides::default(), None).await?;
     shell.bars.wait_for("looking");
     let tests = verdicts(&context).await?;
     shell.bars.clear();

@@ -30,7 +30,7 @@ struct Document<'a> {
 
 /// Compares; exits 1 where anything differs or is missing.
 pub(crate) async fn run(shell: &Shell, args: &Verify) -> Ended {
-    let context = shell.context(args.places.overrides(), None)?;
+    let context = shell.context(args.places.overrides(), None).await?;
     let (done, report) = if args.repair {
         let (done, report) = repair(&context, &args.only).await?;
         (Some(done), report)

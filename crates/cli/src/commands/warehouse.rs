@@ -32,7 +32,7 @@ pub(crate) async fn run(shell: &Shell, args: &Warehouse) -> Ended {
 }
 
 async fn create(shell: &Shell, args: &Inspect) -> Ended {
-    let context = shell.context(args.places.overrides(), None)?;
+    let context = shell.context(args.places.overrides(), None).await?;
     shell.bars.wait_for("creating");
     let created = starlift::warehouse::create(&context).await?;
     shell.bars.clear();
@@ -48,7 +48,7 @@ async fn create(shell: &Shell, args: &Inspect) -> Ended {
 }
 
 async fn clear(shell: &Shell, yes: bool, args: &Inspect) -> Ended {
-    let context = shell.context(args.places.overrides(), None)?;
+    let context = shell.context(args.places.overrides(), None).await?;
     let rows = starlift::warehouse::count_rows(&context).await?;
     if !yes && !confirmed(shell, &rows).await? {
         stdout::line("nothing was cleared")?;

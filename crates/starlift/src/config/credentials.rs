@@ -1,43 +1,126 @@
-//! Opening credentials: a URL, a JSON file, or a variable that holds either.
+//! Opening credentials: a URL, a JSON file, a variable that holds either, or a text that AWS keeps.
+//!
+//! Files and variables are opened anew each time. What AWS keeps is read once and stays in memory, because every connection
+//! would ask for it and each request costs time and money; it is read again when the database refuses it, which is how a
+//! rotated password becomes known.
 
 use std::path::Path;
 
+use starlift_aws::Aws;
 use starlift_core::{Error, Result};
 use starlift_postgres::connect::ConnectOptions;
+use tokio::sync::Mutex;
 
 use super::{ConnectionSetting, Environment, Side, missing};
 use crate::secrets;
 
-/// Opens credentials, and makes their password known to the scrubber.
-pub(super) fn open(side: Side, setting: &ConnectionSetting, environment: &Environment) -> Result<ConnectOptions> {
-    let options = read(side, setting, environment)?;
+/// What was read from AWS so far, by database. Clones of a configuration share it.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    source: Mutex<Option<ConnectOptions>>,
+    warehouse: Mutex<Option<ConnectOptions>>,
+}
+
+impl Kept {
+    fn of(&self, side: Side) -> &Mutex<Option<ConnectOptions>> {
+        match side {
+            Side::Source => &self.source,
+            Side::Warehouse => &self.warehouse,
+        }
+    }
+}
+
+/// What opening credentials needs to know.
+pub(super) struct Opening<'a> {
+    pub(super) side: Side,
+    pub(super) setting: &'a ConnectionSetting,
+    pub(super) environment: &'a Environment,
+    pub(super) aws: &'a Aws,
+    pub(super) kept: &'a Kept,
+}
+
+/// A place in AWS.
+#[derive(Clone, Copy)]
+enum Remote<'a> {
+    Secret(&'a str),
+    Parameter(&'a str),
+}
+
+impl Opening<'_> {
+    /// Opens credentials, and makes their password known to the scrubber.
+    pub(super) async fn open(&self) -> Result<ConnectOptions> {
+        let Some(remote) = self.remote() else { return self.local().map(known) };
+        let mut kept = self.kept.of(self.side).lock().await;
+        if let Some(options) = &*kept {
+            return Ok(options.clone());
+        }
+        let options = self.read(remote).await?;
+        *kept = Some(options.clone());
+        Ok(options)
+    }
+
+    /// Opens credentials that the database has refused once more: none where they cannot be others now. Several who were
+    /// refused at once read them once.
+    ///
+    /// Errors: those of [`Opening::open`]; what was kept stays.
+    pub(super) async fn open_again(&self, refused: &ConnectOptions) -> Result<Option<ConnectOptions>> {
+        let Some(remote) = self.remote() else { return Ok(None) };
+        let mut kept = self.kept.of(self.side).lock().await;
+        let is_other = |options: &ConnectOptions| {
+            (&options.user, &options.password, &options.host) != (&refused.user, &refused.password, &refused.host)
+        };
+        if let Some(options) = kept.as_ref().filter(|options| is_other(options)) {
+            return Ok(Some(options.clone()));
+        }
+        tracing::info!(database = self.side.name(), "the credentials were refused: they are read again");
+        let options = self.read(remote).await?;
+        *kept = Some(options.clone());
+        Ok(is_other(&options).then_some(options))
+    }
+
+    fn remote(&self) -> Option<Remote<'_>> {
+        let ConnectionSetting::Credentials(place, _) = self.setting else { return None };
+        match place.split_once(':')? {
+            ("aws-secretsmanager", name) => Some(Remote::Secret(name)),
+            ("ssm", name) => Some(Remote::Parameter(name)),
+            _ => None,
+        }
+    }
+
+    async fn read(&self, remote: Remote<'_>) -> Result<ConnectOptions> {
+        let read = match remote {
+            Remote::Secret(name) => (self.aws.secret(name).await, format!("the secret `{name}`")),
+            Remote::Parameter(name) => (self.aws.parameter(name).await, format!("the parameter `{name}`")),
+        };
+        let (text, place) = match read {
+            (Ok(text), place) => (text, place),
+            (Err(error), _) => return Err(error.with_context("database", self.side.name())),
+        };
+        from_json(self.side, &place, text.as_bytes()).map(known)
+    }
+
+    fn local(&self) -> Result<ConnectOptions> {
+        let side = self.side;
+        match self.setting {
+            ConnectionSetting::Missing => Err(missing(side)),
+            ConnectionSetting::Url(url, origin) => {
+                ConnectOptions::from_url(url).map_err(|e| e.with_context("setting", *origin))
+            }
+            ConnectionSetting::Credentials(place, base) => match place.split_once(':') {
+                Some(("file", path)) => from_file(side, &base.join(path)),
+                Some(("env", name)) => from_variable(side, name, self.environment),
+                _ => Err(Error::config(format!("`credentials` of `[{}]` has an unknown form", side.name()))
+                    .with_hint("use `file:db_credentials.json`, `env:NAME`, `aws-secretsmanager:NAME` or `ssm:/NAME`")),
+            },
+        }
+    }
+}
+
+fn known(options: ConnectOptions) -> ConnectOptions {
     if let Some(password) = &options.password {
         secrets::know(password.expose());
     }
-    Ok(options)
-}
-
-fn read(side: Side, setting: &ConnectionSetting, environment: &Environment) -> Result<ConnectOptions> {
-    match setting {
-        ConnectionSetting::Missing => Err(missing(side)),
-        ConnectionSetting::Url(url, origin) => {
-            ConnectOptions::from_url(url).map_err(|e| e.with_context("setting", *origin))
-        }
-        ConnectionSetting::Credentials(place, base) => match place.split_once(':') {
-            Some(("file", path)) => from_file(side, &base.join(path)),
-            Some(("env", name)) => from_variable(side, name, environment),
-            Some(("aws-secretsmanager", _)) => Err(Error::new(
-                starlift_core::ErrorKind::Unsupported,
-                format!(
-                    "the credentials of the {} are in AWS Secrets Manager, which this version does not open",
-                    side.name()
-                ),
-            )
-            .with_hint(format!("set STARLIFT_{}_URL, or use `file:` or `env:`", side.name().to_uppercase()))),
-            _ => Err(Error::config(format!("`credentials` of `[{}]` has an unknown form", side.name()))
-                .with_hint("use `file:db_credentials.json` or `env:NAME`")),
-        },
-    }
+    options
 }
 
 fn from_file(side: Side, path: &Path) -> Result<ConnectOptions> {

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Deserialize;
+use starlift_aws::Aws;
 use starlift_core::capture::CaptureMode;
 use starlift_core::drift::DriftPolicy;
 use starlift_core::types::MAX_PRECISION;
@@ -221,6 +223,8 @@ fn merge(file: File, project_dir: &Path, environment: Environment, overrides: Ov
         transform_memory_mb: memory.unsigned_abs().into(),
         spill_dir: PathBuf::from(environment.get("TMPDIR").unwrap_or("/tmp")),
         quarantine,
+        aws: Aws::new(&environment.with_prefix("AWS_")),
+        kept: Arc::default(),
         store_options: environment.with_prefix("AWS_"),
         environment,
         project_dir: project_dir.to_path_buf(),

@@ -5,7 +5,7 @@ use std::panic::{Location, PanicHookInfo};
 use starlift_core::Error;
 
 /// Replaces Rust's report of a panic, on every thread: where it was, and nothing of what it was about.
-pub(crate) fn install(report: impl Fn(Error) + Send + Sync + 'static) {
+pub fn install(report: impl Fn(Error) + Send + Sync + 'static) {
     std::panic::set_hook(Box::new(move |info: &PanicHookInfo<'_>| report(error(info.location()))));
 }
 
@@ -44,7 +44,7 @@ mod tests {
     #[test]
     fn the_error_holds_the_place_and_no_message() {
         let error = error(Some(Location::caller()));
-        assert!(error.detail().is_some_and(|d| d.starts_with("it panicked at crates/cli/src/panic.rs:")));
+        assert!(error.detail().is_some_and(|d| d.starts_with("it panicked at crates/starlift/src/panic.rs:")));
         assert_eq!(error.kind(), starlift_core::ErrorKind::Internal);
     }
 }
