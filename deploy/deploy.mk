@@ -24,6 +24,20 @@ terraform-check: $(AWS_CHECKS)/.made $(ASL)/node_modules/.bin/asl-validator
 machine-test: $(AWS_LOCAL)/.made
 	$(IN_DEPLOY) $(AWS_LOCAL)/bin/python -m unittest discover --start-directory local/tests --top-level-directory . --pattern 'test_machine*.py' --verbose
 
+## the whole service on this machine: real functions, the rendered stacks, real PostgreSQL; ends with an alarm that arrives
+demo-aws: $(AWS_LOCAL)/.made
+	@scripts/install-missing compiler postgresql
+	cargo build --locked --workspace --bins
+	scripts/lambda-zips --profile dev
+	$(IN_DEPLOY) $(AWS_LOCAL)/bin/python -m local.demo
+
+## the tests of that service: parity with the command line, kills, overlaps, rotation, rights, bad settings
+test-aws: $(AWS_LOCAL)/.made
+	@scripts/install-missing compiler postgresql
+	cargo build --locked --workspace --bins
+	scripts/lambda-zips --profile dev
+	$(IN_DEPLOY) $(AWS_LOCAL)/bin/python -m unittest discover --start-directory local/tests --top-level-directory . --pattern 'test_service*.py' --verbose
+
 ## a plan of a stack, for review: STATE_BUCKET=… ENVIRONMENT=dev; STACK=immutable for the other one
 deploy-plan:
 	scripts/deploy plan $(or $(STACK),main)

@@ -48,9 +48,7 @@ UNTESTED = {
     ),
     "data that expires": Edit("immutable/buckets.tf", "expired_object_delete_marker = true", "days = 365"),
     "a deployment from any branch": Edit("immutable/github.tf", ":environment:${var.github_environment}", ":*"),
-    "a pattern that names a position": Edit(
-        "main/templates/critical.pattern", '{ ($.level = "CRITICAL") || ($.severity = "CRITICAL") }', "[CRITICAL]"
-    ),
+    "a pattern that names a position": Edit("main/templates/critical.pattern", '{ $.level = "CRITICAL" }', "[CRITICAL]"),
     "zeros that count as samples": Edit("main/logs.tf", '    unit      = "Count"', '    unit          = "Count"\n    default_value = "0"'),
     "an alarm that counts samples": Edit("main/alarms.tf", 'statistic           = "Sum"', 'statistic           = "SampleCount"'),
     "silence that is no alarm": Edit("main/alarms.tf", '"breaching"', '"notBreaching"'),

@@ -6,6 +6,7 @@ out is what no local server acts on: the dashboard, tracing, log delivery.
 
 import json
 import pathlib
+import platform
 from typing import Any
 
 from checks.arns import Names
@@ -18,7 +19,8 @@ class Stack:
 
     def __init__(self, cloud: Cloud, zips: pathlib.Path, variables: dict[str, Any] | None = None) -> None:
         """Renders both stacks for this server; makes nothing."""
-        main = {"environment": "local", "architecture": "x86_64", "zip_dir": str(zips), **(variables or {})}
+        architecture = "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"
+        main = {"environment": "local", "architecture": architecture, "zip_dir": str(zips), **(variables or {})}
         self.cloud = cloud
         self.zips = zips
         self.names = Names(main)
