@@ -33,14 +33,17 @@ class Names:
         }
 
 
-def overrides(stack: str, variables: dict[str, Any]) -> str:
-    """The mocked provider of a stack: everything that AWS would fill in and the stack uses."""
+def overrides(stack: str, variables: dict[str, Any], parameters: dict[str, str] | None = None) -> str:
+    """The mocked provider of a stack: everything that AWS would fill in and the stack uses.
+
+    `parameters` are what the stack `immutable` really left, where it was made somewhere.
+    """
     names = Names(variables)
     blocks = [
         _override("data", "data.aws_caller_identity.current", account_id=names.account),
         _override("data", "data.aws_partition.current", partition=PARTITION),
     ]
-    blocks += _immutable(names) if stack == "immutable" else _main(names)
+    blocks += _immutable(names) if stack == "immutable" else _main(names, parameters or names.parameters())
     return 'mock_provider "aws" {\n  override_during = plan\n\n' + "\n".join(blocks) + "\n}\n"
 
 
@@ -63,8 +66,8 @@ def _immutable(names: Names) -> list[str]:
     return blocks
 
 
-def _main(names: Names) -> list[str]:
-    blocks = [_override("data", f'data.aws_ssm_parameter.immutable["{key}"]', value=value) for key, value in names.parameters().items()]
+def _main(names: Names, parameters: dict[str, str]) -> list[str]:
+    blocks = [_override("data", f'data.aws_ssm_parameter.immutable["{key}"]', value=value) for key, value in parameters.items()]
     for stage in ("ingest", "transform", "load"):
         function = names.arn("lambda", f"function:{names.name}-{stage}")
         role = names.arn("iam", f"role/starlift/{names.name}/{names.name}-{stage}", region=False)

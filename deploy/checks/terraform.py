@@ -96,7 +96,7 @@ class Terraform:
         for stack in NAMES:
             self.must("test", stack, "test", "-no-color")
 
-    def render(self, stack: str, variables: dict[str, Any]) -> list[Resource]:
+    def render(self, stack: str, variables: dict[str, Any], parameters: dict[str, str] | None = None) -> list[Resource]:
         """Every resource of a stack with the values that it would be made with, ARNs included.
 
         They come from a plan against a mocked provider, as Terraform prints it; ARNs of what a stack makes are filled in from the
@@ -106,7 +106,9 @@ class Terraform:
 
         file = self.stacks / stack / "tests/rendered.tftest.hcl"
         given = "\n".join(f"  {name} = {json.dumps(value)}" for name, value in variables.items())
-        file.write_text(f'{overrides(stack, variables)}\nvariables {{\n{given}\n}}\n\nrun "rendered" {{\n  command = plan\n}}\n')
+        file.write_text(
+            f'{overrides(stack, variables, parameters)}\nvariables {{\n{given}\n}}\n\nrun "rendered" {{\n  command = plan\n}}\n'
+        )
         try:
             done = self.run(stack, "test", "-json", "-verbose", "-filter=tests/rendered.tftest.hcl")
         finally:

@@ -115,9 +115,8 @@ def main() -> int:
             + ", ".join(f"{len(stack.of(kind))} {kind.removeprefix('aws_').replace('_', ' ')}s" for kind in kinds)
             + ", one state machine"
         )
-        say(
-            f"A private PostgreSQL has ToteSys, {running.database.number('totesys', 'select count(*) from sales_order'):,} orders of it, and an empty warehouse.\n"
-        )
+        orders = running.database.number("totesys", "select count(*) from sales_order")
+        say(f"A private PostgreSQL has ToteSys, with {orders:,} sales orders, and an empty warehouse.\n")
         first_run(running)
         stop_schedule(running)
         counts(running)

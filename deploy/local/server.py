@@ -1,15 +1,17 @@
-"""Runs the local AWS server, and gives functions the client context that the server itself drops.
+"""Runs the local AWS server, with two things that ministack 1.5.33 leaves out and this project needs.
 
 AWS hands the `ClientContext` of an invocation to the function's runtime as a header; a run takes its id from there. ministack
-1.5.33 reads it neither from Step Functions nor from Invoke. Here it is carried along: from the task's arguments to the worker by a
+reads it neither from Step Functions nor from Invoke. Here it is carried along: from the task's arguments to the worker by a
 context variable, from the worker to the answer of `/runtime/invocation/next` by the id of the request.
+
+The policies of the buckets ask whether a put has `If-None-Match`; ministack knows no such condition. Here the header becomes one.
 """
 
 import base64
 import contextvars
 from typing import Any
 
-from ministack.core import lambda_runtime
+from ministack.core import iam_actions, lambda_runtime
 from ministack.services import stepfunctions
 
 HEADER = "Lambda-Runtime-Client-Context"
@@ -60,12 +62,26 @@ def carry_to_function() -> None:
     worker.invoke, worker._build_handler_class = invoking, building
 
 
+def know_conditional_writes() -> None:
+    """`s3:if-none-match` is a condition of a put, as on AWS."""
+    describe = iam_actions._s3_object_context
+
+    def describing(action: str, query: dict, path: str, headers: dict) -> dict:
+        context = describe(action, query, path, headers)
+        if action == "s3:PutObject" and headers.get("if-none-match"):
+            context["s3:if-none-match"] = headers["if-none-match"]
+        return context
+
+    iam_actions._s3_object_context = describing
+
+
 def main() -> None:
     """Serves until it is ended."""
     from ministack.app import main as serve
 
     carry_from_state_machine()
     carry_to_function()
+    know_conditional_writes()
     serve()
 
 

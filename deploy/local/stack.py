@@ -18,7 +18,7 @@ class Stack:
     """Both stacks in a server."""
 
     def __init__(self, cloud: Cloud, zips: pathlib.Path, variables: dict[str, Any] | None = None) -> None:
-        """Renders both stacks for this server; makes nothing."""
+        """Makes the secrets, whose ARNs have a part of the server's own, and renders both stacks; makes nothing else."""
         architecture = "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"
         main = {"environment": "local", "architecture": architecture, "zip_dir": str(zips), **(variables or {})}
         self.cloud = cloud
@@ -26,8 +26,9 @@ class Stack:
         self.names = Names(main)
         terraform = Terraform(cloud.folder / "terraform")
         terraform.init()
-        self.main = terraform.render("main", main)
         self.immutable = terraform.render("immutable", {"environment": "local", "alarm_email": "someone@example.com"})
+        self.main: list[Resource] = []
+        self.main = terraform.render("main", main, {**self.names.parameters(), **self._secrets()})
         self.machine = self.names.arn("states", f"stateMachine:{self.names.name}")
 
     def of(self, kind: str) -> list[Resource]:
@@ -49,11 +50,7 @@ class Stack:
         """Gives one of the two secrets its value, as a person does with `aws secretsmanager put-secret-value`."""
         client = self.cloud.client("secretsmanager")
         name = next(r["values"]["name"] for r in self.of("aws_secretsmanager_secret") if r["index"] == of)
-        text = json.dumps(credentials)
-        try:
-            client.put_secret_value(SecretId=name, SecretString=text)
-        except client.exceptions.ResourceNotFoundException:
-            client.create_secret(Name=name, SecretString=text)
+        client.put_secret_value(SecretId=name, SecretString=json.dumps(credentials))
 
     def schedule(self, expression: str | None = None) -> None:
         """Starts the schedule; `expression` instead of the rendered one, for who does not want to wait."""
@@ -79,6 +76,14 @@ class Stack:
                 },
             },
         )
+
+    def _secrets(self) -> dict[str, str]:
+        client = self.cloud.client("secretsmanager")
+        found = {}
+        for resource in self.of("aws_secretsmanager_secret"):
+            made = client.create_secret(Name=resource["values"]["name"], Description=resource["values"]["description"])
+            found[f"{resource['index']}_secret_arn"] = made["ARN"]
+        return found
 
     def _buckets(self) -> None:
         client = self.cloud.client("s3")

@@ -191,12 +191,15 @@ class Machine(unittest.TestCase):
                 refused()
             self.assertEqual(raised.exception.response["Error"]["Code"], "AccessDenied")
 
-    def test_a_manifest_is_created_and_never_replaced_whoever_asks(self) -> None:
-        client = self.stack.cloud.client("s3")
+    def test_a_manifest_is_created_and_never_replaced(self) -> None:
+        client = self.as_role("ingest")
         lake = self.stack.names.bucket("ingest")
         client.put_object(Bucket=lake, Key="_manifests/1.json", Body=b"first", IfNoneMatch="*")
-        with self.assertRaises(client.exceptions.ClientError):
-            client.put_object(Bucket=lake, Key="_manifests/1.json", Body=b"second", IfNoneMatch="*")
+        for condition, code in (({"IfNoneMatch": "*"}, "PreconditionFailed"), ({}, "AccessDenied")):
+            with self.assertRaises(client.exceptions.ClientError) as raised:
+                client.put_object(Bucket=lake, Key="_manifests/1.json", Body=b"second", **condition)
+            self.assertEqual(raised.exception.response["Error"]["Code"], code)
+        client.put_object(Bucket=lake, Key="address/2024/11/20/113500000000.parquet", Body=b"data files come in parts")
 
 
 if __name__ == "__main__":
