@@ -2,7 +2,8 @@
 SHELL := /bin/bash
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 S3_PYTHON := $(abspath $(TARGET))/s3-server/bin/python
-.PHONY: demo test soak fuzz check security-checks build release bench clean
+MOTO_PYTHON := $(abspath $(TARGET))/moto-server/bin/python
+.PHONY: lambda-zips demo test soak fuzz check security-checks build release bench clean
 
 ## the whole pipeline on a private PostgreSQL: DEMO="--scale 2 --keep" passes options on
 demo:
@@ -10,15 +11,15 @@ demo:
 	cargo build --locked --workspace --bins
 	@$(TARGET)/debug/starlift demo $(DEMO)
 
-## all tests, on a private PostgreSQL and a private S3-like server
-test: $(S3_PYTHON)
+## all tests, on a private PostgreSQL and private servers that stand in for AWS
+test: $(S3_PYTHON) $(MOTO_PYTHON)
 	@scripts/install-missing compiler postgresql
-	STARLIFT_TEST_S3_PYTHON=$(S3_PYTHON) cargo test --locked --workspace
+	STARLIFT_TEST_S3_PYTHON=$(S3_PYTHON) STARLIFT_TEST_MOTO_PYTHON=$(MOTO_PYTHON) cargo test --locked --workspace
 
 ## the long tests, fitted into MINUTES=30: a table of what was reached; SOAK_PROFILE=soak builds longer and reaches several times as much
-soak: $(S3_PYTHON)
+soak: $(S3_PYTHON) $(MOTO_PYTHON)
 	@scripts/install-missing compiler postgresql
-	STARLIFT_TEST_S3_PYTHON=$(S3_PYTHON) STARLIFT_SOAK_PROFILE=$(or $(SOAK_PROFILE),dev) scripts/soak $(or $(MINUTES),30)
+	STARLIFT_TEST_S3_PYTHON=$(S3_PYTHON) STARLIFT_TEST_MOTO_PYTHON=$(MOTO_PYTHON) STARLIFT_SOAK_PROFILE=$(or $(SOAK_PROFILE),dev) scripts/soak $(or $(MINUTES),30)
 
 ## arbitrary bytes for every reader of what comes from outside, MINUTES=10 for each; takes a nightly Rust and cargo-fuzz
 fuzz:
@@ -47,12 +48,23 @@ bench: release
 	@scripts/install-missing postgresql
 	cargo bench --locked --package starlift-cli --bench performance $(if $(BENCH),-- $(BENCH))
 
+## the functions of AWS Lambda as zips: target/lambda/{ingest,transform,load}.zip; ZIPS="--profile dev --target x86_64" passes options on
+lambda-zips:
+	@scripts/install-missing compiler python
+	scripts/lambda-zips $(ZIPS)
+
 include deploy/deploy.mk
 
 $(S3_PYTHON): scripts/s3-requirements.txt
 	@scripts/install-missing python
 	python3 -m venv $(TARGET)/s3-server
 	$(TARGET)/s3-server/bin/pip install --quiet --disable-pip-version-check --requirement scripts/s3-requirements.txt
+	@touch $@
+
+$(MOTO_PYTHON): scripts/moto-requirements.txt
+	@scripts/install-missing python
+	python3 -m venv $(TARGET)/moto-server
+	$(TARGET)/moto-server/bin/pip install --quiet --disable-pip-version-check --requirement scripts/moto-requirements.txt
 	@touch $@
 
 clean:

@@ -40,7 +40,7 @@ class TheService(unittest.TestCase):
         self.assertEqual(ended["status"], "SUCCEEDED", ended.get("cause"))
         return run
 
-    def fail(self, error: str, state: str) -> tuple[runs.Run, str]:
+    def fails_with(self, error: str, state: str) -> tuple[runs.Run, str]:
         """A run that has to fail with this error, in this state; with what it says."""
         run, ended = self.run_machine()
         self.assertEqual((ended["status"], ended.get("error"), run.states()[-1]), ("FAILED", error, state), ended.get("cause"))
@@ -63,11 +63,10 @@ class TheService(unittest.TestCase):
         self.assertEqual({name: len(rows) for name, rows in ours.items()}, {name: len(rows) for name, rows in theirs.items()})
         self.assertEqual(ours, theirs)
         for stage in ("ingest", "transform"):
-            files = sorted((self.running.database.project / f"lake/{stage}/_manifests").glob("*.json"))
-            self.assertEqual(
-                [masked(manifest) for manifest in self.running.manifests(stage)],
-                [masked(json.loads(file.read_text())) for file in files],
-            )
+            # The newest manifest has the smallest name; the command line may have made more after its first.
+            (first,) = self.running.manifests(stage)
+            theirs_first = sorted((self.running.database.project / f"lake/{stage}/_manifests").glob("*.json"))[-1]
+            self.assertEqual(masked(first), masked(json.loads(theirs_first.read_text())))
 
     def test_02_a_run_without_changes_writes_no_data_file(self) -> None:
         before = {stage: self.running.objects(stage) for stage in ("ingest", "transform")}
@@ -133,7 +132,7 @@ class TheService(unittest.TestCase):
         try:
             with database.connect("totesys") as holder, holder.transaction():
                 holder.execute("lock table currency in access exclusive mode")
-                run, cause = self.fail("Starlift.Unavailable", "StillUnavailable")
+                run, cause = self.fails_with("Starlift.Unavailable", "StillUnavailable")
         finally:
             stack.configure("ingest", timeout=90)
         self.assertEqual(run.failures(), ["Starlift.Unavailable"] * 4, cause)
@@ -173,7 +172,7 @@ class TheService(unittest.TestCase):
                 manifests = self.running.objects(stage, manifests=True)
                 plant()
                 restart(stage)
-                run, cause = self.fail(error, "NeedsAPerson")
+                run, cause = self.fails_with(error, "NeedsAPerson")
                 line = self.one_critical_line(stage, run)
                 for text in (cause, json.dumps(line)):
                     self.assertNotIn(secret, text)
@@ -213,7 +212,7 @@ class TheService(unittest.TestCase):
                 iam.put_role_policy(RoleName=role["role"], PolicyName=role["name"], PolicyDocument=json.dumps(policy))
                 stack.configure(stage, environment={"STARLIFT_TEST_START": str(time.time())})
                 try:
-                    run, _ = self.fail("Starlift.Permission", "NeedsAPerson")
+                    run, _ = self.fails_with("Starlift.Permission", "NeedsAPerson")
                 finally:
                     iam.put_role_policy(RoleName=role["role"], PolicyName=role["name"], PolicyDocument=role["policy"])
                     stack.configure(stage, environment={"STARLIFT_TEST_START": ""})
@@ -299,7 +298,12 @@ def masked(value: Any, name: str = "") -> Any:
     return "<masked>" if name in MASKED else value
 
 
-MASKED: set[str] = set()
+IDS = {"id", "lake_id", "run_id", "write_id"}
+TIMES = {"at", "started", "finished", "read_at", "millis"}
+HASHES_OF_OTHERS = {"previous_sha256", "upto_sha256", "checksum"}
+# The server's counters go on between the two runs.
+COUNTERS = {"xmin", "xmax", "lsn", "watermark"}
+MASKED = IDS | TIMES | HASHES_OF_OTHERS | COUNTERS
 
 
 if __name__ == "__main__":
