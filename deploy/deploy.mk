@@ -4,6 +4,7 @@ AWS_CHECKS := $(DEPLOY_TARGET)/aws-checks
 AWS_LOCAL := $(DEPLOY_TARGET)/aws-local
 ASL := $(DEPLOY_TARGET)/asl-validator
 IN_DEPLOY := cd deploy && PYTHONDONTWRITEBYTECODE=1
+HOST := $(if $(filter aarch64 arm64,$(shell uname -m)),arm64,x86_64)
 .PHONY: setup lint terraform-check machine-test demo-aws test-aws deploy-plan deploy-apply
 
 ## what everything here needs, where it is missing: compiler, PostgreSQL, Python, the pinned environments
@@ -27,15 +28,13 @@ machine-test: $(AWS_LOCAL)/.made
 ## the whole service on this machine: real functions, the rendered stacks, real PostgreSQL; ends with an alarm that arrives
 demo-aws: $(AWS_LOCAL)/.made
 	@scripts/install-missing compiler postgresql
-	cargo build --locked --workspace --bins
-	scripts/lambda-zips --profile dev
+	scripts/lambda-zips --profile dev --target $(HOST)
 	$(IN_DEPLOY) $(AWS_LOCAL)/bin/python -m local.demo
 
 ## the tests of that service: parity with the command line, kills, overlaps, rotation, rights, bad settings
 test-aws: $(AWS_LOCAL)/.made
 	@scripts/install-missing compiler postgresql
-	cargo build --locked --workspace --bins
-	scripts/lambda-zips --profile dev
+	scripts/lambda-zips --profile dev --target $(HOST)
 	$(IN_DEPLOY) $(AWS_LOCAL)/bin/python -m unittest discover --start-directory local/tests --top-level-directory . --pattern 'test_service*.py' --verbose
 
 ## a plan of a stack, for review: STATE_BUCKET=… ENVIRONMENT=dev; STACK=immutable for the other one
@@ -52,7 +51,7 @@ $(AWS_CHECKS)/.made: scripts/aws-checks-requirements.txt
 	$(AWS_CHECKS)/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
-$(AWS_LOCAL)/.made: scripts/aws-local-requirements.txt scripts/aws-checks-requirements.txt
+$(AWS_LOCAL)/.made: scripts/aws-local-requirements.txt
 	@scripts/install-missing python
 	python3 -m venv $(AWS_LOCAL)
 	$(AWS_LOCAL)/bin/pip install --quiet --disable-pip-version-check --requirement $<
