@@ -29,7 +29,7 @@ mod window;
 
 use std::collections::BTreeSet;
 
-use starlift_core::{Result, capture, event, fault, succession};
+use starlift_core::{Error, Result, capture, event, fault, succession};
 use starlift_lake::{Head, claim};
 use starlift_postgres::extract::SourceSession;
 
@@ -131,10 +131,11 @@ async fn ingest_with(ctx: &Context, event: Option<&[u8]>, repair: &BTreeSet<Stri
         repair,
         allowance: &allowance,
     };
+    let window = format!("{}..{at}", newest.map(|m| m.at.to_string()).unwrap_or_default());
     for name in selection.tables() {
         ctx.progress.started(STAGE, &name);
-        let (relation, refused) =
-            task.read(&session, &name).await.map_err(|e| e.with_context("table", name.clone()))?;
+        let placed = |e: Error| e.with_context("table", name.clone()).with_context("window", window.clone());
+        let (relation, refused) = task.read(&session, &name).await.map_err(placed)?;
         warnings.extend(quarantine::warning("table", &name, &refused));
         relations.insert(name.clone(), relation);
         ctx.progress.finished(STAGE, &name);

@@ -215,7 +215,9 @@ async fn load_next(
     let run = LoadRun { adopt, aside, ..run_of(ctx, &stored, ledger) };
     let loads = star::model_loads(ctx, star, manifest, &models, brings)?;
     let later = star::later(star, &loads, manifest.seq, newest.manifest.seq);
-    let outcome = warehouse::load(connection.client_mut(), &run, loads, &later).await?;
+    let outcome = warehouse::load(connection.client_mut(), &run, loads, &later)
+        .await
+        .map_err(|e| e.with_context("window", format!("star manifest {}", manifest.seq)))?;
     for name in &models {
         ctx.progress.finished(STAGE, name);
     }

@@ -97,7 +97,8 @@ async fn transform_with(ctx: &Context, event: Option<&[u8]>, repair: &BTreeSet<S
         allowance: Allowance::of(ctx),
         repairs: !repair.is_empty(),
     };
-    let (relations, mut warnings) = run.evaluate(&plan).await?;
+    let window = || format!("ingest manifests {} to {}", plan.after.saturating_add(1), plan.upto);
+    let (relations, mut warnings) = run.evaluate(&plan).await.map_err(|e| e.with_context("window", window()))?;
     warnings.extend(waiting(&plan));
 
     let draft = succession::Draft {

@@ -1,12 +1,11 @@
-//! The pipeline with lake and star in an S3-like server, which `make test` installs under the target folder.
+//! The pipeline with lake and star in S3, as each of the servers that `make test` installs under the target folder has it.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use starlift::config::{Environment, Overrides};
 use starlift::vacuum::{VacuumReport, VacuumRequest};
 use starlift::{Context, Outcome};
-use starlift_sandbox::s3::S3Server;
+use starlift_sandbox::s3::{Implementation, S3Server};
 
 use crate::world::World;
 
@@ -23,17 +22,20 @@ fn context(server: &S3Server, world: &World) -> Context {
     world.try_context(overrides, environment).unwrap()
 }
 
-#[allow(clippy::disallowed_methods, reason = "a test finds its server by a variable that `make test` sets")]
-fn python() -> PathBuf {
-    let python = std::env::var_os("STARLIFT_TEST_S3_PYTHON").map(PathBuf::from);
-    python.expect("run the tests by `make test`, which installs the S3-like server and sets STARLIFT_TEST_S3_PYTHON")
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pipeline_runs_on_s3_and_races_there_end_as_on_a_folder() {
+    runs_and_races(Implementation::Ministack).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_pipeline_runs_on_s3_and_races_there_end_as_on_a_folder() {
+async fn the_pipeline_runs_on_another_s3_and_races_there_end_as_on_a_folder() {
+    runs_and_races(Implementation::Moto).await;
+}
+
+async fn runs_and_races(implementation: Implementation) {
     let world = World::new().await;
     world.create_warehouse().await;
-    let server = S3Server::start(&python(), BUCKET).await.unwrap();
+    let server = S3Server::start_as(implementation, BUCKET).await.unwrap();
     let run = async || {
         let report = starlift::run(&context(&server, &world)).await;
         assert!(report.failures.is_empty(), "{:?}", report.failures);

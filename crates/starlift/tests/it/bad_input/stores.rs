@@ -7,7 +7,7 @@ use starlift::{Context, Outcome};
 use starlift_core::manifest::{DataFile, FORMAT, Manifest};
 use starlift_core::{Error, ErrorKind};
 use starlift_lake::{Store, WriterOptions, reader};
-use starlift_sandbox::s3::S3Server;
+use starlift_sandbox::s3::{Implementation, S3Server};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -76,12 +76,6 @@ async fn bad_input_28_what_a_store_refuses_is_told_from_what_passes() {
     assert_eq!(nobody.kind(), ErrorKind::Unavailable, "{nobody:?}");
 }
 
-#[allow(clippy::disallowed_methods, reason = "a test finds its server by a variable that `make test` sets")]
-fn python() -> PathBuf {
-    let python = std::env::var_os("STARLIFT_TEST_S3_PYTHON").map(PathBuf::from);
-    python.expect("run the tests by `make test`, which installs the S3-like server and sets STARLIFT_TEST_S3_PYTHON")
-}
-
 /// Passes everything on, but for the answer to the first put of a manifest: the server has it, and nobody is told.
 async fn loses_an_answer(server: u16) -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
@@ -119,15 +113,17 @@ async fn loses_an_answer(server: u16) -> u16 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_input_29_a_put_whose_answer_is_lost_is_looked_up_and_believed() {
-    let world = World::new().await;
-    let server = S3Server::start(&python(), "starlift-test").await.unwrap();
-    let context = in_bucket(&world, loses_an_answer(server.port()).await);
-    let report = starlift::ingest(&context, None).await.unwrap();
-    assert_eq!((report.outcome, report.seq), (Outcome::Committed, Some(1)), "its own manifest, not another run's");
-    let listed = context.lake().unwrap().list("_manifests", 9).await.unwrap();
-    assert_eq!(listed.len(), 1, "{listed:?}");
-    let again = starlift::ingest(&in_bucket(&world, server.port()), None).await.unwrap();
-    assert!(again.result.is_empty(), "{again:?}");
+    for implementation in [Implementation::Ministack, Implementation::Moto] {
+        let world = World::new().await;
+        let server = S3Server::start_as(implementation, "starlift-test").await.unwrap();
+        let context = in_bucket(&world, loses_an_answer(server.port()).await);
+        let report = starlift::ingest(&context, None).await.unwrap();
+        assert_eq!((report.outcome, report.seq), (Outcome::Committed, Some(1)), "its own manifest, not another run's");
+        let listed = context.lake().unwrap().list("_manifests", 9).await.unwrap();
+        assert_eq!(listed.len(), 1, "{listed:?}");
+        let again = starlift::ingest(&in_bucket(&world, server.port()), None).await.unwrap();
+        assert!(again.result.is_empty(), "{again:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,12 @@
+//! The built functions, started as Lambda starts them: a runtime of our own hands out events; real PostgreSQL, and a server that
+//! stands in for S3 and Secrets Manager, are behind.
+
+#![allow(clippy::disallowed_methods, reason = "a test measures time and passes its environment on")]
+
+mod chain;
+mod failures;
+mod function;
+mod lab;
+mod rotation;
+mod runtime;
+mod starts;
