@@ -143,6 +143,24 @@ async fn equal_values_that_read_differently_are_written_in_keys_too() {
 }
 
 #[tokio::test]
+async fn a_key_that_is_only_spelt_anew_stays_current() {
+    let mut w = Warehouse::with(
+        "create extension citext; create table dim_code (code citext primary key, n int);
+         create table fact_code (record_id serial primary key, code citext, n int)",
+    )
+    .await;
+    let models = [dimension("dim_code", "code text, n int4"), fact("fact_code", "code text, n int4")];
+    let mut next = async |row: &[&str], gone: &[&[&str]]| {
+        w.next(models.iter().map(|model| change(model, &[row]).gone(gone)).collect()).await.unwrap();
+        [w.rows("table current_dim_code").await, w.rows("select code, n from current_fact_code").await]
+    };
+    assert_eq!(next(&["C7", "1"], &[]).await, [["C7|1"], ["C7|1"]]);
+    // The source's keys are two: one is gone, and the other is new.
+    assert_eq!(next(&["c7", "1"], &[&["C7"]]).await, [["c7|1"], ["c7|1"]]);
+    assert_eq!(next(&["C7", "2"], &[&["c7"]]).await, [["C7|2"], ["C7|2"]]);
+}
+
+#[tokio::test]
 async fn the_settings_of_a_role_do_not_change_what_is_loaded() {
     let mut w = Warehouse::with(
         "create table fact_sale (record_id serial primary key, sale_id int, at timestamptz, day date, x float8)",
