@@ -16,8 +16,8 @@ use object_store::{
 use starlift_core::{Error, ErrorKind, Result};
 
 use crate::failure::{Doing, from_store, is_absent};
+use crate::renewal::{Renewable, SigningAgain};
 use crate::store::{Found, Listed};
-use crate::success::LookingInside;
 
 /// Bytes up to which an object is put at once, and the size of the parts of larger ones.
 pub(crate) const PART_BYTES: usize = 8 << 20;
@@ -62,16 +62,18 @@ impl Bucket {
             }
             builder = builder.with_config(key, value);
         }
+        let wrong = |e: StoreError| {
+            Error::config(format!("the AWS settings for `{url}` do not fit together"))
+                .with_hint("see `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION` and `AWS_ENDPOINT_URL`")
+                .with_source(e)
+        };
+        let builder = builder.with_bucket_name(bucket).with_conditional_put(S3ConditionalPut::ETagMatch);
+        let credentials = Arc::new(Renewable::of(builder.clone()).map_err(wrong)?);
         let store = builder
-            .with_bucket_name(bucket)
-            .with_http_connector(LookingInside::default())
-            .with_conditional_put(S3ConditionalPut::ETagMatch)
+            .with_credentials(Arc::clone(&credentials) as _)
+            .with_http_connector(SigningAgain::with(credentials))
             .build()
-            .map_err(|e| {
-                Error::config(format!("the AWS settings for `{url}` do not fit together"))
-                    .with_hint("see `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION` and `AWS_ENDPOINT_URL`")
-                    .with_source(e)
-            })?;
+            .map_err(wrong)?;
         let prefix = Path::parse(prefix).map_err(|_| Error::config(format!("`{url}` has a prefix that S3 refuses")))?;
         Ok(Bucket::new(Arc::new(store), prefix, url))
     }

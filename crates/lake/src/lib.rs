@@ -34,6 +34,7 @@ mod folder;
 mod key_text;
 mod layout;
 mod location;
+mod renewal;
 mod success;
 mod upload;
 

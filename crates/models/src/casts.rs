@@ -1,5 +1,5 @@
 //! Warns about casts that can fail or lose: DataFusion reads `20240102` as a date and rounds decimals, PostgreSQL and
-//! our strict functions do not.
+//! our strict functions do not. And about quotients and averages of decimals, which DataFusion cuts off after a few digits.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::error::Result;
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Operator};
 
 use crate::functions::StrictFunction;
 
@@ -25,7 +25,7 @@ pub(crate) fn warnings(model: &str, plan: &LogicalPlan) -> Result<Vec<String>> {
             let place = place(node, position);
             position += 1;
             expr.apply(|expr| {
-                if let Some(advice) = lossy(expr, &schema) {
+                if let Some(advice) = lossy(expr, &schema).or_else(|| cut(expr, &schema)) {
                     lines.insert(format!("model `{model}`: {place}: {advice}"));
                 }
                 Ok(TreeNodeRecursion::Continue)
@@ -68,6 +68,24 @@ fn lossy(expr: &Expr, schema: &DFSchema) -> Option<String> {
         None => "compare or store the column as it is".into(),
     };
     Some(format!("`{expr}` {effect}; {advice}"))
+}
+
+/// What is said of a quotient or an average that is cut off.
+fn cut(expr: &Expr, schema: &DFSchema) -> Option<String> {
+    match expr {
+        Expr::BinaryExpr(binary) if binary.op == Operator::Divide => {}
+        Expr::AggregateFunction(call) if call.func.name() == "avg" => {}
+        _ => return None,
+    }
+    let decimals = scale_of(&expr.get_type(schema).ok()?)?;
+    Some(format!(
+        "`{expr}` is cut off after {decimals} decimals; cast what it is made of to double precision for others"
+    ))
+}
+
+/// Digits behind the point of a decimal type; none of any other type.
+fn scale_of(data_type: &DataType) -> Option<i8> {
+    whole_digits(data_type).map(|_| scale(data_type))
 }
 
 /// The strict function that yields a type.

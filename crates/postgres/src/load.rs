@@ -25,6 +25,7 @@
 //! adopt or mend, is told in `purpose`.
 
 mod aside;
+mod block;
 mod calendar;
 mod check;
 mod constraint;

@@ -8,6 +8,7 @@ use serde::Serialize;
 use starlift_core::Error;
 use starlift_core::capture::CaptureMode;
 use starlift_lake::Head;
+use starlift_postgres::ident::quote_qualified;
 use starlift_postgres::load::{rehearse_names, rehearse_support};
 
 use crate::config::Side;
@@ -82,16 +83,19 @@ async fn source(ctx: &Context) -> Vec<Check> {
         Ok(()) => ok("source: tables", format!("{} can be read", count::with(names.len() as u64, "table"))),
         Err(error) => failed("source: tables", &error),
     });
-    let keyless: Vec<String> = seen.tables().filter(|t| t.schema.key.is_empty()).map(|t| t.name.clone()).collect();
+    let keyless: Vec<_> = seen.tables().filter(|t| t.schema.key.is_empty()).collect();
     if !keyless.is_empty() {
+        let names: Vec<&str> = keyless.iter().map(|t| t.name.as_str()).collect();
+        // A view has no key, nor has a table with children: its own holds for its own rows alone.
+        let can_have_one = keyless.iter().find(|t| t.kind.has_xmin() && t.schema.partitions.is_empty());
         checks.push(Check {
             name: "source: keys".into(),
             verdict: Verdict::Warn,
-            detail: format!("{} without a primary key: read in full by every run", keyless.join(", ")),
-            mend: Some(format!(
-                "name the columns: alter table {}.{} add primary key (…);",
-                ctx.config.source.database.schema, keyless[0]
-            )),
+            detail: format!("{} without a primary key over all rows: read in full by every run", names.join(", ")),
+            mend: can_have_one.map(|table| {
+                let table = quote_qualified(&ctx.config.source.database.schema, &table.name);
+                format!("name the columns: alter table {table} add primary key (…);")
+            }),
         });
     }
     let bytes: u64 = seen.tables().filter(|t| ctx.config.capture(&t.name) != CaptureMode::None).map(|t| t.bytes).sum();

@@ -51,7 +51,17 @@ pub(crate) async fn models(ctx: &Context) -> Result<Vec<ModelTable>> {
     let head = Head::read(&ctx.star()?, &ctx.config.pipeline).await?;
     if let Some(manifest) = head.manifest() {
         let known = order::load_order(manifest)?;
-        return known.iter().map(|name| star::model_table(manifest, name)).collect();
+        let mut models: Vec<ModelTable> =
+            known.iter().map(|name| star::model_table(manifest, name)).collect::<Result<_>>()?;
+        // A model that no transform has met yet needs its table all the same.
+        if ctx.project.graph.models().iter().any(|model| !known.contains(&model.name)) {
+            let lake = Head::read(&ctx.lake()?, &ctx.config.pipeline).await?;
+            if lake.manifest().is_some() {
+                let planned = planned(ctx, &lake).await?;
+                models.extend(planned.into_iter().filter(|model| !known.contains(&model.name)));
+            }
+        }
+        return Ok(models);
     }
     let lake = Head::read(&ctx.lake()?, &ctx.config.pipeline).await?;
     match lake.manifest() {

@@ -115,10 +115,7 @@ pub(super) fn parse(model: &str, text: &str) -> Result<(Header, String)> {
             ));
         }
     };
-    let key: Vec<String> = fields
-        .get("key")
-        .map(|value| value.split(',').map(|c| c.trim().to_string()).filter(|c| !c.is_empty()).collect())
-        .unwrap_or_default();
+    let key: Vec<String> = fields.get("key").map(|value| names(value)).unwrap_or_default();
     if key.is_empty() {
         return Err(bad(
             model,
@@ -172,10 +169,44 @@ fn tests(model: &str, text: &str) -> Result<Vec<ModelTest>> {
             Some(after) if after.trim_start().is_empty() || after.trim_start().starts_with(',') => (true, after),
             _ => (false, tail),
         };
-        tests.push(ModelTest { name: name.to_string(), arguments: arguments.trim().to_string(), warns });
+        let arguments = with_plain_column(name, arguments.trim());
+        tests.push(ModelTest { name: name.to_string(), arguments, warns });
         rest = tail.trim_start().trim_start_matches(',').trim_start();
     }
     Ok(tests)
+}
+
+/// The names of a list; a comma within quotes is part of a name.
+fn names(list: &str) -> Vec<String> {
+    let mut is_quoted = false;
+    let parts = list.split(|c: char| {
+        is_quoted ^= c == '"';
+        c == ',' && !is_quoted
+    });
+    parts.map(|part| unquoted(part.trim())).filter(|name| !name.is_empty()).collect()
+}
+
+/// What is in the parentheses of a test, its column without quotes.
+fn with_plain_column(test: &str, arguments: &str) -> String {
+    let end = match test {
+        "accepted_values" => arguments.find(':'),
+        "relationships" => arguments.find("->"),
+        _ => None,
+    };
+    let (column, others) = arguments.split_at(end.unwrap_or(arguments.len()));
+    let space = if others.starts_with("->") { " " } else { "" };
+    match column.starts_with('"') {
+        true => format!("{}{space}{others}", unquoted(column.trim_end())).trim_end().to_string(),
+        false => arguments.to_string(),
+    }
+}
+
+/// A name, which may stand in quotes as it does in SQL.
+fn unquoted(name: &str) -> String {
+    match name.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+        Some(inner) => inner.replace("\"\"", "\""),
+        None => name.to_string(),
+    }
 }
 
 fn bad(model: &str, detail: String, hint: String) -> Error {
@@ -183,4 +214,23 @@ fn bad(model: &str, detail: String, hint: String) -> Error {
         .with_detail(detail)
         .with_hint(hint)
         .with_context("model", model)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_may_stand_in_quotes_as_in_sql() {
+        let text = "-- kind: fact\n-- key: id, \"Order, \"\"no\"\"\", \"x\"\n\
+                    -- tests: not_null(\"Größe\"), relationships(\"a b\"->dim_a), accepted_values(\"c d\": 1, 2), unique(id)\nselect 1";
+        let (header, _) = parse("m", text).unwrap();
+        assert_eq!(header.key, ["id", "Order, \"no\"", "x"]);
+        let tests: Vec<String> = header.tests.iter().map(ModelTest::text).collect();
+        assert_eq!(
+            tests,
+            ["not_null(Größe)", "relationships(a b ->dim_a)", "accepted_values(c d: 1, 2)", "unique(id)"]
+        );
+        assert_eq!(header.references()["a b"], "dim_a");
+    }
 }

@@ -214,3 +214,102 @@ fn the_url_and_the_debug_form_of_a_store_hold_no_secret() {
     assert_eq!(store.url(), "s3://my-lake/x");
     assert!(!format!("{store:?}").contains("hunter"));
 }
+
+/// Opens a store with the credential of a container, which a service hands out anew at each request: `token-1`, `token-2`, … up to
+/// `most`. The same server is the store, and takes no token below `valid`.
+async fn of_a_container(most: usize, valid: usize) -> (Store, Heads, tempfile::TempDir) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let heads = Heads::default();
+    let seen = heads.clone();
+    tokio::spawn(async move {
+        while let Ok((connection, _)) = listener.accept().await {
+            let (heads, seen) = (seen.clone(), seen.clone());
+            let answer = move |line: &str| {
+                let heads = seen.lock().unwrap();
+                if line.contains("/credentials") {
+                    let fetched = heads.iter().filter(|head| head.contains("/credentials")).count().min(most);
+                    let credential = format!(
+                        r#"{{"AccessKeyId": "key-{fetched}", "SecretAccessKey": "s", "Token": "token-{fetched}", "Expiration": "2999-01-01T00:00:00Z"}}"#
+                    );
+                    return ("200 OK", credential);
+                }
+                let head = heads.last().unwrap();
+                let token = head.split_once("x-amz-security-token: token-").unwrap().1.split("\r\n").next().unwrap();
+                let token: usize = token.parse().unwrap();
+                assert!(head.contains(&format!("credential=key-{token}/")), "{head}");
+                match (token < valid, line.starts_with("HEAD ")) {
+                    (true, true) => ("400 Bad Request", String::new()),
+                    (true, false) => ("400 Bad Request", refused("ExpiredToken")),
+                    (false, _) => {
+                        ("200 OK", "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>".into())
+                    }
+                }
+            };
+            tokio::spawn(serve(connection, heads, Arc::new(answer)));
+        }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let identity = folder.path().join("identity");
+    std::fs::write(&identity, "container").unwrap();
+    let credentials = format!("{endpoint}/credentials");
+    let settings = [
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", credentials.as_str()),
+        ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", identity.to_str().unwrap()),
+        ("AWS_REGION", "eu-west-2"),
+        ("AWS_ENDPOINT_URL", &endpoint),
+    ]
+    .map(|(name, value)| (name.to_string(), value.to_string()));
+    (Store::open("s3://my-lake/team/ingest", &BTreeMap::from(settings)).unwrap(), heads, folder)
+}
+
+fn fetched(heads: &Heads) -> usize {
+    heads.lock().unwrap().iter().filter(|head| head.contains("/credentials")).count()
+}
+
+#[tokio::test]
+async fn a_token_that_the_store_calls_expired_is_fetched_again_once() {
+    let (store, heads, _folder) = of_a_container(9, 2).await;
+    // The first request meets the end of the first token, whatever it asks for; the others begin with the second.
+    assert!(store.list("_manifests", 1).await.unwrap().is_empty());
+    assert_eq!(store.create("x", Bytes::from("me")).await.unwrap(), CreateOutcome::Created);
+    assert_eq!((fetched(&heads), heads.lock().unwrap().len()), (2, 5));
+    let put = heads.lock().unwrap().last().unwrap().clone();
+    assert!(put.contains("/eu-west-2/s3/aws4_request") && put.contains("if-none-match: *"), "{put}");
+
+    let (store, heads, _folder) = of_a_container(9, 2).await;
+    assert_eq!(store.create("x", Bytes::from("me")).await.unwrap(), CreateOutcome::Created);
+    let seen = heads.lock().unwrap().clone();
+    let puts: Vec<&String> = seen.iter().filter(|head| head.starts_with("PUT ")).collect();
+    assert_eq!(puts.len(), 2, "{seen:#?}");
+    let line = |head: &str, name: &str| head.split(name).nth(1).unwrap().split("\r\n").next().unwrap().to_string();
+    assert_eq!(line(puts[0], "x-amz-content-sha256: "), line(puts[1], "x-amz-content-sha256: "), "the same bytes");
+    assert_ne!(line(puts[0], "signature="), line(puts[1], "signature="));
+
+    // Many at once meet it, and one fetches.
+    let (store, heads, _folder) = of_a_container(9, 2).await;
+    let reads = (0..8).map(|n| {
+        let store = store.clone();
+        async move { store.get(&format!("{n}")).await.unwrap() }
+    });
+    futures::future::join_all(reads).await;
+    assert_eq!(fetched(&heads), 2);
+}
+
+#[tokio::test]
+async fn a_token_that_stays_expired_is_not_asked_for_for_ever() {
+    // The service has no other one.
+    let (store, heads, _folder) = of_a_container(1, 2).await;
+    let error = store.get("x").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Permission);
+    assert!(error.render().contains("the store answered ExpiredToken"), "{}", error.render());
+    assert_eq!((fetched(&heads), heads.lock().unwrap().len()), (2, 3));
+    // It has others, and none is taken.
+    let (store, heads, _folder) = of_a_container(99, 100).await;
+    assert_eq!(store.get("x").await.unwrap_err().kind(), ErrorKind::Permission);
+    assert_eq!((fetched(&heads), heads.lock().unwrap().len()), (2, 4));
+    // One that was given is the only one.
+    let server = Server::new(|_| ("400 Bad Request", refused("ExpiredToken"))).await;
+    assert_eq!(server.store.get("x").await.unwrap_err().kind(), ErrorKind::Permission);
+    assert_eq!(server.heads().len(), 1);
+}

@@ -32,6 +32,17 @@ async fn a_function_that_changes_from_run_to_run_is_refused_by_name() {
 }
 
 #[tokio::test]
+async fn similar_to_is_refused_because_it_would_find_other_rows() {
+    let session = session(&[("v", "id int4, note text", &["1|note 1"])]);
+    for sql in ["select id from v where note similar to 'note [12]%'", "select id, note not similar to 'x' as x from v"]
+    {
+        let error = failure(&session, &model("id", sql)).await;
+        assert_eq!(error.kind(), ErrorKind::Config, "{sql}");
+        assert_eq!(error.message(), "model `m` uses `similar to`, which a model may not", "{sql}");
+    }
+}
+
+#[tokio::test]
 async fn a_mistyped_column_is_named_with_the_one_that_was_meant() {
     let session = session(&[("sales_order", "sales_order_id int4, unit_price numeric(38,10)", &[])]);
     let error = failure(&session, &model("sales_order_id", "select sales_order_id, unit_prise from sales_order")).await;

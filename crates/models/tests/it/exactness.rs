@@ -150,3 +150,17 @@ async fn casts_that_can_lose_are_warned_about_by_column_and_others_are_not() {
     }
     assert!(prepared.warnings().iter().any(|line| line.contains("a filter")), "{places:?}");
 }
+
+#[tokio::test]
+async fn quotients_and_averages_of_decimals_are_warned_about_with_their_digits() {
+    let session = session(&[("v", "id int4, price numeric(10,2), n int4, f float8", &["1|7|2|1"])]);
+    let sql = "select id, price / 3 as third, n / 2 as half, f / 3 as free, price * 2 as twice from v";
+    let prepared = session.prepare(&model("id", sql)).await.unwrap();
+    assert_eq!(prepared.warnings().len(), 1, "{:#?}", prepared.warnings());
+    assert!(prepared.warnings()[0].contains("column `third`"), "{:#?}", prepared.warnings());
+    assert!(prepared.warnings()[0].contains("is cut off after "), "{:#?}", prepared.warnings());
+    let sql = "select n, avg(price) as mean, avg(f) as free, sum(price) as sum from v group by n";
+    let prepared = session.prepare(&model("n", sql)).await.unwrap();
+    assert_eq!(prepared.warnings().len(), 1, "{:#?}", prepared.warnings());
+    assert!(prepared.warnings()[0].contains("is cut off after 6 decimals"), "{:#?}", prepared.warnings());
+}

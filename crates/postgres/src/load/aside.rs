@@ -119,9 +119,9 @@ impl Aside {
         execute(client, &sql, &[], &format!("cannot set rows of model `{}` aside", pair.model.name)).await
     }
 
-    /// Moves the one staged row that has the key of the only row `n` of `from`, for a column and reason that the server
-    /// gave. Column `?` has no value.
-    pub(crate) async fn take_one(
+    /// Moves the staged rows that have the key of a row `n` of `from`, for a column and reason that the server gave. Column
+    /// `?` has no value.
+    pub(crate) async fn take_those(
         &mut self,
         client: &Client,
         pair: Pair<'_>,

@@ -20,14 +20,22 @@ pub(crate) struct Upserted {
     pub(crate) inserted: u64,
 }
 
+impl Upserted {
+    /// And so many more.
+    pub(crate) fn add(&mut self, updated: u64, inserted: u64) {
+        self.updated += updated;
+        self.inserted += inserted;
+    }
+}
+
 /// Upserts a stage. Rows are inserted in the order of their key.
 pub(crate) async fn upsert(client: &Client, pair: Pair<'_>, stage: &Stage) -> Result<Upserted> {
     let name = &pair.model.name;
-    let updated = match update_sql(pair, &stage.table) {
+    let (update, insert) = statements(pair, &stage.table);
+    let updated = match update {
         Some(sql) => execute(client, &sql, &[], &format!("cannot update `{name}` in the warehouse")).await?,
         None => 0,
     };
-    let insert = insert_sql(pair, &stage.table);
     let inserted = execute(client, &insert, &[], &format!("cannot insert into `{name}` in the warehouse")).await?;
     Ok(Upserted { updated, inserted })
 }
@@ -57,6 +65,11 @@ pub(crate) async fn refuse_double_rows(client: &Client, pair: Pair<'_>) -> Resul
             crate::ident::quote_idents(pair.model.schema.key.iter().map(String::as_str))
         ))
         .with_context("model", name.clone()))
+}
+
+/// The statements of an upsert of the rows of `stage`, to be run in this order.
+pub(crate) fn statements(pair: Pair<'_>, stage: &str) -> (Option<String>, String) {
+    (update_sql(pair, stage), insert_sql(pair, stage))
 }
 
 fn update_sql(pair: Pair<'_>, stage: &str) -> Option<String> {

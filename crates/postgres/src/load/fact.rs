@@ -30,7 +30,7 @@ impl Comparison {
 }
 
 /// So many rows are looked up one by one, whatever the table holds.
-const FEW: u64 = 1_000;
+pub(crate) const FEW: u64 = 1_000;
 /// A lookup costs about as much as this many rows of a scan.
 const ROWS_PER_LOOKUP: u64 = 20;
 
@@ -58,7 +58,8 @@ pub(crate) async fn append(client: &Client, pair: Pair<'_>, stage: &Stage, compa
     execute(client, &sql, &[], &format!("cannot insert into `{}` in the warehouse", pair.model.name)).await
 }
 
-fn append_sql(pair: Pair<'_>, stage: &str, comparison: Comparison) -> Result<String> {
+/// The statement that appends the versions of `stage` that are new.
+pub(crate) fn append_sql(pair: Pair<'_>, stage: &str, comparison: Comparison) -> Result<String> {
     let table = pair.table();
     let record_id = pair
         .target

@@ -2,7 +2,8 @@
 //!
 //! All rows are written at once. Where the server refuses the statement because of a row, the rows are halved, in the order
 //! of their key, until those are found that it refuses by themselves; the others are written. Each bad row costs about as
-//! many statements as the number of rows has binary digits.
+//! many statements as the number of rows has binary digits: inside the server where it has PL/pgSQL for us ([`super::block`]),
+//! else from here.
 
 use starlift_core::{ErrorKind, Result};
 use tokio_postgres::Client;
@@ -20,7 +21,7 @@ use crate::sqlstate::{classify, named_in, sqlstate_of};
 /// The savepoint of an attempt.
 const ATTEMPT: &str = "starlift_attempt";
 /// The rows with their numbers.
-const NUMBERED: &str = "pg_temp.starlift_numbered";
+pub(crate) const NUMBERED: &str = "pg_temp.starlift_numbered";
 
 /// How staged rows are written.
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +33,14 @@ pub(crate) enum Write {
 }
 
 impl Write {
+    /// The statements that write so many rows of `from`: an update where there is one, and an insert.
+    pub(crate) fn statements(self, pair: Pair<'_>, from: &str, rows: u64) -> Result<(Option<String>, String)> {
+        match self {
+            Write::Upsert => Ok(dimension::statements(pair, from)),
+            Write::Append(comparison) => Ok((None, fact::append_sql(pair, from, comparison.of_part(rows))?)),
+        }
+    }
+
     /// Writes the rows of a stage.
     pub(crate) async fn of(self, client: &Client, pair: Pair<'_>, stage: &Stage) -> Result<Upserted> {
         match self {
@@ -70,17 +79,18 @@ pub(crate) async fn attempt<T>(client: &Client, write: impl Future<Output = Resu
     }
 }
 
-/// Whether an error may be that of one row among many.
+/// The classes of errors that may be those of one row among many.
+pub(crate) const CLASSES: [&str; 9] = ["22", "23", "27", "2F", "38", "39", "44", "54", "P0"];
+
 fn is_about_rows(error: &starlift_core::Error) -> bool {
-    let classes = ["22", "23", "27", "2F", "38", "39", "44", "54", "P0"];
     let class = sqlstate_of(error).and_then(|code| code.get(..2));
-    error.kind() == ErrorKind::Data && class.is_some_and(|class| classes.contains(&class))
+    error.kind() == ErrorKind::Data && class.is_some_and(|class| CLASSES.contains(&class))
 }
 
 /// The rows of a stage by number, to be written range by range.
 pub(crate) struct Numbered {
     /// Ranges that are left, the next one last.
-    left: Vec<(i64, i64)>,
+    pub(crate) left: Vec<(i64, i64)>,
 }
 
 impl Numbered {

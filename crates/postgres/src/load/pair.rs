@@ -48,21 +48,23 @@ impl<'a> Pair<'a> {
         self.key().map(|(_, target)| equal(target)).collect::<Vec<_>>().join(" and ")
     }
 
-    /// The condition that `t` and `s` differ outside the key.
+    /// The condition that `t` and `s`, which have the same key, differ: outside the key, or in a key that reads differently.
     pub(crate) fn differs(self) -> String {
         let conditions: Vec<String> =
             self.rest().map(|target| format!("({})", target.holds.differs(&stored(target), &staged(target)))).collect();
         if conditions.is_empty() { "false".into() } else { conditions.join(" or ") }
     }
 
-    /// `set` of an update: everything but the key; none for a model that is only a key.
+    /// `set` of an update: all that can differ; none for a model that is only a key whose equal values read the same.
     pub(crate) fn assignments(self) -> Option<String> {
         let set: Vec<String> = self.rest().map(|t| format!("{} = {}", quote_ident(&t.name), staged(t))).collect();
         (!set.is_empty()).then(|| set.join(", "))
     }
 
     fn rest(self) -> impl Iterator<Item = &'a TargetColumn> {
-        self.columns().filter(move |(c, _)| !self.model.schema.key.contains(&c.name)).map(|(_, target)| target)
+        self.columns()
+            .filter(move |(c, t)| !self.model.schema.key.contains(&c.name) || t.holds.has_equals_that_differ())
+            .map(|(_, target)| target)
     }
 
     /// The staged key, to order by.

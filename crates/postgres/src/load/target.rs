@@ -80,12 +80,11 @@ impl TargetTable {
         self.columns.iter().find(|c| c.name == name)
     }
 
-    /// The column of a fact that orders its versions: the primary key, where it is one column that counts by itself.
+    /// The column of a fact that orders its versions: the one of the primary key that counts by itself. A partitioned
+    /// table has the columns that it is partitioned by beside it.
     pub(crate) fn record_id(&self) -> Option<&TargetColumn> {
-        match self.primary_key.as_slice() {
-            [name] => self.column(name).filter(|c| c.counts),
-            _ => None,
-        }
+        let mut counting = self.primary_key.iter().filter_map(|name| self.column(name)).filter(|c| c.counts);
+        counting.next().filter(|_| counting.next().is_none())
     }
 
     /// Whether an index makes the newest version of a key cheap to find: the key's columns in any order, then the
@@ -173,16 +172,18 @@ impl TargetTable {
         match self.record_id() {
             Some(id) if model.schema.column(&id.name).is_none() => {}
             _ => {
+                let record_id = quote_ident(&format!("{}_record_id", self.name));
+                let statement =
+                    |end: &str| format!("`alter table {} add column {record_id} bigserial{end};`", self.sql_name());
                 return Err(Error::config(format!("fact `{}` has no record id in the warehouse", self.name))
                     .with_detail(
-                        "a fact keeps every version of a row, so its primary key is a serial column of its own that \
-                         the model does not yield",
+                        "a fact keeps every version of a row, so its primary key is, or has, a serial column of its \
+                         own that the model does not yield",
                     )
-                    .with_hint(format!(
-                        "let the owner run `alter table {} add column {} bigserial primary key;`",
-                        self.sql_name(),
-                        quote_ident(&format!("{}_record_id", self.name))
-                    )));
+                    .with_hint(match self.primary_key.is_empty() {
+                        true => format!("let the owner run {}", statement(" primary key")),
+                        false => format!("let the owner run {} and make it the primary key", statement("")),
+                    }));
             }
         }
         if self.key_is_unique(&model.schema.key) {

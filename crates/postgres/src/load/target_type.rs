@@ -112,23 +112,29 @@ impl TargetType {
 
     /// The SQL condition that a stored value and a staged one, both of this type, differ.
     ///
-    /// Texts are compared byte by byte: a collation that takes `a` and `A` for the same would leave a row stale. Types
-    /// without `=`, or with one that compares something else (areas of circles), are compared as text.
+    /// Where `=` takes values for the same that read differently (`-0` and `0`, `1.0` and `1.00` in jsonb, `a` and `A` under
+    /// some collations and in citext, `1 day` and `24:00`), it would leave a row stale: floats are compared by their bits, texts
+    /// byte by byte, and other types as text, those without `=` too. Digits behind a numeric's last are no difference.
     pub(crate) fn differs(&self, stored: &str, staged: &str) -> String {
         match self {
             TargetType::Text { .. } => {
                 format!("{stored}::text collate \"C\" is distinct from ({staged})::text collate \"C\"")
             }
-            _ if self.has_equality() => format!("{stored} is distinct from {staged}"),
+            TargetType::Float4 => format!("float4send({stored}) is distinct from float4send({staged})"),
+            TargetType::Float8 => format!("float8send({stored}) is distinct from float8send({staged})"),
+            _ if !self.has_equals_that_differ() => format!("{stored} is distinct from {staged}"),
             _ => format!("{stored}::text is distinct from ({staged})::text"),
         }
     }
 
-    fn has_equality(&self) -> bool {
+    /// Whether `=` may hold, or be missing, for values that read differently: such a column of a key is written with the rest
+    /// of its row.
+    pub(crate) fn has_equals_that_differ(&self) -> bool {
         match self {
-            TargetType::Json | TargetType::Other | TargetType::Unfit => false,
-            TargetType::Array(element) => element.has_equality(),
-            _ => true,
+            TargetType::Float4 | TargetType::Float8 | TargetType::Text { .. } => true,
+            TargetType::Json | TargetType::Jsonb | TargetType::Other | TargetType::Unfit => true,
+            TargetType::Array(element) => element.has_equals_that_differ(),
+            _ => false,
         }
     }
 
@@ -141,7 +147,8 @@ impl TargetType {
             TargetType::Text { .. } | TargetType::Enum(_) | TargetType::Uuid => format!("({value})::text"),
             TargetType::TimestampTz(_) => format!("({value}) at time zone 'UTC'"),
             TargetType::Bytea => format!("encode({value}, 'hex')"),
-            TargetType::Float4 | TargetType::Float8 => format!("encode(float8send({value}), 'hex')"),
+            // A zero is added because it makes -0, which is the same key, a plain 0.
+            TargetType::Float4 | TargetType::Float8 => format!("encode(float8send({value} + 0), 'hex')"),
             _ => value.to_string(),
         }
     }
@@ -199,11 +206,15 @@ mod tests {
     }
 
     #[test]
-    fn types_without_equality_are_compared_as_text() {
-        assert_eq!(TargetType::Int4.differs("t.a", "s.a"), "t.a is distinct from s.a");
-        for odd in [TargetType::Json, TargetType::Other, TargetType::Array(Box::new(TargetType::Json))] {
+    fn types_whose_equal_values_may_read_differently_are_compared_as_they_read() {
+        for plain in [TargetType::Int4, TargetType::Numeric(None), TargetType::Array(Box::new(TargetType::Int4))] {
+            assert_eq!(plain.differs("t.a", "s.a"), "t.a is distinct from s.a");
+        }
+        let floats = TargetType::Array(Box::new(TargetType::Float8));
+        for odd in [TargetType::Json, TargetType::Jsonb, TargetType::Other, floats] {
             assert_eq!(odd.differs("t.a", "s.a"), "t.a::text is distinct from (s.a)::text");
         }
+        assert!(TargetType::Float8.differs("t.a", "s.a").contains("float8send(t.a)"));
         assert!(of(25, -1).differs("t.a", "s.a").contains("collate \"C\""));
     }
 

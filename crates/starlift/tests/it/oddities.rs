@@ -69,3 +69,20 @@ async fn odd_names_and_types_arrive_equal_and_so_do_changes_that_no_xmin_shows()
     let renamed = "select count(*) from current_dim_odd where m = 'unhappy' and at ->> 'street' = 's ' || id";
     assert_eq!(world.count_in_warehouse(renamed).await, 59);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_model_gets_its_table_before_the_first_transform_that_meets_it() {
+    let world = World::new().await.with_own_project();
+    std::fs::remove_file(world.project.join("warehouse.sql")).unwrap();
+    world.ingest().await;
+    world.create_warehouse().await;
+    world.run().await;
+    let model =
+        "-- kind: dimension\n-- key: \"Design, Id\"\nselect design_id as \"Design, Id\", design_name from design\n";
+    std::fs::write(world.project.join("models/dim_extra.sql"), model).unwrap();
+    let made = starlift::warehouse::create(&world.context()).await.unwrap();
+    assert!(made.contains(&"table `dim_extra`".to_string()), "{made:?}");
+    world.run().await;
+    let designs = world.count_in_warehouse("select count(*) from current_dim_design").await;
+    assert_eq!(world.count_in_warehouse("select count(\"Design, Id\") from current_dim_extra").await, designs);
+}

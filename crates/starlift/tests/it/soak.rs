@@ -7,6 +7,7 @@
 //! Beside starlift reads the usual cursor, `last_updated > max seen`, at the same beat: it must lose rows, or the zoo would
 //! prove nothing.
 
+mod amounts;
 mod cursor;
 mod lake;
 

@@ -222,6 +222,48 @@ async fn what_only_the_server_refuses_is_found_row_by_row() {
     assert!(text(&error).contains("`size` (positive) fails the check `dim_thing_size_check` (1 row: thing_id=7)"));
 }
 
+/// A dimension and a fact of 1,500 rows each, of which every seventh or so is bad in one of four ways, two at a time.
+async fn many_bad_rows(w: &mut Warehouse) -> LoadReport {
+    let thing = dimension("dim_thing", "thing_id int4, code text, size int4");
+    let event = fact("fact_event", "event_id int4, size int4");
+    w.aside.accepted = ["dim_thing".to_string(), "fact_event".to_string()].into();
+    let things: Vec<Vec<String>> = (1..=1_500)
+        .map(|i| {
+            let code = if i % 14 == 0 { format!("c{}", i - 13) } else { format!("c{i}") };
+            let size = if i % 21 == 0 || i > 1_400 { 100 + i } else { i % 50 };
+            vec![i.to_string(), code, size.to_string()]
+        })
+        .collect();
+    let events: Vec<Vec<String>> =
+        (1..=1_500).map(|i| vec![i.to_string(), if i % 7 == 0 { "-1".into() } else { "1".into() }]).collect();
+    w.next(vec![
+        Change { model: thing, rows: things, gone: vec![] },
+        Change { model: event, rows: events, gone: vec![] },
+    ])
+    .await
+    .unwrap()
+}
+
+#[tokio::test]
+async fn rows_are_found_inside_the_server_as_from_outside() {
+    let sql = "create table dim_thing (thing_id int primary key, code text unique, size int check (size < 100));
+        create table fact_event (record_id serial primary key, event_id int, size int check (size >= 0));
+        insert into dim_thing select i, 'old' || i, 1 from generate_series(2, 1500, 3) i";
+    let all = "select model, key, column_name, reason from starlift.refused order by 1, 2";
+    let mut inside = Warehouse::with(sql).await;
+    let done = many_bad_rows(&mut inside).await;
+    let mut outside = Warehouse::with(&format!("{sql}; drop extension plpgsql")).await;
+    assert_eq!(many_bad_rows(&mut outside).await.models, done.models);
+    let entries = inside.rows(all).await;
+    assert_eq!(entries, outside.rows(all).await);
+    assert_eq!(entries.len() as u64, report(&done, "dim_thing").aside + report(&done, "fact_event").aside);
+    assert_eq!(report(&done, "fact_event").aside, 214);
+    let rows = "select t.* from dim_thing t union all select event_id, null, size from fact_event order by 1, 2, 3";
+    assert_eq!(inside.rows(rows).await, outside.rows(rows).await);
+    assert!(entries.iter().any(|entry| entry.contains("breaks the unique constraint `dim_thing_code_key`")));
+    assert!(entries.iter().any(|entry| entry.contains("fails the check `dim_thing_size_check`")));
+}
+
 #[tokio::test]
 async fn a_refusal_that_is_of_no_row_stops_the_load() {
     let sql = format!(

@@ -103,6 +103,64 @@ async fn enums_uuids_arrays_and_other_types_take_what_fits() {
 }
 
 #[tokio::test]
+async fn equal_values_that_read_differently_are_written_in_keys_too() {
+    let mut w = Warehouse::with(
+        "create extension citext;
+         create table dim_odd (x float8 primary key, name citext, doc jsonb, span interval, y real);
+         create table fact_odd (record_id serial primary key, name citext, x float8);
+         create table fact_zero (record_id serial primary key, x float8)",
+    )
+    .await;
+    let odd = dimension("dim_odd", "x float8, name text, doc jsonb, span text, y float4");
+    let named = fact("fact_odd", "name text, x float8");
+    let zero = fact("fact_zero", "x float8");
+    let first = [
+        change(&odd, &[&["0", "abc", "1.0", "1 day", "0"]]),
+        change(&named, &[&["abc", "0"]]),
+        change(&zero, &[&["0"]]),
+    ];
+    w.next(first.into()).await.unwrap();
+    let steps: [(&[&str], &str); 5] = [
+        (&["-0", "abc", "1.0", "1 day", "0"], "-0|abc|1.0|1 day|0"),
+        (&["0", "ABC", "1.0", "1 day", "0"], "0|ABC|1.0|1 day|0"),
+        (&["0", "ABC", "1.00", "1 day", "0"], "0|ABC|1.00|1 day|0"),
+        (&["0", "ABC", "1.00", "24:00:00", "0"], "0|ABC|1.00|24:00:00|0"),
+        (&["0", "ABC", "1.00", "24:00:00", "-0"], "0|ABC|1.00|24:00:00|-0"),
+    ];
+    for (row, stored) in steps {
+        let done = w.next(vec![change(&odd, &[row])]).await.unwrap();
+        assert_eq!(report(&done, "dim_odd").updated, 1, "{stored}");
+        assert_eq!(w.rows("table current_dim_odd").await, [stored]);
+        let again = w.next(vec![change(&odd, &[row])]).await.unwrap();
+        assert_eq!(report(&again, "dim_odd").unchanged, 1, "{stored}");
+    }
+    w.next(vec![change(&named, &[&["ABC", "-0"]]), change(&zero, &[&["-0"]])]).await.unwrap();
+    assert_eq!(w.rows("select name, x from current_fact_odd").await, ["ABC|-0"]);
+    assert_eq!(w.rows("select x from current_fact_zero").await, ["-0"]);
+    // It is one key all the same: what goes, goes.
+    w.next(vec![change(&zero, &[]).gone(&[&["0"]])]).await.unwrap();
+    assert!(w.rows("select x from current_fact_zero").await.is_empty());
+}
+
+#[tokio::test]
+async fn a_key_that_is_only_spelt_anew_stays_current() {
+    let mut w = Warehouse::with(
+        "create extension citext; create table dim_code (code citext primary key, n int);
+         create table fact_code (record_id serial primary key, code citext, n int)",
+    )
+    .await;
+    let models = [dimension("dim_code", "code text, n int4"), fact("fact_code", "code text, n int4")];
+    let mut next = async |row: &[&str], gone: &[&[&str]]| {
+        w.next(models.iter().map(|model| change(model, &[row]).gone(gone)).collect()).await.unwrap();
+        [w.rows("table current_dim_code").await, w.rows("select code, n from current_fact_code").await]
+    };
+    assert_eq!(next(&["C7", "1"], &[]).await, [["C7|1"], ["C7|1"]]);
+    // The source's keys are two: one is gone, and the other is new.
+    assert_eq!(next(&["c7", "1"], &[&["C7"]]).await, [["c7|1"], ["c7|1"]]);
+    assert_eq!(next(&["C7", "2"], &[&["c7"]]).await, [["C7|2"], ["C7|2"]]);
+}
+
+#[tokio::test]
 async fn the_settings_of_a_role_do_not_change_what_is_loaded() {
     let mut w = Warehouse::with(
         "create table fact_sale (record_id serial primary key, sale_id int, at timestamptz, day date, x float8)",

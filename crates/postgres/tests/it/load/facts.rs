@@ -255,3 +255,22 @@ async fn a_sequence_that_our_role_may_not_move_is_named_with_the_statement() {
     assert!(hints.iter().any(|hint| hint.contains("setval('fact_sale_record_id_seq'")), "{hints:?}");
     assert_eq!(owner.rows("select sale_id, note from current_fact_sale").await, ["7|new"]);
 }
+
+#[tokio::test]
+async fn a_partitioned_table_keeps_versions_too() {
+    let mut w = Warehouse::with(
+        "create table fact_sale (record_id bigserial, sale_id int not null, day date not null, amount numeric(10,2), \
+         primary key (record_id, day)) partition by range (day);
+         create table fact_sale_a partition of fact_sale for values from ('2024-01-01') to ('2024-02-01');
+         create table fact_sale_b partition of fact_sale default",
+    )
+    .await;
+    let sale = fact("fact_sale", "sale_id int4, day date, amount numeric(38,10)");
+    w.next(vec![change(&sale, &[&["1", "2024-01-05", "1"], &["2", "2024-03-05", "2"]])]).await.unwrap();
+    // A version may be in another partition than the one before it, and with the same values is none.
+    let done = w.next(vec![change(&sale, &[&["1", "2024-05-05", "1"], &["2", "2024-03-05", "2"]])]).await.unwrap();
+    assert_eq!((report(&done, "fact_sale").inserted, report(&done, "fact_sale").unchanged), (1, 1));
+    w.next(vec![change(&sale, &[]).gone(&[&["2"]])]).await.unwrap();
+    assert_eq!(w.rows("select sale_id, day from current_fact_sale").await, ["1|2024-05-05"]);
+    assert_eq!(w.one("select count(*) from fact_sale").await, "3");
+}
