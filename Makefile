@@ -1,6 +1,7 @@
 # `make demo` and `make test` need nothing but a Debian or Ubuntu machine with Rust: what is missing gets installed.
 SHELL := /bin/bash
 TARGET := $(or $(CARGO_TARGET_DIR),target)
+BENCH_PYTHON := $(abspath $(TARGET))/bench-tools/bin/python
 S3_PYTHON := $(abspath $(TARGET))/s3-server/bin/python
 MOTO_PYTHON := $(abspath $(TARGET))/moto-server/bin/python
 .PHONY: lambda-zips demo test soak fuzz check security-checks build release bench clean
@@ -43,10 +44,18 @@ release:
 	cargo build --locked --release --package starlift-cli
 	@! grep --quiet --binary-files=text STARLIFT_FAULT $(TARGET)/release/starlift || { echo "the release has fault points in it" >&2; exit 1; }
 
-## the benchmarks, in an optimised build: BENCH="--scale 100 totesys" passes options on
-bench: release
+## the benchmarks, in an optimised build: BENCH="--short extract load" passes options on, see benches/README.md
+bench: release $(BENCH_PYTHON)
 	@scripts/install-missing postgresql
-	cargo bench --locked --package starlift-cli --bench performance $(if $(BENCH),-- $(BENCH))
+	STARLIFT_BENCH_PYTHON=$(BENCH_PYTHON) cargo bench --locked --package starlift-cli --bench performance $(if $(BENCH),-- $(BENCH))
+
+# What cannot be installed is said, and by the bench again: the other measurements do not wait for it.
+$(BENCH_PYTHON): scripts/bench-requirements.txt
+	@scripts/install-missing python
+	python3 -m venv $(abspath $(TARGET))/bench-tools
+	@grep -v '^#' $< | while read -r tool; do \
+		$@ -m pip install --quiet --disable-pip-version-check "$$tool" || echo "not installed: $$tool" >&2; done
+	@touch $@
 
 ## the functions of AWS Lambda as zips: target/lambda/{ingest,transform,load}.zip; ZIPS="--profile dev --target x86_64" passes options on
 lambda-zips:

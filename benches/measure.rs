@@ -1,4 +1,4 @@
-//! One process, measured from outside, and tables of ratios.
+//! One process, measured from outside; the middle and the spread of several.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -15,6 +15,10 @@ pub(crate) struct Taken {
     /// The most memory that it had (`VmHWM`), in bytes.
     pub(crate) peak: u64,
 }
+
+/// Several measurements of one thing.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Several(Vec<Taken>);
 
 /// Ticks of a second in `/proc/<pid>/stat`, on every Linux of today.
 const TICKS: f64 = 100.0;
@@ -40,6 +44,18 @@ pub(crate) fn run(mut command: Command) -> Result<Taken, Error> {
     }
 }
 
+/// Runs a command that is over in milliseconds: nothing looks at it meanwhile.
+pub(crate) fn run_short(mut command: Command) -> Result<Taken, Error> {
+    let begun = Instant::now();
+    let status = command.stdout(Stdio::null()).status()?;
+    let seconds = begun.elapsed().as_secs_f64();
+    if status.success() {
+        Ok(Taken { seconds, ..Taken::default() })
+    } else {
+        Err(format!("{command:?} ended with {status}").into())
+    }
+}
+
 /// Seconds in user and system mode. The name of the program, in brackets, may hold spaces.
 fn cpu(stat: &str) -> Option<f64> {
     let fields: Vec<&str> = stat.rsplit(')').next()?.split_whitespace().collect();
@@ -47,30 +63,48 @@ fn cpu(stat: &str) -> Option<f64> {
     Some((ticks(11)? + ticks(12)?) / TICKS)
 }
 
-/// The middle of some measurements, by wall time.
-pub(crate) fn median(mut all: Vec<Taken>) -> Taken {
-    all.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
-    all.get(all.len() / 2).copied().unwrap_or_default()
+impl Taken {
+    /// Two things, one after the other.
+    pub(crate) fn and(self, other: Taken) -> Taken {
+        Taken { seconds: self.seconds + other.seconds, cpu: self.cpu + other.cpu, peak: self.peak.max(other.peak) }
+    }
 }
 
-/// The head of a table of [`line`]s.
-pub(crate) fn head(title: &str) {
-    println!(
-        "\n{title}\n\n| | seconds | x limit | goal | verdict | cpu s | peak MB |\n| --- | ---: | ---: | ---: | --- | ---: | ---: |"
-    );
+impl Several {
+    pub(crate) fn push(&mut self, taken: Taken) {
+        self.0.push(taken);
+    }
+
+    /// How many.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The middle one, by wall time.
+    pub(crate) fn median(&self) -> Taken {
+        let mut all = self.0.clone();
+        all.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
+        all.get(all.len() / 2).copied().unwrap_or_default()
+    }
+
+    /// The shortest and the longest wall time.
+    pub(crate) fn spread(&self) -> (f64, f64) {
+        let seconds = || self.0.iter().map(|taken| taken.seconds);
+        (seconds().fold(f64::INFINITY, f64::min), seconds().fold(0.0, f64::max))
+    }
+
+    /// The middle of the ratios of the pairs that were measured one after the other: what the machine does to both is in
+    /// neither.
+    pub(crate) fn ratio(&self, limit: &Several) -> f64 {
+        let mut ratios: Vec<f64> =
+            self.0.iter().zip(&limit.0).map(|(one, other)| one.seconds / other.seconds).collect();
+        ratios.sort_by(f64::total_cmp);
+        ratios.get(ratios.len() / 2).copied().unwrap_or(f64::NAN)
+    }
 }
 
-/// One line: what was taken, its ratio to the limit, and whether that is the goal or better.
-pub(crate) fn line(name: &str, taken: Taken, limit: f64, goal: Option<f64>) {
-    let ratio = taken.seconds / limit;
-    let (goal, verdict) = match goal {
-        Some(goal) => (format!("{goal:.2}"), if ratio <= goal { "reached" } else { "missed" }),
-        None => (String::new(), ""),
-    };
-    println!(
-        "| {name} | {:.2} | {ratio:.2} | {goal} | {verdict} | {:.2} | {:.0} |",
-        taken.seconds,
-        taken.cpu,
-        taken.peak as f64 / 1e6
-    );
+impl From<Taken> for Several {
+    fn from(taken: Taken) -> Several {
+        Several(vec![taken])
+    }
 }

@@ -20,7 +20,7 @@
 //! question which of the two it is ([`LoadOutcome::Unknown`]): the ledger answers it ([`entry`]).
 //!
 //! The parts, and where they are: `target_catalog` reads the tables, `target` compares them with the models, `support` makes what is
-//! missing beside them, `stage` copies the rows into temporary tables, `check` and `fit` find what does not fit, `isolate` what the server refuses,
+//! missing beside them, `stage` copies the rows into temporary tables, or `direct` into an empty table itself (with `fits` and `ranks`; `set_wise` takes foreign keys and indexes off meanwhile), `check` and `fit` find what does not fit, `isolate` what the server refuses,
 //! `aside` and `refusing` set it aside, `standing` tries it again, `refused` is its table, `calendar`, `dimension`, `fact`, `reference` and `retraction` write, `ledger` records. What a transaction is for, to follow,
 //! adopt or mend, is told in `purpose`.
 
@@ -28,15 +28,17 @@ mod aside;
 mod block;
 mod calendar;
 mod check;
-mod constraint;
 mod dimension;
+mod direct;
 mod fact;
 mod fit;
+mod fits;
 mod isolate;
 mod ledger;
 mod model;
 mod pair;
 mod purpose;
+mod ranks;
 mod record_id;
 mod reference;
 mod refused;
@@ -44,6 +46,7 @@ mod refusing;
 mod rehearsal;
 mod retraction;
 mod session;
+mod set_wise;
 mod stage;
 mod standing;
 mod support;
@@ -61,10 +64,11 @@ use starlift_core::load_plan::{LedgerHead, Planned, Turn, turn};
 use starlift_core::{Error, Result, fault};
 use tokio_postgres::Client;
 
+pub use self::direct::COPIED_INTO;
 pub use self::ledger::{LedgerEntry, Position, current_rows, entries, entry, head, last_loaded_at, position};
 pub use self::model::{
-    Again, BatchStream, LoadLimits, LoadOutcome, LoadReport, LoadRun, LookAhead, MaySetAside, ModelLoad, ModelReport,
-    ModelTable, nothing_later,
+    Again, Ahead, BatchStream, LoadLimits, LoadOutcome, LoadReport, LoadRun, LookAhead, MaySetAside, ModelLoad,
+    ModelReport, ModelTable, nothing_later,
 };
 pub use self::refused::{RefusedEntry, refused_counts, refused_entries, refused_keys};
 pub use self::rehearsal::{rehearse_names, rehearse_support};

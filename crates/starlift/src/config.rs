@@ -52,6 +52,8 @@ pub struct Config {
     pub warehouse: DatabaseConfig,
     /// The longest that one statement of a load may run in the warehouse, in seconds; 0 for no limit.
     pub warehouse_statement_timeout_seconds: u64,
+    /// Whether a large load may take foreign keys and indexes off its table meanwhile, which locks it.
+    pub warehouse_bulk: bool,
     /// Years of the calendar model: from the first, up to but not including the second.
     pub calendar: (i32, i32),
     /// Memory that the evaluation of models may use before it spills to disk, in MiB.

@@ -17,7 +17,7 @@ use std::time::Duration;
 use starlift_core::load_plan::{self, LedgerHead, LoadPlan};
 use starlift_core::manifest::Manifest;
 use starlift_core::refused::RefusedRows;
-use starlift_core::{Error, Result, event, fault};
+use starlift_core::{Error, ErrorKind, Result, event, fault};
 use starlift_lake::{Head, Store, Stored, manifests};
 use starlift_postgres::Connection;
 use starlift_postgres::load::{self as warehouse, LoadLimits, LoadOutcome, LoadRun, MaySetAside};
@@ -68,10 +68,12 @@ async fn run(ctx: &Context, request: &LoadRequest) -> Result<StageReport> {
 
     let allowance = Allowance::of(ctx);
     let mut adopt = request.adopt;
+    let mut bulk = true;
     let mut failures = Failures::default();
     let mut unsure: Option<Loaded> = None;
     loop {
-        let asked = Asked { adopt, replay: request.replay, has_loaded: report.seq.is_some(), allowance: &allowance };
+        let asked =
+            Asked { adopt, bulk, replay: request.replay, has_loaded: report.seq.is_some(), allowance: &allowance };
         match load_next(ctx, &star, &head, newest, &asked, &mut unsure).await {
             Ok(Next::Nothing) => break,
             Ok(Next::Loaded(loaded)) => {
@@ -83,6 +85,11 @@ async fn run(ctx: &Context, request: &LoadRequest) -> Result<StageReport> {
             Ok(Next::Again(loaded)) => {
                 merge(&mut report, &allowance, loaded);
                 break;
+            }
+            // What the server refused there was not foreseen: staged, it is found and set aside.
+            Err(error) if bulk && error.kind() == ErrorKind::Data && is_of_copy(&error) => {
+                tracing::warn!(stage = STAGE, run_id = ctx.run_id, "load is tried again on the plain path: {error}");
+                bulk = false;
             }
             Err(error) => match failures.wait(retry_of(&error), &ctx.run_id) {
                 Some(wait) => {
@@ -152,6 +159,8 @@ enum Next {
 /// How the next transaction is meant.
 struct Asked<'a> {
     adopt: bool,
+    /// Whether the bulk path may be taken, as far as the settings allow.
+    bulk: bool,
     replay: bool,
     /// Whether this run brought a manifest in, which tried what stands aside.
     has_loaded: bool,
@@ -212,7 +221,8 @@ async fn load_next(
         ctx.progress.started(STAGE, name);
     }
     let aside = asked.allowance.of_load(ctx, manifest, asked.replay);
-    let run = LoadRun { adopt, aside, ..run_of(ctx, &stored, ledger) };
+    let planned = run_of(ctx, &stored, ledger);
+    let run = LoadRun { adopt, aside, bulk: planned.bulk && asked.bulk, ..planned };
     let loads = star::model_loads(ctx, star, manifest, &models, brings)?;
     let later = star::later(star, &loads, manifest.seq, newest.manifest.seq);
     let outcome = warehouse::load(connection.client_mut(), &run, loads, &later)
@@ -252,11 +262,17 @@ fn run_of(ctx: &Context, stored: &Stored, head: Option<LedgerHead>) -> LoadRun {
         whole: whole_in(&stored.manifest),
         head,
         aside: MaySetAside::default(),
+        bulk: ctx.config.warehouse_bulk,
         limits: LoadLimits {
             statement_timeout: Duration::from_secs(ctx.config.warehouse_statement_timeout_seconds),
             ..LoadLimits::default()
         },
     }
+}
+
+/// Whether an error came up while rows were copied straight into their table.
+fn is_of_copy(error: &Error) -> bool {
+    error.context().iter().any(|(name, _)| *name == warehouse::COPIED_INTO)
 }
 
 /// The models whose state begins with this manifest.

@@ -3,7 +3,7 @@
 //! There is never a gap between the years that it has and the years that it gets. The days are made in SQL; names are
 //! English whatever `lc_time` says, because `to_char` translates only with the prefix TM (PostgreSQL manual, 9.8).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use starlift_core::{ColumnType, Error, Result};
 use tokio_postgres::Client;
@@ -127,11 +127,19 @@ async fn years_referred_to(client: &Client, name: &str, dates: &[(&Stage, String
         return Ok(None);
     }
     let year = |column: &str| format!("extract(year from {column})::int");
-    let parts: Vec<String> = dates
-        .iter()
-        .map(|(stage, column)| {
-            let column = quote_ident(column);
-            format!("select min({column}) as first, max({column}) as last from {}", stage.table)
+    // One scan of each stage, however many dates it has.
+    let mut stages: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (stage, column) in dates {
+        stages.entry(stage.table.as_str()).or_default().push(quote_ident(column));
+    }
+    let of_all = |aggregate: &str, columns: &[String]| {
+        columns.iter().map(|column| format!("{aggregate}({column})")).collect::<Vec<_>>().join(", ")
+    };
+    let parts: Vec<String> = stages
+        .into_iter()
+        .map(|(table, columns)| {
+            let (first, last) = (of_all("min", &columns), of_all("max", &columns));
+            format!("select least({first}) as first, greatest({last}) as last from {table}")
         })
         .collect();
     let sql =

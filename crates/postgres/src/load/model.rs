@@ -59,12 +59,22 @@ impl ModelTable {
     }
 }
 
+/// What is known of the rows that a manifest brings before they are read.
+pub struct Ahead<'a> {
+    /// How many they are, at most.
+    pub rows: u64,
+    /// Reads their keys: batches that hold at least the key's columns.
+    pub keys: Box<dyn FnOnce() -> BatchStream<'a> + Send + 'a>,
+}
+
 /// A model with what one star manifest brings for it.
 pub struct ModelLoad<'a> {
     /// The model.
     pub model: ModelTable,
     /// Rows that are new or differ, each key once; on adoption the whole state. Columns are found by name.
     pub upserts: BatchStream<'a>,
+    /// What is known of them before; none where they are not to be copied straight into their table.
+    pub ahead: Option<Ahead<'a>>,
     /// Keys that have no row any more: batches with at least the key columns. Not read on adoption, where they follow
     /// from the state, nor of a calendar, which never loses a day.
     pub retractions: BatchStream<'a>,
@@ -125,6 +135,8 @@ pub struct LoadRun {
     pub head: Option<LedgerHead>,
     /// Which rows may be set aside.
     pub aside: MaySetAside,
+    /// Whether a large load may take the bulk path: locks on what it writes, for less time of its own.
+    pub bulk: bool,
     /// How long to wait.
     pub limits: LoadLimits,
 }

@@ -25,6 +25,79 @@ select s.oid, s.oid::regclass::text, has_sequence_privilege(s.oid, 'UPDATE') fro
   join pg_class s on s.oid = d.oid and s.relkind = 'S'
  where a.attrelid = $1 and a.attname = $2 limit 1";
 
+/// Record ids that were taken from a sequence, all at once.
+#[derive(Debug)]
+pub(crate) struct Reserved {
+    sequence: String,
+    first: i64,
+}
+
+impl Reserved {
+    /// The id of a place, from 0.
+    pub(crate) fn id(&self, place: u64) -> Option<i64> {
+        self.first.checked_add(i64::try_from(place).ok()?)
+    }
+}
+
+/// Takes ids for so many rows from the one sequence that a fact owns, up to `most`; none where it has no such sequence, it does
+/// not count by one, our role may not move it, or it has not so many left.
+///
+/// The table is locked: nobody else takes its ids meanwhile.
+pub(crate) async fn reserve(
+    client: &Client,
+    pair: Pair<'_>,
+    column: &String,
+    rows: u64,
+    most: i64,
+) -> Result<Option<Reserved>> {
+    let what = format!("cannot take record ids of `{}` in the warehouse", pair.model.name);
+    let read = |e| classify(e, what.clone());
+    let found = query(client, OWN_SEQUENCE, &[(&pair.target.oid, Type::OID), (column, Type::TEXT)], &what).await?;
+    let [row] = found.as_slice() else { return Ok(None) };
+    let (sequence, last): (String, i64) = (row.try_get(0).map_err(read)?, row.try_get(1).map_err(read)?);
+    if !row.try_get::<_, bool>(2).map_err(read)? {
+        return Ok(None);
+    }
+    let next = query(client, &format!("select nextval({})", quote_literal(&sequence)), &[], &what).await?;
+    let [row] = next.as_slice() else { return Ok(None) };
+    let reserved = Reserved { sequence, first: row.try_get(0).map_err(read)? };
+    match reserved.id(rows.saturating_sub(1)).filter(|id| *id <= last.min(most)) {
+        Some(id) => {
+            let sql = format!("select setval({}, {id})", quote_literal(&reserved.sequence));
+            query(client, &sql, &[], &what).await?;
+            Ok(Some(reserved))
+        }
+        None => {
+            release(client, &reserved).await?;
+            Ok(None)
+        }
+    }
+}
+
+/// Gives reserved ids back, none of which is in use.
+pub(crate) async fn release(client: &Client, reserved: &Reserved) -> Result<()> {
+    let sql = format!("select setval({}, {}, false)", quote_literal(&reserved.sequence), reserved.first);
+    query(client, &sql, &[], "cannot give record ids back").await.map(|_| ())
+}
+
+/// Every sequence that a column owns or its default names, with its last number and whether we may take a range of it.
+const OWN_SEQUENCE: &str = "\
+select quote_ident(n.nspname) || '.' || quote_ident(s.relname), q.seqmax,
+       has_sequence_privilege(s.oid, 'UPDATE') and has_sequence_privilege(s.oid, 'USAGE') and q.seqincrement = 1 and d.owned
+  from pg_attribute a
+  join lateral (
+    select e.oid, bool_or(e.owned) as owned from (
+      select d.objid as oid, true as owned from pg_depend d
+       where d.classid = 'pg_class'::regclass and d.refclassid = 'pg_class'::regclass
+         and d.refobjid = a.attrelid and d.refobjsubid = a.attnum and d.deptype in ('a', 'i')
+      union all
+      select d.refobjid, false from pg_attrdef f join pg_depend d on d.classid = 'pg_attrdef'::regclass and d.objid = f.oid
+       where f.adrelid = a.attrelid and f.adnum = a.attnum and d.refclassid = 'pg_class'::regclass) e group by e.oid) d on true
+  join pg_class s on s.oid = d.oid and s.relkind = 'S'
+  join pg_sequence q on q.seqrelid = s.oid
+  join pg_namespace n on n.oid = s.relnamespace
+ where a.attrelid = $1 and a.attname = $2";
+
 /// Moves the sequence of a fact's record id behind the highest id of its rows, where it is not.
 ///
 /// A sequence is not part of a transaction: if the load is rolled back, ids are skipped, which harms nobody.

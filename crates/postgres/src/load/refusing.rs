@@ -38,7 +38,7 @@ impl Refusals {
     }
 
     /// Whether rows of a model may stand aside.
-    fn may_hold(&self, model: &str) -> bool {
+    pub(crate) fn may_hold(&self, model: &str) -> bool {
         self.standing.may_hold(model) || self.models.contains(model) || self.newly.contains_key(model)
     }
 }

@@ -8,7 +8,7 @@ use tokio_postgres::types::Type;
 
 use super::fit::misfits;
 use super::pair::Pair;
-use super::session::{execute, seq_to_sql};
+use super::session::{execute, query, seq_to_sql};
 use super::stage::Stage;
 use crate::ident::quote_ident;
 
@@ -68,6 +68,12 @@ async fn record(client: &Client, pair: Pair<'_>, sql: &str, pipeline: &str, seq:
 /// Forgets the retraction of keys that have a row again; returns how many.
 pub(crate) async fn give_back(client: &Client, pair: Pair<'_>, stage: &Stage, pipeline: &str) -> Result<u64> {
     let name = &pair.model.name;
+    // Asked first, because the planner knows nothing of an empty table, and may make the key of every staged row.
+    let what = format!("cannot read the retractions of `{name}`");
+    let any = "select from starlift.retracted r where r.pipeline = $1 and r.model = $2 limit 1";
+    if query(client, any, &[(&pipeline, Type::TEXT), (name, Type::TEXT)], &what).await?.is_empty() {
+        return Ok(0);
+    }
     let sql = format!(
         "delete from starlift.retracted r using {} s where r.pipeline = $1 and r.model = $2 and r.key = {}",
         stage.table,

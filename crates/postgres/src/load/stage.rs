@@ -17,7 +17,7 @@ use crate::ident::{quote_ident, quote_idents};
 use crate::sqlstate::classify;
 
 /// Bytes that are collected before they are sent.
-const CHUNK: usize = 256 * 1024;
+pub(crate) const CHUNK: usize = 256 * 1024;
 /// From this many rows on the planner is given statistics: a temporary table has none by itself.
 const ANALYZE_FROM: u64 = 5_000;
 
@@ -42,12 +42,7 @@ pub(crate) async fn fill(
     what: &str,
 ) -> Result<Option<Stage>> {
     let Some(first) = next_rows(&mut batches).await? else { return Ok(None) };
-    let table = format!("pg_temp.{}", quote_ident(name));
-    let definitions: Vec<String> =
-        columns.iter().map(|c| format!("{} {}", quote_ident(&c.name), c.column_type.postgres_type())).collect();
-    let create = format!("create temp table {} ({}) on commit drop", quote_ident(name), definitions.join(", "));
-    run(client, &create, &format!("cannot stage {what}")).await?;
-
+    let table = make(client, name, columns, what).await?;
     let names = quote_idents(columns.iter().map(|c| c.name.as_str()));
     let failed = |e| classify(e, format!("cannot stage {what}"));
     let copy = format!("copy {table} ({names}) from stdin (format binary)");
@@ -69,14 +64,33 @@ pub(crate) async fn fill(
     sink.send(buffer.freeze()).await.map_err(failed)?;
     let rows = sink.finish().await.map_err(failed)?;
 
-    if rows >= ANALYZE_FROM {
-        let key = quote_idents(key.iter().map(String::as_str));
-        run(client, &format!("analyze {table} ({key})"), &format!("cannot analyze {what}")).await?;
-    }
-    Ok(Some(Stage { table, rows }))
+    let stage = Stage { table, rows };
+    stage.analyze(client, key, what).await?;
+    Ok(Some(stage))
 }
 
-async fn next_rows(batches: &mut BatchStream<'_>) -> Result<Option<RecordBatch>> {
+/// Makes an empty stage, and returns its name in SQL.
+pub(crate) async fn make(client: &Client, name: &str, columns: &[Column], what: &str) -> Result<String> {
+    let definitions: Vec<String> =
+        columns.iter().map(|c| format!("{} {}", quote_ident(&c.name), c.column_type.postgres_type())).collect();
+    let create = format!("create temp table {} ({}) on commit drop", quote_ident(name), definitions.join(", "));
+    run(client, &create, &format!("cannot stage {what}")).await?;
+    Ok(format!("pg_temp.{}", quote_ident(name)))
+}
+
+impl Stage {
+    /// Gives the planner statistics of the key.
+    pub(crate) async fn analyze(&self, client: &Client, key: &[String], what: &str) -> Result<()> {
+        if self.rows < ANALYZE_FROM {
+            return Ok(());
+        }
+        let key = quote_idents(key.iter().map(String::as_str));
+        run(client, &format!("analyze {} ({key})", self.table), &format!("cannot analyze {what}")).await
+    }
+}
+
+/// The next batch that has rows.
+pub(crate) async fn next_rows(batches: &mut BatchStream<'_>) -> Result<Option<RecordBatch>> {
     while let Some(batch) = batches.next().await {
         let batch = batch?;
         if batch.num_rows() > 0 {
@@ -87,7 +101,7 @@ async fn next_rows(batches: &mut BatchStream<'_>) -> Result<Option<RecordBatch>>
 }
 
 /// The wanted columns of a batch by name, in the order of the stage.
-fn project(batch: &RecordBatch, columns: &[Column], what: &str) -> Result<RecordBatch> {
+pub(crate) fn project(batch: &RecordBatch, columns: &[Column], what: &str) -> Result<RecordBatch> {
     let schema = batch.schema();
     let mut positions = Vec::with_capacity(columns.len());
     for column in columns {

@@ -2,9 +2,10 @@
 
 use starlift_core::model::ModelKind;
 use starlift_core::{Result, fault};
-use tokio_postgres::Transaction;
+use tokio_postgres::{Client, Transaction};
 
 use super::aside::{Aside, may_stand_aside};
+use super::direct::{Copied, Direct};
 use super::isolate::{Attempt, Write, attempt};
 use super::model::{LoadReport, LoadRun, LookAhead, ModelLoad, ModelReport};
 use super::pair::Pair;
@@ -13,8 +14,9 @@ use super::reference::{Reference, calendar_columns, references};
 use super::refused::refused_counts;
 use super::refusing::Refusals;
 use super::session::{keep, mark, take_back};
+use super::set_wise::{self, Parts};
 use super::stage::{Stage, fill};
-use super::{calendar, check, constraint, dimension, fact, record_id, retraction};
+use super::{calendar, check, dimension, fact, record_id, reference, retraction};
 
 /// A model on its way: its rows are staged, and its report grows.
 pub(crate) struct Staged<'a> {
@@ -24,6 +26,11 @@ pub(crate) struct Staged<'a> {
     pub(crate) upserts: Option<Stage>,
     pub(crate) retractions: Option<Stage>,
     pub(crate) aside: Aside,
+    /// The table that its rows were copied into, which is then their stage as well.
+    direct: Option<Direct>,
+    position: usize,
+    /// Whether the table had no row before.
+    was_empty: bool,
     /// Rows that left the stage: they are set aside, or passed over.
     pub(crate) taken: u64,
     pub(crate) report: ModelReport,
@@ -84,7 +91,7 @@ impl Work<'_, '_> {
         }
         for model in models.iter_mut().filter(|m| m.pair.model.kind == ModelKind::Fact) {
             fault::point("load.dimensions_written");
-            self.append(transaction, model, &mut refusals).await?;
+            self.append(transaction.client(), model, &mut refusals).await?;
             self.settle(transaction.client(), model, &mut refusals).await?;
         }
         for model in models.iter_mut().filter(|m| m.pair.model.kind != ModelKind::Calendar) {
@@ -120,7 +127,7 @@ impl Work<'_, '_> {
         let checks = check::checks(pair, &dates);
         let shape = check::shape(&checks);
         let is_whole = self.purpose.brings_state_of(&model.name);
-        let ModelLoad { upserts, retractions, again, .. } = load;
+        let ModelLoad { upserts, retractions, again, ahead, .. } = load;
         let upserts = match again.filter(|_| !is_whole) {
             Some(again) => match refusals.standing.tried_again(client, pair, &shape, self.run).await? {
                 keys if keys.is_empty() => upserts,
@@ -132,7 +139,18 @@ impl Work<'_, '_> {
         let name = format!("starlift_stage_{position}");
         let what = format!("rows of model `{}`", model.name);
         let columns = &model.schema.columns;
-        let upserts = fill(client, &name, columns, &model.schema.key, upserts, &what).await?;
+        let ahead = ahead.filter(|_| self.run.bulk && !refusals.standing.may_hold(&model.name));
+        let direct = match ahead {
+            Some(ahead) => Direct::prepare(client, pair, &dates, ahead, self.run.limits).await?,
+            None => None,
+        };
+        let (upserts, direct) = match direct {
+            None => (fill(client, &name, columns, &model.schema.key, upserts, &what).await?, None),
+            Some(direct) => match direct.copy(client, pair, upserts, &what).await? {
+                Copied::All(stage) => (Some(stage), Some(direct)),
+                Copied::UpTo(rest) => (Some(direct.retreat(client, pair, &name, Some(rest)).await?), None),
+            },
+        };
         let gone = if is_whole || model.kind == ModelKind::Calendar {
             None
         } else {
@@ -147,8 +165,22 @@ impl Work<'_, '_> {
             ..ModelReport::default()
         };
         let aside = Aside::new(position, shape);
-        let mut staged = Staged { pair, references, dates, upserts, retractions: gone, aside, taken: 0, report };
-        if let Some(stage) = &staged.upserts {
+        let was_empty = direct.is_some();
+        let mut staged = Staged {
+            pair,
+            references,
+            dates,
+            upserts,
+            retractions: gone,
+            aside,
+            direct,
+            position,
+            was_empty,
+            taken: 0,
+            report,
+        };
+        // What was copied was checked before.
+        if let Some(stage) = staged.upserts.as_ref().filter(|_| staged.direct.is_none()) {
             check::refuse_keys(client, pair, stage).await?;
             if !may_stand_aside(pair) {
                 check::refuse(client, pair, stage, &checks).await?;
@@ -175,6 +207,9 @@ impl Work<'_, '_> {
         if self.purpose.brings_state_of(&pair.model.name) {
             dimension::refuse_double_rows(client, pair).await?;
         }
+        if self.complete(client, model, refusals).await? {
+            return Ok(());
+        }
         let Some(stage) = model.upserts.clone() else { return Ok(()) };
         self.check_references(client, model, &stage, refusals).await?;
         let done = self.written(client, model, &stage, Write::Upsert, refusals).await?;
@@ -185,28 +220,27 @@ impl Work<'_, '_> {
         Ok(())
     }
 
-    async fn append(
-        &self,
-        transaction: &mut Transaction<'_>,
-        model: &mut Staged<'_>,
-        refusals: &mut Refusals,
-    ) -> Result<()> {
+    async fn append(&self, client: &Client, model: &mut Staged<'_>, refusals: &mut Refusals) -> Result<()> {
+        let was_copied = model.direct.is_some();
+        if self.complete(client, model, refusals).await? {
+            fault::point("load.fact_appended");
+            return Ok(());
+        }
         let Some(stage) = model.upserts.clone() else { return Ok(()) };
         let pair = model.pair;
-        self.check_references(transaction.client(), model, &stage, refusals).await?;
-        let empty = fact::is_empty(transaction.client(), pair).await?;
+        self.check_references(client, model, &stage, refusals).await?;
+        let empty = fact::is_empty(client, pair).await?;
+        model.was_empty = empty;
         if !empty {
-            record_id::raise(transaction.client(), pair).await?;
+            record_id::raise(client, pair).await?;
         }
         let comparison = fact::comparison(empty, stage.rows, pair.target.estimated_rows);
-        let is_bulk = constraint::worth_dropping(empty, stage.rows, pair.target.owned, pair.target.foreign_keys.len());
-        let in_bulk = if is_bulk { self.append_in_bulk(transaction, pair, &stage, comparison).await? } else { None };
+        // What was copied and came back holds a row that the server refuses.
+        let may = self.run.bulk && !was_copied;
+        let in_bulk = if may { self.append_in_bulk(client, pair, &stage, comparison, empty).await? } else { None };
         model.report.inserted = match in_bulk {
             Some(inserted) => inserted,
-            None => {
-                let write = Write::Append(comparison);
-                self.written(transaction.client(), model, &stage, write, refusals).await?.inserted
-            }
+            None => self.written(client, model, &stage, Write::Append(comparison), refusals).await?.inserted,
         };
         fault::point("load.fact_appended");
         let report = &mut model.report;
@@ -214,35 +248,67 @@ impl Work<'_, '_> {
         Ok(())
     }
 
-    /// Appends with the foreign keys off; none, and nothing done, where they cannot be taken off, or the server refuses a
-    /// row, which the plain way finds.
+    /// Ends a copy: puts foreign keys and indexes back. `false` where there was none, or where a row refers to one that is away
+    /// or nowhere: then the rows are staged, and their table is as it was.
+    async fn complete(&self, client: &Client, model: &mut Staged<'_>, refusals: &Refusals) -> Result<bool> {
+        let (Some(direct), Some(stage)) = (model.direct.take(), model.upserts.clone()) else { return Ok(false) };
+        let pair = model.pair;
+        let may_hold = |name: &str| refusals.may_hold(name);
+        let mut checks = reference::checks(pair, &model.references, &self.run.pipeline, &stage, may_hold);
+        checks.retain(|check| check.waits_for.is_some() || !direct.checks(pair, &check.column));
+        let all_there = !reference::any(client, pair, &stage, &checks).await?;
+        if all_there && let Attempt::Done(()) = attempt(client, direct.complete(client, pair)).await? {
+            model.report.inserted = stage.rows;
+            return Ok(true);
+        }
+        let name = format!("starlift_retreat_{}", model.position);
+        model.upserts = Some(direct.retreat(client, pair, &name, None).await?);
+        model.was_empty = false;
+        Ok(false)
+    }
+
+    /// Appends with foreign keys and indexes off; none, and nothing done, where that is not worth it, they cannot be taken off,
+    /// or the server refuses a row, which the plain way finds.
     async fn append_in_bulk(
         &self,
-        transaction: &mut Transaction<'_>,
+        client: &Client,
         pair: Pair<'_>,
         stage: &Stage,
         comparison: fact::Comparison,
+        empty: bool,
     ) -> Result<Option<u64>> {
         const BULK: &str = "starlift_bulk";
-        mark(transaction.client(), BULK).await?;
-        let Some(dropped) = constraint::drop_foreign_keys(transaction, pair).await? else {
-            keep(transaction.client(), BULK).await?;
+        let worth = set_wise::worth(empty, stage.rows, pair.target.estimated_rows);
+        if !worth.foreign_keys {
             return Ok(None);
-        };
-        let transaction = &*transaction;
-        let client = transaction.client();
+        }
+        let parts = Parts::read(client, pair).await?.of(worth);
+        if parts.is_empty() {
+            return Ok(None);
+        }
+        mark(client, BULK).await?;
+        if !parts.take_off(client, pair, empty, self.run.limits.lock_timeout).await? {
+            keep(client, BULK).await?;
+            return Ok(None);
+        }
         let write = async {
             let inserted = fact::append(client, pair, stage, comparison).await?;
-            constraint::add_foreign_keys(transaction, pair, &dropped, self.run.limits.lock_timeout).await?;
+            parts.put_back(client, pair).await?;
             Ok(inserted)
         };
         match attempt(client, write).await? {
             Attempt::Done(inserted) => {
                 keep(client, BULK).await?;
+                let (foreign_keys, indexes) = parts.counts();
+                let rows = stage.rows;
+                tracing::info!(
+                    model = %pair.model.name, rows, foreign_keys, indexes,
+                    "load: the bulk path: foreign keys were checked and indexes built by set"
+                );
                 Ok(Some(inserted))
             }
             Attempt::Refused(error) => {
-                tracing::info!(model = %pair.model.name, reason = %error, "rows are written with the foreign keys on");
+                tracing::info!(model = %pair.model.name, reason = %error, "load: the plain path after all: a row is refused");
                 take_back(client, BULK).await?;
                 Ok(None)
             }
@@ -252,11 +318,11 @@ impl Work<'_, '_> {
     async fn retract(&self, transaction: &Transaction<'_>, model: &mut Staged<'_>) -> Result<()> {
         let client = transaction.client();
         let (pair, report) = (model.pair, &mut model.report);
-        if self.purpose.brings_state_of(&pair.model.name) {
+        if self.purpose.brings_state_of(&pair.model.name) && !model.was_empty {
             let state = model.upserts.as_ref();
             report.retracted +=
                 retraction::retract_unknown(client, pair, state, &self.run.pipeline, self.run.seq).await?;
-        } else if let Some(gone) = &model.retractions {
+        } else if let Some(gone) = model.retractions.as_ref() {
             report.retracted += retraction::retract(client, pair, gone, &self.run.pipeline, self.run.seq).await?;
         }
         // After the retractions: a key that has a row is current, even where a manifest says both.

@@ -2,12 +2,12 @@
 
 mod adoption;
 mod aside;
+mod bulk;
 mod calendar;
 mod columns;
 mod dimensions;
 mod facts;
 mod fixture;
-mod foreign_keys;
 mod histories;
 mod misfits;
 mod outcomes;

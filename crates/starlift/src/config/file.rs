@@ -72,6 +72,7 @@ struct Database {
     credentials: Option<String>,
     schema: Option<String>,
     statement_timeout_seconds: Option<u64>,
+    bulk: Option<bool>,
 }
 
 #[derive(Deserialize, Default)]
@@ -158,6 +159,7 @@ fn merge(file: File, project_dir: &Path, environment: Environment, overrides: Ov
         credentials: file.source.credentials,
         schema: file.source.schema,
         statement_timeout_seconds: None,
+        bulk: None,
     };
     let number = |variable: &str, setting: Option<i32>, default: i32| match environment.get(variable) {
         None => Ok(setting.unwrap_or(default)),
@@ -178,13 +180,15 @@ fn merge(file: File, project_dir: &Path, environment: Environment, overrides: Ov
     if !(1..=64).contains(&connections) {
         return Err(Error::config("`connections` of `[source]` cannot be used").with_hint("give 1 to 64"));
     }
-    let incremental = match environment.get("STARLIFT_TRANSFORM_INCREMENTAL") {
-        None => file.transform.incremental.unwrap_or(true),
-        Some(text) => text.parse().map_err(|_| {
-            Error::config("STARLIFT_TRANSFORM_INCREMENTAL is neither `true` nor `false`")
+    let switch = |name: &str, in_file: Option<bool>| match environment.get(name) {
+        None => Ok(in_file.unwrap_or(true)),
+        Some(text) => text.parse::<bool>().map_err(|_| {
+            Error::config(format!("{name} is neither `true` nor `false`"))
                 .with_hint("give one of these words, or unset it to take the file's")
-        })?,
+        }),
     };
+    let incremental = switch("STARLIFT_TRANSFORM_INCREMENTAL", file.transform.incremental)?;
+    let bulk = switch("STARLIFT_WAREHOUSE_BULK", file.warehouse.bulk)?;
     let quarantine = QuarantineConfig {
         max_quarantine: match environment.get("STARLIFT_QUARANTINE_MAX_QUARANTINE") {
             None => file.quarantine.max_quarantine.unwrap_or(0),
@@ -217,6 +221,7 @@ fn merge(file: File, project_dir: &Path, environment: Environment, overrides: Ov
             "lake/transform",
         ),
         warehouse_statement_timeout_seconds: file.warehouse.statement_timeout_seconds.unwrap_or(3600),
+        warehouse_bulk: bulk,
         warehouse: database(overrides.warehouse_url, "WAREHOUSE", file.warehouse),
         calendar: (start_year, end_year),
         transform_incremental: incremental,

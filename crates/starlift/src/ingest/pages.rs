@@ -14,16 +14,18 @@ const PARTS_EACH: u64 = 8;
 /// The largest part, in pages: 256 MiB.
 const LARGEST_PART: u64 = 32_768;
 
-/// How many connections read a whole table, given how many may.
+/// How many connections of their own read a whole table, given how many may read at once; none where the session reads it
+/// itself.
 ///
-/// One for small tables; for those with partitions or children, whose pages are numbered for each; and for servers that
-/// would scan the whole table for each part.
-pub(super) fn connections(allowed: usize, server_version: u32, table: &SourceTable) -> usize {
+/// None for small tables; for those with partitions or children, whose pages are numbered for each; and for servers that
+/// would scan the whole table for each part. A single one as well has a thread of its own, where it need not be woken by another
+/// for every few kilobytes.
+pub(super) fn connections(allowed: usize, server_version: u32, table: &SourceTable) -> Option<usize> {
     let in_parts = table.kind == TableKind::Table
         && table.schema.partitions.is_empty()
         && server_version >= OLDEST_WITH_RANGES
         && table.bytes >= SMALLEST_TABLE_BYTES;
-    if in_parts { allowed } else { 1 }
+    in_parts.then_some(allowed.max(1))
 }
 
 /// The parts of one table that nobody has taken yet.
@@ -38,7 +40,9 @@ impl Pages {
     /// Of a table of so many bytes, for so many connections.
     pub(super) fn of(bytes: u64, connections: usize) -> Pages {
         let pages = bytes.div_ceil(PAGE_BYTES).max(1);
-        let step = pages.div_ceil(PARTS_EACH * connections.max(1) as u64).clamp(1, LARGEST_PART);
+        let parts = if connections > 1 { PARTS_EACH * connections as u64 } else { 1 };
+        let largest = if connections > 1 { LARGEST_PART } else { u64::from(u32::MAX) };
+        let step = pages.div_ceil(parts).clamp(1, largest);
         // PostgreSQL numbers pages with 32 bits.
         let parts = u32::try_from(pages.div_ceil(step)).unwrap_or(u32::MAX);
         Pages { step: u32::try_from(step).unwrap_or(u32::MAX), parts, next: AtomicU32::new(0) }
@@ -79,5 +83,6 @@ mod tests {
     fn each_connection_has_several_parts_and_none_is_huge() {
         assert_eq!(all(&Pages::of(289 << 20, 2)).len(), 16);
         assert_eq!(all(&Pages::of(1 << 40, 2)).len(), 4_096);
+        assert_eq!(all(&Pages::of(1 << 40, 1)), [PageRange { from: 0, to: None }], "one scan, from end to end");
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use starlift_core::{Error, Result};
 use starlift_postgres::catalog::SourceTable;
-use starlift_postgres::extract::SourceSession;
+use starlift_postgres::extract::{PageRange, SourceSession};
 use tokio::sync::{mpsc, oneshot};
 
 use super::incoming::{Came, Ended};
@@ -41,7 +41,7 @@ pub(super) struct Readers {
 }
 
 impl Readers {
-    /// Opens connections that read all of a table; none where one alone reads it, the session itself.
+    /// Opens connections that read all of a table; none where the session itself reads it.
     ///
     /// Errors: those of the session.
     pub(super) async fn start(
@@ -50,10 +50,7 @@ impl Readers {
         table: &SourceTable,
     ) -> Result<Option<Readers>> {
         let allowed = task.ctx.config.source.connections;
-        let number = pages::connections(allowed, session.server_version(), table);
-        if number < 2 {
-            return Ok(None);
-        }
+        let Some(number) = pages::connections(allowed, session.server_version(), table) else { return Ok(None) };
         let Some(snapshot) = session.export_snapshot().await? else {
             tracing::warn!(table = %table.name, "read by one connection: the role may not export a snapshot");
             return Ok(None);
@@ -158,7 +155,8 @@ impl Work {
     async fn read(&self, session: &SourceSession, out: &mpsc::Sender<Message>) -> Result<Ended> {
         let mut ended = Ended::default();
         while let Some(part) = self.pages.take() {
-            let rows = session.copy_rows(&self.table, Some(part.filter())).await?;
+            let is_all = part == PageRange { from: 0, to: None };
+            let rows = session.copy_rows(&self.table, (!is_all).then(|| part.filter())).await?;
             let mut rows = rows.with_values(self.ctx.config.quarantine.keep_values);
             while let Some(came) = Came::next(&self.table, &mut rows).await? {
                 // Who does not listen any more has an error of its own.

@@ -11,7 +11,7 @@ use starlift_core::state::LiveFiles;
 use starlift_core::{Error, Result, TableSchema};
 use starlift_lake::reader::{read, read_keys};
 use starlift_lake::{Digests, Head, KeyDigest, State, Store, manifests};
-use starlift_postgres::load::{Again, BatchStream, ModelLoad, ModelTable};
+use starlift_postgres::load::{Again, Ahead, BatchStream, ModelLoad, ModelTable};
 
 use super::order;
 use crate::context::Context;
@@ -53,22 +53,41 @@ pub(super) fn model_loads(
     for name in names {
         let model = model_table(manifest, name)?;
         let nothing = || stream::empty().boxed();
-        let (upserts, retractions) = match brings {
-            Brings::StateOf(models, _) if !models.contains(name) => (nothing(), nothing()),
+        let (upserts, retractions, ahead) = match brings {
+            Brings::StateOf(models, _) if !models.contains(name) => (nothing(), nothing(), None),
             Brings::State(live) | Brings::StateOf(_, live) => {
-                let state = State::new(star, model.schema.clone(), live.get(name).cloned().unwrap_or_default())?;
-                (state.scan(None), nothing())
+                let files = live.get(name).cloned().unwrap_or_default();
+                let rows = count(&files);
+                let state = State::new(star, model.schema.clone(), files)?;
+                (
+                    state.scan(None),
+                    nothing(),
+                    Some(ahead(rows, move || state.scan(Some(state.schema().key_positions())))),
+                )
             }
             Brings::Changes => {
                 // A row that stands aside hides the older one: what the warehouse holds of its key is not current.
                 let (gone, data): (Vec<_>, Vec<_>) = manifest.files_of(name).into_iter().partition(has_no_rows);
-                (rows(star, data, &model.schema), keys(star, gone, &model.schema))
+                let upserts = rows(star, data.clone(), &model.schema);
+                let (store, schema) = (star.clone(), model.schema.clone());
+                let ahead = ahead(count(&data), move || keys(&store, data, &schema));
+                (upserts, keys(star, gone, &model.schema), Some(ahead))
             }
         };
         let again = Some(again(ctx, star, manifest.seq, &model));
-        loads.push(ModelLoad { upserts: watched(ctx, name, upserts), retractions, again, model });
+        loads.push(ModelLoad { upserts: watched(ctx, name, upserts), ahead, retractions, again, model });
     }
     Ok(loads)
+}
+
+/// What is known of rows before they are read.
+fn ahead(rows: u64, keys: impl FnOnce() -> BatchStream<'static> + Send + 'static) -> Ahead<'static> {
+    Ahead { rows, keys: Box::new(keys) }
+}
+
+/// Rows of files, those included that newer ones hide.
+fn count(files: &[LiveFile]) -> u64 {
+    files.iter().filter(|file| !has_no_rows(file)).map(|file| file.file.rows).sum()
 }
 
 /// How the rows of keys that stand aside are read from the state of their model as of a manifest.

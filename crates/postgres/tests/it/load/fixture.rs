@@ -12,7 +12,7 @@ use starlift_core::load_plan::LedgerHead;
 use starlift_core::model::ModelKind;
 use starlift_core::{Column, ColumnType, Error, Result, TableSchema};
 use starlift_postgres::load::{
-    self, Again, BatchStream, LoadLimits, LoadOutcome, LoadReport, LoadRun, MaySetAside, ModelLoad, ModelReport,
+    self, Again, Ahead, BatchStream, LoadLimits, LoadOutcome, LoadReport, LoadRun, MaySetAside, ModelLoad, ModelReport,
     ModelTable,
 };
 use tokio_postgres::Client;
@@ -133,6 +133,8 @@ pub(crate) struct Warehouse {
     pub(crate) later: BTreeMap<String, Change>,
     /// Which rows its loads may set aside.
     pub(crate) aside: MaySetAside,
+    /// Whether they may take the bulk path.
+    pub(crate) bulk: bool,
     /// The rows that the star has of each model, as of the manifest at hand.
     pub(crate) state: BTreeMap<String, Vec<Vec<String>>>,
 }
@@ -151,6 +153,7 @@ impl Warehouse {
             seq: 0,
             later: BTreeMap::new(),
             aside: MaySetAside::default(),
+            bulk: true,
             state: BTreeMap::new(),
         }
     }
@@ -166,6 +169,7 @@ impl Warehouse {
             seq: self.seq,
             later: BTreeMap::new(),
             aside: self.aside.clone(),
+            bulk: self.bulk,
             state: self.state.clone(),
         }
     }
@@ -259,6 +263,13 @@ impl Warehouse {
                 Box::pin(upserts.chain(futures::stream::iter([Ok(rows)])))
             });
             ModelLoad {
+                ahead: Some(Ahead {
+                    rows: change.rows.len() as u64,
+                    keys: {
+                        let (columns, rows) = (change.model.schema.columns.clone(), change.rows.clone());
+                        Box::new(move || stream(columns, rows))
+                    },
+                }),
                 upserts: stream(change.model.schema.columns.clone(), change.rows),
                 retractions: stream(change.model.schema.key_columns().cloned().collect(), change.gone),
                 again: Some(again),
@@ -293,6 +304,7 @@ impl Warehouse {
             whole: BTreeSet::new(),
             head,
             aside: self.aside.clone(),
+            bulk: self.bulk,
             limits: LoadLimits::default(),
         }
     }

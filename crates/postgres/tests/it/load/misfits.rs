@@ -151,6 +151,7 @@ async fn the_elements_of_an_array_are_checked() {
             upserts: Box::pin(futures::stream::iter([Ok(rows)])),
             retractions: load::nothing_later("dim_tag"),
             again: None,
+            ahead: None,
         };
         let run = w.a_run(seq as u64 + 1, true, None);
         let outcome = load::load(&mut w.client, &run, vec![model], &load::nothing_later).await;

@@ -79,6 +79,7 @@ async fn a_statement_that_takes_too_long_while_rows_are_read_is_to_be_tried_agai
         upserts: Box::pin(batches),
         retractions: load::nothing_later("fact_sale"),
         again: None,
+        ahead: None,
     };
     let limits = LoadLimits { statement_timeout: Duration::from_millis(300), ..LoadLimits::default() };
     let run = LoadRun { limits, ..w.a_run(1, true, None) };

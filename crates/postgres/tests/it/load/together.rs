@@ -88,6 +88,7 @@ async fn a_server_that_takes_no_writes_is_to_be_tried_again_at_the_primary() {
         schema: "public".into(),
         seq: 0,
         later: Default::default(),
+        bulk: true,
         aside: Default::default(),
         state: Default::default(),
     };
@@ -161,6 +162,7 @@ async fn a_stream_that_fails_leaves_nothing_behind() {
         upserts: Box::pin(futures::stream::iter([Ok(rows), Err(Error::unavailable("the store is away"))])),
         retractions: load::nothing_later("dim_shop"),
         again: None,
+        ahead: None,
     };
     let run = w.a_run(1, true, None);
     let error = load::load(&mut w.client, &run, vec![model], &load::nothing_later).await.unwrap_err();
@@ -197,12 +199,14 @@ async fn two_pipelines_may_load_for_the_first_time_at_once_and_share_a_calendar(
                     upserts: load::nothing_later("dim_date"),
                     retractions: load::nothing_later("dim_date"),
                     again: None,
+                    ahead: None,
                 },
                 ModelLoad {
                     model: fact,
                     upserts: Box::pin(futures::stream::iter([Ok(rows)])),
                     retractions: load::nothing_later("fact"),
                     again: None,
+                    ahead: None,
                 },
             ];
             load::load(&mut w.client, &run, models, &load::nothing_later).await
