@@ -51,10 +51,12 @@ fn large(ctx: &Context, seen: &Seen, lake: Option<&Head>, (table, choice): (&Sou
         let has_key = !table.schema.key.is_empty();
         let turn = decide_turn(choice, has_key, &table.schema.fingerprint(), before, &seen.source, seq, None);
         let next = match turn {
-            Turn::Complete(_, why) => why.map_or("now", PassReason::text).to_string(),
-            Turn::Cursor(_) | Turn::Wait => format!("in {}", count::with(passes.due().saturating_sub(seq), "run")),
+            Turn::Complete(_, why) => {
+                format!("with the next run ({})", why.map_or("it reads all rows", PassReason::text))
+            }
+            Turn::Cursor(_) | Turn::Wait => format!("after {}", count::with(passes.due().saturating_sub(seq), "run")),
         };
-        format!("; the last was at {}, the next is {next}", passes_at(passes.at))
+        format!("; the last was at {}, the next comes {next}", passes_at(passes.at))
     });
     let detail = format!(
         "{} ({}); an xid pass by every {} scans {}, a run between {between}{}",

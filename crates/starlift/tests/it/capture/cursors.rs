@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use starlift::RelationReport;
+use starlift::doctor::{Verdict, doctor};
 use starlift::plan::plan;
+use starlift::status::status;
 use starlift_core::capture::MARGIN;
 use starlift_core::{ErrorKind, Micros};
 use starlift_sandbox::{Cluster, ClusterOptions};
@@ -249,6 +251,10 @@ async fn auto_turns_to_the_cursor_at_the_threshold_and_back() {
     let passes = newest.relations["sale"].capture.as_ref().unwrap().passes.clone().unwrap();
     assert_eq!((passes.seq, passes.due()), (3, 12));
     assert_eq!(passes.why, "1 MiB or larger; indexed by `last_updated`");
+    let shown = status(&lab.context()).await.unwrap().tables.remove(0);
+    let passes = shown.passes.unwrap();
+    assert_eq!((shown.mode.as_str(), passes.last_seq, passes.due_in), ("cursor", 3, 7));
+    assert!(shown.proof.is_some() && passes.safe.is_some(), "the proof is that of the pass");
 
     lab.run("analyze sale").await;
     let planned = plan(&lab.context()).await.unwrap();
@@ -277,6 +283,19 @@ async fn without_an_index_one_of_so_many_runs_makes_a_pass_and_the_others_leave_
     }
     let planned = plan(&lab.context()).await.unwrap();
     assert_eq!(planned.ingest[0].reason.as_deref(), Some("xid pass is due"));
+    let checks = doctor(&lab.context()).await;
+    let check = |name: &str| checks.iter().find(|check| check.name == name).unwrap_or_else(|| panic!("{checks:?}"));
+    let sale = check("source: sale");
+    assert_eq!(
+        (sale.verdict, sale.mend.as_deref()),
+        (Verdict::Warn, Some("create index concurrently on \"public\".\"sale\" (\"last_updated\");"))
+    );
+    assert!(
+        sale.detail.contains("an xid pass by every 3rd run scans")
+            && sale.detail.contains("the next comes with the next run (xid pass is due)"),
+        "{sale:?}"
+    );
+    assert!(check("source: scan").detail.starts_with("a run scans 0 B, and "), "{checks:?}");
     let report = lab.catch_up().await;
     let sale = of(&report, "sale");
     assert_eq!((sale.mode.as_str(), sale.rows_written, sale.rows_deleted), ("window", 1, 1));
