@@ -1,5 +1,13 @@
 //! What one ingest reads from each table: decided here, from the state in the manifest and the source at its snapshot.
 
+mod choice;
+mod horizon;
+mod turn;
+
+pub use self::choice::{Choice, DEFAULT_CURSOR, DEFAULT_LARGE_FROM_MB, DEFAULT_XID_PASS_EVERY, Offer, Wish, choose};
+pub use self::horizon::{Horizon, Look, MARGIN, SafeTime};
+pub use self::turn::{PassReason, Turn, decide_turn, state_after_turn};
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::fault;
 use crate::manifest::{CaptureState, Manifest, Relation, Source};
@@ -11,6 +19,8 @@ use crate::xid::{MAX_SPAN, XidWindow};
 pub enum CaptureMode {
     /// Read the rows whose `xmin` is in the window; find deletes by count and key reconcile.
     Xid,
+    /// Read the rows that are stamped at or after a safe time; now and then an xid pass finds what stamps do not show.
+    Cursor,
     /// Read the whole table in every run: for views and tables without a key.
     Full,
     /// Leave the table alone.
@@ -22,6 +32,7 @@ impl CaptureMode {
     pub fn name(self) -> &'static str {
         match self {
             CaptureMode::Xid => "xid",
+            CaptureMode::Cursor => "cursor",
             CaptureMode::Full => "full",
             CaptureMode::None => "none",
         }
@@ -153,6 +164,7 @@ pub fn state_after(mode: CaptureMode, source: &Source, read_at: Micros) -> Captu
         xmax: source.xmax,
         lsn: source.lsn,
         read_at,
+        passes: None,
     }
 }
 
@@ -172,6 +184,7 @@ mod tests {
             xmax,
             lsn,
             tables: vec![],
+            horizon: None,
         }
     }
 
@@ -196,6 +209,7 @@ mod tests {
                 xmax,
                 lsn: 0,
                 read_at: Micros(0),
+                passes: None,
             }),
             model: None,
             run: None,

@@ -65,6 +65,7 @@ pub const PLANTS: &[&str] = &[
     "one_watermark",
     "state_from_names",
     "durability_ignored",
+    "horizon_ignored",
     // Commit.
     "claim_ignored",
     "exists_is_success",

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::capture::{Horizon, SafeTime};
 use crate::digest::sha256_hex;
 use crate::error::{Error, Result};
 use crate::schema::TableSchema;
@@ -112,6 +113,9 @@ pub struct Source {
     /// Every table of the schema that the pipeline captures, also those that this run did not read, sorted.
     #[serde(default)]
     pub tables: Vec<String>,
+    /// What is known of the stamps of rows that the snapshot did not see; none where no table follows a cursor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub horizon: Option<Horizon>,
 }
 
 /// One table or model as of a manifest.
@@ -122,7 +126,8 @@ pub struct Relation {
     pub schema: TableSchema,
     /// Names the version of a table's schema and settings, or of a model's SQL, header, seeds and evaluation.
     pub fingerprint: String,
-    /// Rows of its state: for a table, what `count(*)` said at the snapshot.
+    /// Rows of its state: for a table, what `count(*)` said at the snapshot of its last xid pass or full read, and the keys that
+    /// its cursor brought since.
     pub rows: u64,
     /// Refused rows among them: entries of the state that no reader of its rows sees.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -145,22 +150,48 @@ pub struct Relation {
 /// What ingest keeps about a table for the next run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CaptureState {
-    /// How the table is captured: `xid` or `full`.
+    /// How the table is captured: `xid`, `cursor` or `full`.
     pub mode: String,
     /// Which cluster and database the watermark belongs to.
     pub identity: String,
     /// How far the lake is complete: the `xmin` of the snapshot of the last xid pass or full read.
     #[serde(with = "decimal_text")]
     pub watermark: u64,
-    /// The `xmax` of the same snapshot.
+    /// The `xmax` of the newest snapshot that the table was read at; the same one, unless it was read by its cursor since.
     #[serde(with = "decimal_text")]
     pub xmax: u64,
-    /// The WAL position that was read after it. Each table has its own: a run may read some tables and not others. A lake
+    /// The WAL position that was read after that one. Each table has its own: a run may read some tables and not others. A lake
     /// that was written before it was kept has 0, until the table is read again.
     #[serde(default, with = "decimal_text")]
     pub lsn: u64,
     /// When the table was last read, by the source's clock.
     pub read_at: Micros,
+    /// Of a table that not every run reads completely; none of others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passes: Option<Passes>,
+}
+
+/// What ingest keeps about a table that not every run reads completely.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Passes {
+    /// The seq of its last xid pass or full read.
+    pub seq: u64,
+    /// When that was, by the source's clock.
+    pub at: Micros,
+    /// The next one is due this many runs later.
+    pub every: u32,
+    /// Why the table is captured so, in words.
+    pub why: String,
+    /// Up to when the stamps are known, in mode `cursor`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub safe: Option<SafeTime>,
+}
+
+impl Passes {
+    /// The seq of the run that makes the next pass, if none is made before.
+    pub fn due(&self) -> u64 {
+        self.seq.saturating_add(self.every.into())
+    }
 }
 
 /// What transform keeps about a model.
@@ -197,7 +228,7 @@ pub struct TestVerdict {
 /// What one run did with one table or model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
 pub struct RelationRun {
-    /// `full` or `window` for a table; `whole` or `incremental` for a model.
+    /// `full`, `window` or `cursor` for a table; `whole` or `incremental` for a model.
     pub mode: String,
     /// Why it was read in full or evaluated; none for an ordinary window.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -209,7 +240,8 @@ pub struct RelationRun {
     pub bytes_read: u64,
     /// Time that it took.
     pub millis: u64,
-    /// What an ingest proved about the table before it committed; none for a model, and in manifests from before there
+    /// What an ingest proved about the table before it committed; none for a model, for a table that was read by its cursor,
+    /// which proves no count, and in manifests from before there
     /// was such a thing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<Proof>,

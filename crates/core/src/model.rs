@@ -4,11 +4,13 @@ mod graph;
 mod header;
 mod lineage;
 mod references;
+mod source_references;
 
 pub use graph::{ModelGraph, nearest, widen};
 pub use header::{Header, ModelKind, ModelTest};
 pub use lineage::{Uses, uses};
 pub use references::referenced_tables;
+pub use source_references::{SourceReferences, source_references};
 
 use crate::digest::sha256_hex;
 use crate::error::Result;

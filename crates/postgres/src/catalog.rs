@@ -61,6 +61,21 @@ pub struct SourceTable {
     pub row_security: bool,
     /// Other tables of the schema that its foreign keys lead to.
     pub references: BTreeSet<String>,
+    /// Columns that a btree index over all rows begins with.
+    pub indexed: BTreeSet<String>,
+    /// Its foreign keys to tables of the schema, itself included.
+    pub foreign_keys: Vec<ForeignKey>,
+}
+
+/// Columns of a table whose values, where none is null, are a key of another table.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ForeignKey {
+    /// The table that they refer to.
+    pub table: String,
+    /// The columns.
+    pub columns: Vec<String>,
+    /// The columns of the other table, in the same order.
+    pub key: Vec<String>,
 }
 
 /// A column of a type that starlift does not carry.
@@ -132,6 +147,8 @@ pub async fn read_tables(client: &Client, schema: &str, settings: &TableSettings
                 may_select: table.may_select,
                 row_security: table.row_security,
                 references: table.references,
+                indexed: table.indexed,
+                foreign_keys: table.foreign_keys,
             },
         );
     }

@@ -12,6 +12,7 @@
 //! A crash leaves nothing behind: the server ends the session and its locks. While a transaction is open, DDL on the
 //! tables waits for it, and queries of the application wait for that DDL: keep it short.
 
+mod cursor;
 mod filter;
 mod identity;
 mod shared;
@@ -49,7 +50,7 @@ const FLUSH_POLL: Duration = Duration::from_millis(10);
 /// The source at the snapshot of one transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceSnapshot {
-    /// Which source, and where its transaction ids and its WAL are. Its list of tables is for the caller to fill.
+    /// Which source, and where its transaction ids and its WAL are. Its list of tables and its horizon are for the caller to fill.
     pub source: Source,
     /// The WAL position that was read before the snapshot: whatever is committed up to it, the snapshot sees. 0 where it
     /// cannot be read.
@@ -159,6 +160,7 @@ impl SourceSession {
             xmax: xids.xmax,
             lsn: lsn.map_or(0, u64::from),
             tables: Vec::new(),
+            horizon: None,
         };
         Ok(SourceSnapshot { source, lsn_before: identity.lsn.unwrap_or(0), now: micros(clock)? })
     }
@@ -291,7 +293,7 @@ pub async fn server_version(client: &Client) -> Result<u32> {
 }
 
 /// A point in time of the server's, which counts in microseconds.
-fn micros(time: std::time::SystemTime) -> Result<Micros> {
+pub(crate) fn micros(time: std::time::SystemTime) -> Result<Micros> {
     let since = time.duration_since(std::time::UNIX_EPOCH).ok();
     let micros = since.and_then(|d| i64::try_from(d.as_micros()).ok());
     micros.map(Micros).ok_or_else(|| {

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use starlift_aws::Aws;
-use starlift_core::capture::CaptureMode;
+use starlift_core::capture::{CaptureMode, Wish};
 use starlift_core::drift::DriftPolicy;
 use starlift_core::{Error, Result};
 use starlift_postgres::catalog::ColumnSetting;
@@ -103,13 +103,21 @@ pub struct SourceConfig {
     pub statement_timeout_seconds: u64,
     /// How many connections may read one large table at once; 1: that of the run alone.
     pub connections: usize,
+    /// From so many MiB on a table is large: not every run scans it, unless its entry says so.
+    pub large_from_mb: u64,
+    /// One of so many runs makes an xid pass of a large table, unless its entry says otherwise.
+    pub xid_pass_every: u32,
 }
 
 /// How one table is read where the default does not do.
 #[derive(Debug, Clone, Default)]
 pub struct TableConfig {
-    /// How it is captured; none for the default.
+    /// How it is captured; none where its size decides.
     pub capture: Option<CaptureMode>,
+    /// The column that a cursor follows; none for the default.
+    pub cursor: Option<String>,
+    /// One of so many runs makes an xid pass; none for what the source's setting says.
+    pub xid_pass_every: Option<u32>,
     /// What is done when its definition changed; none for what the source's setting says.
     pub drift: Option<DriftPolicy>,
     /// Settings by column.
@@ -242,9 +250,20 @@ impl Config {
         self.source.tables.get(table).and_then(|t| t.drift).unwrap_or(self.source.drift)
     }
 
-    /// How a table is captured by setting; the default is `xid`.
-    pub fn capture(&self, table: &str) -> CaptureMode {
-        self.source.tables.get(table).and_then(|t| t.capture).unwrap_or(CaptureMode::Xid)
+    /// Whether no setting says that a table is left alone.
+    pub fn is_captured(&self, table: &str) -> bool {
+        self.source.tables.get(table).and_then(|t| t.capture) != Some(CaptureMode::None)
+    }
+
+    /// What the settings say about how a table is captured.
+    pub fn capture(&self, table: &str) -> Wish {
+        let entry = self.source.tables.get(table);
+        Wish {
+            mode: entry.and_then(|t| t.capture),
+            cursor: entry.and_then(|t| t.cursor.clone()),
+            xid_pass_every: entry.and_then(|t| t.xid_pass_every).unwrap_or(self.source.xid_pass_every),
+            large_from_mb: self.source.large_from_mb,
+        }
     }
 }
 

@@ -2,20 +2,21 @@
 //!
 //! It writes nothing but a probe object in lake and star, which it removes again.
 
+mod capture;
+
 use std::collections::BTreeSet;
 
 use serde::Serialize;
 use starlift_core::Error;
-use starlift_core::capture::CaptureMode;
 use starlift_lake::Head;
 use starlift_postgres::ident::quote_qualified;
 use starlift_postgres::load::{rehearse_names, rehearse_support};
 
 use crate::config::Side;
 use crate::context::{Context, new_id};
+use crate::count;
 use crate::ingest::look;
 use crate::secrets::scrub;
-use crate::{count, size};
 
 /// The check of the warehouse's tables.
 const TABLES: &str = "warehouse: tables";
@@ -67,7 +68,12 @@ pub async fn doctor(ctx: &Context) -> Vec<Check> {
 }
 
 async fn source(ctx: &Context) -> Vec<Check> {
-    let seen = match look(ctx).await {
+    // A lake that cannot be read is another check's.
+    let lake = match ctx.lake() {
+        Ok(lake) => Head::read(&lake, &ctx.config.pipeline).await.ok(),
+        Err(_) => None,
+    };
+    let seen = match look(ctx, lake.as_ref().and_then(Head::manifest)).await {
         Ok(seen) => seen,
         Err(error) => return vec![failed("source: connection", &error)],
     };
@@ -79,7 +85,7 @@ async fn source(ctx: &Context) -> Vec<Check> {
         version("source: version", seen.source.server_version),
     ];
     let names: BTreeSet<String> = seen.selection.tables().into_iter().collect();
-    checks.push(match seen.selection.check() {
+    checks.push(match seen.selection.check(ctx) {
         Ok(()) => ok("source: tables", format!("{} can be read", count::with(names.len() as u64, "table"))),
         Err(error) => failed("source: tables", &error),
     });
@@ -98,11 +104,7 @@ async fn source(ctx: &Context) -> Vec<Check> {
             }),
         });
     }
-    let bytes: u64 = seen.tables().filter(|t| ctx.config.capture(&t.name) != CaptureMode::None).map(|t| t.bytes).sum();
-    checks.push(ok(
-        "source: scan",
-        format!("a run scans {}; 288 runs a day scan {}", size::of(bytes), size::of(bytes.saturating_mul(288))),
-    ));
+    checks.extend(capture::checks(ctx, &seen, lake.as_ref()));
     checks
 }
 

@@ -27,7 +27,8 @@ pub struct Grants {
 /// The statements for this project. Where a database can be asked, with whatever role, they name its tables and sequences
 /// one by one.
 pub async fn grants(ctx: &Context) -> Grants {
-    let tables = look(ctx).await.ok().map(|seen| seen.selection.tables().into_iter().collect::<BTreeSet<String>>());
+    let tables =
+        look(ctx, None).await.ok().map(|seen| seen.selection.tables().into_iter().collect::<BTreeSet<String>>());
     let (schema, models) = (&ctx.config.warehouse.schema, ctx.project.graph.models());
     let sequences = match ctx.connect(Side::Warehouse).await {
         Ok(connection) => owned_sequences(connection.client(), schema, &facts(models)).await.ok(),

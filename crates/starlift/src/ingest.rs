@@ -5,7 +5,8 @@
 //! 1. The newest manifest gives the state: watermarks, fingerprints, row counts.
 //! 2. One `REPEATABLE READ READ ONLY` transaction, with every table locked in `ACCESS SHARE` before the first query.
 //! 3. A claim makes the end of the window this run's own, and with it the keys of its files.
-//! 4. Each table: its window or all of it; then its count; then, where the count shows a difference, its keys.
+//! 4. Each table: its window or all of it; then its count; then, where the count shows a difference, its keys. Of a large
+//!    table, between such passes, the rows that its stamps show to be new, or nothing (docs/capture.md).
 //! 5. The source's WAL is flushed up to the snapshot: a crash of the source takes nothing back that the lake has.
 //! 6. One create-only put of the manifest.
 //!
@@ -19,16 +20,21 @@ pub(crate) mod commit;
 pub(crate) mod drift;
 mod encoders;
 mod incoming;
+mod looks;
 mod pages;
 mod readers;
 mod reconcile;
+mod references;
 mod selection;
 mod sink;
+mod stamped;
 mod table;
 mod window;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use starlift_core::capture::{Choice, PassReason};
+use starlift_core::manifest::{Manifest, Source};
 use starlift_core::{Error, Result, capture, event, fault, succession};
 use starlift_lake::{Head, claim};
 use starlift_postgres::extract::SourceSession;
@@ -38,6 +44,8 @@ use crate::context::{Context, new_id, now};
 use crate::quarantine::{self, Allowance};
 use crate::report::{Outcome, StageReport};
 
+use self::looks::Looks;
+use self::table::{Done, Numbers};
 pub(crate) use selection::Selection;
 
 pub(crate) const STAGE: &str = "ingest";
@@ -45,9 +53,15 @@ pub(crate) const STAGE: &str = "ingest";
 /// The source as a look from outside finds it, without locks: for `plan` and `doctor`.
 pub(crate) struct Seen {
     /// The source at the look's snapshot.
-    pub(crate) source: starlift_core::manifest::Source,
+    pub(crate) source: Source,
     /// All tables that the pipeline captures; not yet checked for grants and types.
     pub(crate) selection: Selection,
+    /// Whether our role sees when the transactions of others began.
+    pub(crate) sees_activity: bool,
+    /// About how many rows a cursor would read now, by table.
+    pub(crate) stamped: BTreeMap<String, u64>,
+    /// How each table is captured; an error where a setting cannot be followed.
+    pub(crate) choices: Result<BTreeMap<String, Choice>>,
 }
 
 impl Seen {
@@ -57,13 +71,32 @@ impl Seen {
     }
 }
 
-/// Looks at the source without reading a table.
-pub(crate) async fn look(ctx: &Context) -> Result<Seen> {
+/// Looks at the source without reading a table. `newest` is the lake's newest manifest.
+pub(crate) async fn look(ctx: &Context, newest: Option<&Manifest>) -> Result<Seen> {
     let mut session = open(ctx).await?;
+    let mut looks = Looks::begin(&session, newest).await?;
     let selection = selection::select(ctx, &session, &[]).await?;
+    let sees_activity = session.sees_activity().await?;
+    looks.end(&session, follows_cursor(ctx, &selection)).await?;
     let snapshot = session.begin(&[]).await?;
+    let horizon = looks.horizon(newest, &snapshot.source);
+    let source = Source { horizon, ..snapshot.source };
+    let choices = selection.choices(ctx, source.in_recovery);
+    let mut stamped = BTreeMap::new();
+    for table in selection.chosen().filter(|table| table.may_select) {
+        let column = choices.as_ref().ok().and_then(|c| c.get(&table.name)?.cursor.as_deref());
+        let state = newest.and_then(|m| m.relations.get(&table.name)?.capture.as_ref()?.passes.as_ref()?.safe);
+        if let (Some(column), Some(from)) = (column, state.and_then(|safe| safe.in_line(source.horizon.as_ref()))) {
+            stamped.insert(table.name.clone(), session.estimate_stamped(table, column, from).await?);
+        }
+    }
     session.end().await?;
-    Ok(Seen { source: snapshot.source, selection })
+    Ok(Seen { source, selection, sees_activity, stamped, choices })
+}
+
+/// Whether a table would follow its stamps, if the source is no standby.
+fn follows_cursor(ctx: &Context, selection: &Selection) -> bool {
+    selection.choices(ctx, false).is_ok_and(|choices| choices.values().any(|choice| choice.cursor.is_some()))
 }
 
 async fn open(ctx: &Context) -> Result<SourceSession> {
@@ -76,7 +109,16 @@ async fn open(ctx: &Context) -> Result<SourceSession> {
 ///
 /// Errors: as DESIGN names them by kind; whatever fails before the commit leaves the lake as it was.
 pub async fn ingest(ctx: &Context, event: Option<&[u8]>) -> Result<StageReport> {
-    ctx.in_time(STAGE, ingest_with(ctx, event, &BTreeSet::new())).await
+    ctx.in_time(STAGE, ingest_with(ctx, event, &Asked::default())).await
+}
+
+/// Runs ingest over all tables and reads each completely, also those that not every run reads so: afterwards the lake
+/// holds the image of all of them.
+///
+/// Errors: those of [`ingest`].
+pub(crate) async fn ingest_complete(ctx: &Context) -> Result<StageReport> {
+    let asked = Asked { passes: true, ..Asked::default() };
+    ctx.in_time(STAGE, ingest_with(ctx, None, &asked)).await
 }
 
 /// Runs ingest over all tables, and reads those of `repair` in full: rows and keys of the lake that differ from the source,
@@ -84,10 +126,19 @@ pub async fn ingest(ctx: &Context, event: Option<&[u8]>) -> Result<StageReport> 
 ///
 /// Errors: those of [`ingest`].
 pub(crate) async fn ingest_repair(ctx: &Context, repair: &BTreeSet<String>) -> Result<StageReport> {
-    ingest_with(ctx, None, repair).await
+    ingest_with(ctx, None, &Asked { repair: repair.clone(), passes: true }).await
 }
 
-async fn ingest_with(ctx: &Context, event: Option<&[u8]>, repair: &BTreeSet<String>) -> Result<StageReport> {
+/// What a run is asked for beyond what is due.
+#[derive(Debug, Clone, Default)]
+struct Asked {
+    /// Tables that are read in full because the lake differed from them.
+    repair: BTreeSet<String>,
+    /// An xid pass of every table.
+    passes: bool,
+}
+
+async fn ingest_with(ctx: &Context, event: Option<&[u8]>, asked: &Asked) -> Result<StageReport> {
     let started = now();
     let listed = event.map(event::parse_ingest).transpose()?.unwrap_or_default();
     let lake = ctx.lake()?;
@@ -101,14 +152,19 @@ async fn ingest_with(ctx: &Context, event: Option<&[u8]>, repair: &BTreeSet<Stri
 
     let mut session = open(ctx).await?;
     fault::point("ingest.connected");
+    let newest = head.manifest();
+    let mut looks = Looks::begin(&session, newest).await?;
     let selection = selection::select(ctx, &session, &listed).await?;
-    selection.check()?;
+    selection.check(ctx)?;
+    // Before the snapshot: whatever commits between the two is seen.
+    looks.end(&session, follows_cursor(ctx, &selection)).await?;
     let snapshot = session.begin(&selection.lockable()).await?;
     fault::point("ingest.snapshot");
     // Read again under the locks: what DDL did between the first look and the locks counts, and none can come after.
     let selection = selection.again(ctx, &session).await?;
-    let source = starlift_core::manifest::Source { tables: selection.captured(), ..snapshot.source };
-    let newest = head.manifest();
+    let horizon = looks.horizon(newest, &snapshot.source);
+    let source = Source { tables: selection.captured(), horizon, ..snapshot.source };
+    let choices = selection.choices(ctx, source.in_recovery)?;
     capture::check_lag(newest, &source, snapshot.lsn_before)?;
     drift::check(ctx, newest, &selection)?;
     let at = claim(&lake, snapshot.now, newest.map(|m| m.at), &new_id()).await?;
@@ -128,18 +184,25 @@ async fn ingest_with(ctx: &Context, event: Option<&[u8]>, repair: &BTreeSet<Stri
         at,
         seq,
         selection: &selection,
-        repair,
+        choices: &choices,
+        repair: &asked.repair,
         allowance: &allowance,
+        numbers: Numbers::default(),
     };
+    let asked_for = asked.passes.then_some(PassReason::Asked);
     let window = format!("{}..{at}", newest.map(|m| m.at.to_string()).unwrap_or_default());
+    let mut done = Done::default();
     for name in selection.tables() {
         ctx.progress.started(STAGE, &name);
         let placed = |e: Error| e.with_context("table", name.clone()).with_context("window", window.clone());
-        let (relation, refused) = task.read(&session, &name).await.map_err(placed)?;
-        warnings.extend(quarantine::warning("table", &name, &refused));
-        relations.insert(name.clone(), relation);
+        let read = task.turn(&session, &name, asked_for).await.map_err(placed)?;
+        done.take(&name, read, &mut relations);
         ctx.progress.finished(STAGE, &name);
         fault::point("ingest.table_done");
+    }
+    references::complete(&task, &session, &mut relations, &mut done).await?;
+    for (name, refused) in &done.refused {
+        warnings.extend(quarantine::warning("table", name, refused));
     }
     #[cfg(debug_assertions)]
     crate::planted::one_watermark(&mut relations, &source);

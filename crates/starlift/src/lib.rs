@@ -17,6 +17,7 @@ mod planted;
 pub mod quarantine;
 pub mod report;
 mod run;
+mod scans;
 pub mod secrets;
 pub mod size;
 pub mod status;

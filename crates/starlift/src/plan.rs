@@ -3,19 +3,21 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use starlift_core::Result;
-use starlift_core::capture::{self, Read};
+use starlift_core::capture::{self, PassReason, Read, Turn};
 use starlift_core::coverage::{Evaluate, TransformPlan};
 use starlift_core::drift::DriftPolicy;
 use starlift_core::load_plan::LoadPlan;
 use starlift_core::model::ModelKind;
+use starlift_core::{Result, succession};
 use starlift_lake::Head;
+use starlift_postgres::catalog::SourceTable;
 use starlift_postgres::load as ledger;
 
 use crate::config::Side;
 use crate::context::Context;
-use crate::ingest::look;
-use crate::secrets;
+use crate::ingest::{Seen, look};
+use crate::scans::Scans;
+use crate::{count, secrets};
 
 /// What a run would do.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -35,16 +37,21 @@ pub struct Plan {
 pub struct PlannedTable {
     /// The table.
     pub name: String,
-    /// `xid` or `full`.
+    /// `xid`, `cursor` or `full`; `?` where its setting cannot be followed.
     pub capture: String,
-    /// `window` or `full`.
+    /// Why it is captured so.
+    pub because: String,
+    /// `window`, `full`, `cursor`, or `wait` where the run would leave it alone.
     pub mode: String,
-    /// Why it would be read in full.
+    /// Why it would be read in full, or by an xid pass where not every run makes one; when the next pass is due.
     pub reason: Option<String>,
     /// Rows that the source's statistics estimate; none where it was never analysed.
     pub estimated_rows: Option<u64>,
-    /// Bytes that PostgreSQL would scan.
+    /// Bytes that PostgreSQL would scan: the table, or, by a cursor, at most a page for each row that the source's statistics
+    /// expect.
     pub scan_bytes: u64,
+    /// Bytes that 288 runs, one every five minutes, would scan.
+    pub day_bytes: u64,
 }
 
 /// What transform would do with one model.
@@ -74,17 +81,17 @@ pub async fn plan(ctx: &Context) -> Result<Plan> {
     let star_store = ctx.star()?;
     let star = Head::read(&star_store, &ctx.config.pipeline).await?;
     let lake = Head::read(&ctx.lake()?, &ctx.config.pipeline).await?;
-    match look(ctx).await {
+    match look(ctx, lake.manifest()).await {
         Ok(seen) => {
             for table in seen.tables() {
-                plan.ingest.push(planned_table(ctx, &lake, &seen.source, table));
+                plan.ingest.push(planned_table(&lake, &seen, table));
             }
             let drift = crate::ingest::drift::drift(&ctx.project.graph, lake.manifest(), &seen.selection);
             plan.notes.extend(drift.iter().map(|drift| match ctx.config.drift(&drift.table) {
                 DriftPolicy::Evolve => format!("the source changed: {}", drift.text()),
                 DriftPolicy::Fail => format!("ingest would stop: {}", drift.text()),
             }));
-            if let Err(error) = seen.selection.check() {
+            if let Err(error) = seen.selection.check(ctx) {
                 plan.notes.push(format!("ingest would stop: {}", secrets::message(&error)));
             }
         }
@@ -136,28 +143,48 @@ pub async fn plan(ctx: &Context) -> Result<Plan> {
     Ok(plan)
 }
 
-fn planned_table(
-    ctx: &Context,
-    lake: &Head,
-    source: &starlift_core::manifest::Source,
-    table: &starlift_postgres::catalog::SourceTable,
-) -> PlannedTable {
-    let mode = ctx.config.capture(&table.name);
-    let before = lake.manifest().and_then(|m| m.relations.get(&table.name));
-    let has_key = !table.schema.key.is_empty();
-    let read = capture::decide_read(mode, has_key, &table.schema.fingerprint(), before, source);
-    let (word, reason) = match read {
-        Read::Window(_) => ("window", None),
-        Read::Full { reason, .. } => ("full", Some(reason.text().to_string())),
-    };
-    PlannedTable {
-        name: table.name.clone(),
-        capture: mode.name().into(),
-        mode: word.into(),
-        reason,
+fn planned_table(lake: &Head, seen: &Seen, table: &SourceTable) -> PlannedTable {
+    let name = &table.name;
+    let mut planned = PlannedTable {
+        name: name.clone(),
+        capture: "?".into(),
+        because: String::new(),
+        mode: "full".into(),
+        reason: None,
         estimated_rows: table.estimated_rows,
         scan_bytes: table.bytes,
-    }
+        day_bytes: 0,
+    };
+    let Some(choice) = seen.choices.as_ref().ok().and_then(|choices| choices.get(name)) else { return planned };
+    let before = lake.manifest().and_then(|m| m.relations.get(name));
+    let has_key = !table.schema.key.is_empty();
+    let seq = succession::next_seq(lake.manifest());
+    let turn = capture::decide_turn(choice, has_key, &table.schema.fingerprint(), before, &seen.source, seq, None);
+    let passes = before.and_then(|b| b.capture.as_ref()?.passes.as_ref());
+    let scans = Scans::of(table, choice, seen.stamped.get(name).copied());
+    (planned.capture, planned.because) = (choice.mode.name().into(), choice.why.clone());
+    planned.day_bytes = scans.a_day();
+    let (mode, reason) = match turn {
+        Turn::Complete(Read::Window(_), why) => ("window", why.map(|why| PassReason::text(why).to_string())),
+        Turn::Complete(Read::Full { reason, .. }, _) => ("full", Some(reason.text().to_string())),
+        Turn::Cursor(from) => ("cursor", Some(format!("stamped since {from}"))),
+        Turn::Wait => ("wait", None),
+    };
+    let due = passes.filter(|_| matches!(turn, Turn::Cursor(_) | Turn::Wait)).map(|passes| {
+        let runs = passes.due().saturating_sub(seq);
+        format!("next xid pass in {}", count::with(runs, "run"))
+    });
+    planned.mode = mode.into();
+    planned.reason = match (reason, due) {
+        (Some(reason), Some(due)) => Some(format!("{reason}; {due}")),
+        (reason, due) => reason.or(due),
+    };
+    planned.scan_bytes = match turn {
+        Turn::Complete(..) => scans.pass,
+        Turn::Cursor(_) => scans.between,
+        Turn::Wait => 0,
+    };
+    planned
 }
 
 async fn load(ctx: &Context, store: &starlift_lake::Store, star: &Head) -> Result<String> {

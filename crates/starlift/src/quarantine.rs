@@ -68,6 +68,13 @@ impl Allowance {
         if rows <= self.max { Ok(()) } else { Err(error()) }
     }
 
+    /// Takes rows back that a table set aside in a read which counts no more, because it is read once more.
+    pub(crate) fn give_back(&self, name: &str, new: &RefusedRows) {
+        if !self.accepted.holds(name) {
+            self.rows.fetch_sub(new.rows(), Ordering::Relaxed);
+        }
+    }
+
     /// What one transaction of load may set aside: it counts by itself, because it may be tried more than once.
     pub(crate) fn of_load(&self, ctx: &Context, star: &Manifest, replay: bool) -> MaySetAside {
         MaySetAside {
@@ -121,6 +128,8 @@ mod tests {
         assert!(take(&allowance, "a", 2));
         assert!(take(&allowance, "b", 1));
         assert!(take(&allowance, "b", 0));
+        allowance.give_back("b", &rows(1));
+        assert!(take(&allowance, "b", 1));
         assert!(!take(&allowance, "c", 1));
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use starlift_core::manifest::Proof;
+use starlift_core::manifest::{CaptureState, Proof};
 use starlift_core::{Micros, Result};
 use starlift_lake::{Head, manifests};
 use starlift_postgres::load as ledger;
@@ -58,9 +58,40 @@ pub struct RelationStatus {
     pub bytes: u64,
     /// Whether a change of it waits for the next stage.
     pub pending: bool,
-    /// What the last ingest that read a table proved about it; none for a model, and where that was before the newest
+    /// Of a table that not every run reads completely: its passes.
+    pub passes: Option<PassStatus>,
+    /// What the last ingest that read a table completely proved about it; none for a model, and where that was before the newest
     /// checkpoint.
     pub proof: Option<Proof>,
+}
+
+/// How a table is captured that not every run reads completely. What its stamps do not show, and what was deleted, the lake
+/// knows as of its last xid pass.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PassStatus {
+    /// Why it is captured so.
+    pub because: String,
+    /// When its last xid pass or full read was, by the source's clock.
+    pub last: Micros,
+    /// The seq of that run.
+    pub last_seq: u64,
+    /// The next one is due after so many runs; 0 where it is the next run.
+    pub due_in: u64,
+    /// No row that the last run did not see has an honest stamp before this time; none where the next run cannot rely on one.
+    pub safe: Option<Micros>,
+}
+
+impl PassStatus {
+    fn of(capture: &CaptureState, seq: u64) -> Option<PassStatus> {
+        let passes = capture.passes.as_ref()?;
+        Some(PassStatus {
+            because: passes.why.clone(),
+            last: passes.at,
+            last_seq: passes.seq,
+            due_in: passes.due().saturating_sub(seq + 1),
+            safe: passes.safe.map(|safe| safe.time),
+        })
+    }
 }
 
 /// Finds out where everything is.
@@ -81,6 +112,7 @@ pub async fn status(ctx: &Context) -> Result<Status> {
     let now = now();
     let of = |head: &Head, is_pending: &dyn Fn(u64) -> bool, as_of: &dyn Fn(&str) -> Option<Micros>| {
         let relations = head.manifest().map(|m| m.relations.clone()).unwrap_or_default();
+        let seq = head.manifest().map_or(0, |m| m.seq);
         let row = |(name, relation): (String, starlift_core::manifest::Relation)| {
             let files = head.live_of(&name);
             let capture = relation.capture.as_ref().map(|c| c.mode.clone());
@@ -96,6 +128,7 @@ pub async fn status(ctx: &Context) -> Result<Status> {
                 files: files.len() as u64,
                 bytes: starlift_core::state::bytes(&files),
                 pending: is_pending(relation.last_change),
+                passes: relation.capture.as_ref().and_then(|c| PassStatus::of(c, seq)),
                 proof: proof(head, &name),
                 name,
             }

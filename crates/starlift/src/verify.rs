@@ -16,10 +16,10 @@
 //! # What counts as a difference
 //!
 //! The source moves on while it is compared. Rows at or after a table's watermark and keys that are gone since are
-//! `pending`: the next run will look at them. So is what star manifests bring that are not loaded yet. All else that
+//! `pending`: the next run will look at them, or, of a large table, the next xid pass (docs/capture.md). So is what star manifests bring that are not loaded yet. All else that
 //! differs is a difference; [`VerifyReport::equal`] says whether there is any.
 //!
-//! With `settle` the stages run first. What the source commits between the snapshot of that ingest and the one of the
+//! With `settle` the stages run first, with an xid pass of every table. What the source commits between the snapshot of that ingest and the one of the
 //! comparison is told by its `xmin` and stays pending. A delete leaves no such mark, so a key that only the lake has is
 //! looked at again: the stages run once more, which must take it away if it really is gone from the source. Only a
 //! key that was in the lake alone in each of three such rounds is a difference. In a source that stands still the
@@ -279,7 +279,7 @@ async fn covered(ctx: &Context, star: &Manifest, report: &mut VerifyReport) -> R
 async fn settle(ctx: &Context, settling: Settling, notes: &mut Vec<String>) -> Result<bool> {
     let mut is_ours = false;
     for _ in 0..ATTEMPTS {
-        match tolerated(crate::ingest(&ctx.for_new_run(), None).await, settling, notes)? {
+        match tolerated(crate::ingest::ingest_complete(&ctx.for_new_run()).await, settling, notes)? {
             Some(report) if report.outcome != Outcome::Committed => {}
             committed => {
                 is_ours = committed.is_some();

@@ -34,6 +34,7 @@ fn text(style: Style, plan: &Plan) -> String {
         ("rows, about", Align::Right),
         ("scan", Align::Right),
         ("why", Align::Left),
+        ("captured so", Align::Left),
     ]);
     for table in &plan.ingest {
         tables.row([
@@ -43,6 +44,7 @@ fn text(style: Style, plan: &Plan) -> String {
             table.estimated_rows.map_or_else(|| "?".to_string(), count::of),
             size::or_dash(table.scan_bytes),
             table.reason.clone().unwrap_or_default(),
+            table.because.clone(),
         ]);
     }
     let nothing = format!("  {}\n", style.dim("nothing"));
@@ -82,10 +84,12 @@ mod tests {
         let table = PlannedTable {
             name: "address".into(),
             capture: "xid".into(),
+            because: "smaller than 2048 MiB".into(),
             mode: "full".into(),
             reason: Some("first read".into()),
             estimated_rows: Some(1_200),
             scan_bytes: 8192,
+            day_bytes: 2_359_296,
         };
         let follows = vec!["address".to_string(), "counterparty".to_string()];
         let model = PlannedModel {
@@ -105,8 +109,8 @@ mod tests {
         assert_eq!(
             text(Style::PLAIN, &plan),
             "ingest would read\n\
-             \x20 table    capture  how   rows, about     scan  why\n\
-             \x20 address  xid      full        1,200  8.0 KiB  first read\n\
+             \x20 table    capture  how   rows, about     scan  why         captured so\n\
+             \x20 address  xid      full        1,200  8.0 KiB  first read  smaller than 2048 MiB\n\
              \n\
              transform would evaluate\n\
              \x20 model             how    when                                why\n\

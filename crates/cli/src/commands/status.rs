@@ -2,6 +2,7 @@
 
 use starlift::status::{RelationStatus, Status};
 use starlift::telemetry::one_line;
+use starlift_core::Micros;
 use starlift_core::manifest::Proof;
 
 use crate::args::Inspect;
@@ -69,6 +70,9 @@ fn listed(style: Style, title: &'static str, relations: &[RelationStatus]) -> St
         ("proved by", Align::Left),
         ("as of", Align::Left),
         ("age", Align::Right),
+        ("last pass", Align::Left),
+        ("next pass", Align::Left),
+        ("why", Align::Left),
         ("next", Align::Left),
     ]);
     for relation in relations {
@@ -83,12 +87,23 @@ fn listed(style: Style, title: &'static str, relations: &[RelationStatus]) -> St
             count::or_dash(relation.last_change),
             relation.proof.map(proved_by).unwrap_or_default().to_string(),
             // Whole seconds are enough for people; --json has all.
-            relation.as_of.map(|at| at.to_datetime().format("%Y-%m-%d %H:%M:%S UTC").to_string()).unwrap_or_default(),
+            relation.as_of.map(moment).unwrap_or_default(),
             relation.age_seconds.map(duration::of_seconds).unwrap_or_default(),
+            relation.passes.as_ref().map(|passes| moment(passes.last)).unwrap_or_default(),
+            relation.passes.as_ref().map(|passes| due(passes.due_in)).unwrap_or_default(),
+            relation.passes.as_ref().map(|passes| passes.because.clone()).unwrap_or_default(),
             if relation.pending { next.to_string() } else { String::new() },
         ]);
     }
     table.render(style, "  ")
+}
+
+fn moment(at: Micros) -> String {
+    at.to_datetime().format("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
+fn due(runs: u64) -> String {
+    if runs == 0 { "next run".into() } else { format!("after {}", count::with(runs, "run")) }
 }
 
 /// How the last run showed that the lake holds what the source counted.
@@ -103,7 +118,7 @@ fn proved_by(proof: Proof) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use starlift_core::Micros;
+    use starlift::status::PassStatus;
 
     fn status() -> Status {
         let table = RelationStatus {
@@ -117,6 +132,7 @@ mod tests {
             files: 3,
             bytes: 20_480,
             pending: true,
+            passes: None,
             proof: Some(Proof { counted: 1_200, known: 1_200, reconciled: false }),
         };
         Status {
@@ -146,6 +162,23 @@ mod tests {
              \n\
              ! pending: transform: ingest manifests 12 to 12\n"
         );
+    }
+
+    #[test]
+    fn a_table_that_follows_its_stamps_shows_its_passes() {
+        let mut status = status();
+        status.tables[0].passes = Some(PassStatus {
+            because: "2048 MiB or larger; indexed by `last_updated`".into(),
+            last: Micros(1_732_102_500_000_001),
+            last_seq: 10,
+            due_in: 9,
+            safe: None,
+        });
+        let text = text(Style::PLAIN, &status);
+        assert!(text.contains("last pass                next pass     why"), "{text}");
+        let passes =
+            "2024-11-20 11:35:00 UTC  after 9 runs  2048 MiB or larger; indexed by `last_updated`  waits for transform";
+        assert!(text.contains(passes), "{text}");
     }
 
     #[test]

@@ -138,6 +138,7 @@ impl Source {
             xmax: moment.xmax,
             lsn: moment.lsn,
             tables: TABLES.iter().map(|t| t.name().to_string()).collect(),
+            horizon: None,
         };
         let mut rows: BTreeMap<Table, Vec<(Row, u32)>> = TABLES.iter().map(|t| (*t, Vec::new())).collect();
         for ((table, _), stored) in &moment.rows {

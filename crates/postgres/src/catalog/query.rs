@@ -6,8 +6,8 @@ use starlift_core::{Error, Result};
 use tokio_postgres::types::{FromSql, ToSql};
 use tokio_postgres::{Client, Row};
 
-use super::TableKind;
 use super::resolve::{Attribute, PgType, Types};
+use super::{ForeignKey, TableKind};
 use crate::sqlstate::classify;
 
 /// What the queries found, before types are resolved.
@@ -34,6 +34,8 @@ pub(super) struct FoundTable {
     pub(super) may_select: bool,
     pub(super) row_security: bool,
     pub(super) references: BTreeSet<String>,
+    pub(super) indexed: BTreeSet<String>,
+    pub(super) foreign_keys: Vec<ForeignKey>,
 }
 
 const SCHEMA: &str = "
@@ -122,6 +124,27 @@ where i.indrelid = any($1) and i.indisunique and i.indisvalid and i.indpred is n
                   where k.position <= i.indnkeyatts and a.attnotnull is not true)
 order by i.indrelid, not i.indisprimary, i.indnkeyatts, i.indkey::int2[]";
 
+/// The columns that an index begins with which has an entry for every row and can be searched by an order.
+const INDEXED: &str = "
+select i.indrelid, a.attname::text
+from pg_catalog.pg_index i
+join pg_catalog.pg_class c on c.oid = i.indexrelid
+join pg_catalog.pg_am m on m.oid = c.relam and m.amname = 'btree'
+join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
+where i.indrelid = any($1) and i.indisvalid and i.indisready and i.indpred is null";
+
+const FOREIGN_KEYS: &str = "
+select k.conrelid, f.relname::text,
+       array(select a.attname::text from unnest(k.conkey) with ordinality c (attnum, position)
+             join pg_catalog.pg_attribute a on a.attrelid = k.conrelid and a.attnum = c.attnum order by c.position) as columns,
+       array(select a.attname::text from unnest(k.confkey) with ordinality c (attnum, position)
+             join pg_catalog.pg_attribute a on a.attrelid = k.confrelid and a.attnum = c.attnum order by c.position) as key
+from pg_catalog.pg_constraint k
+join pg_catalog.pg_class r on r.oid = k.conrelid
+join pg_catalog.pg_class f on f.oid = k.confrelid and f.relnamespace = r.relnamespace and not f.relispartition
+where k.conrelid = any($1) and k.contype = 'f'
+order by k.conrelid, k.conname";
+
 pub(super) async fn read(client: &Client, schema: &str, views: &[String]) -> Result<Found> {
     let what = || format!("cannot read the catalog of schema `{schema}`");
     let failed = |error| classify(error, what());
@@ -138,10 +161,12 @@ pub(super) async fn read(client: &Client, schema: &str, views: &[String]) -> Res
     let oids: Vec<u32> = tables.iter().map(|t| t.oid).collect();
     // Sent together, they cost one round trip.
     let parameters: [&(dyn ToSql + Sync); 1] = [&oids];
-    let (columns, types, keys) = futures::try_join!(
+    let (columns, types, keys, indexed, foreign_keys) = futures::try_join!(
         client.query(COLUMNS, &parameters),
         client.query(TYPES, &parameters),
         client.query(KEYS, &parameters),
+        client.query(INDEXED, &parameters),
+        client.query(FOREIGN_KEYS, &parameters),
     )
     .map_err(failed)?;
 
@@ -162,6 +187,16 @@ pub(super) async fn read(client: &Client, schema: &str, views: &[String]) -> Res
     for row in keys {
         if let Some(table) = by_oid.get_mut(&get(&row, 0)?) {
             table.keys.push(get(&row, 1)?);
+        }
+    }
+    for row in indexed {
+        if let Some(table) = by_oid.get_mut(&get(&row, 0)?) {
+            table.indexed.insert(get(&row, 1)?);
+        }
+    }
+    for row in foreign_keys {
+        if let Some(table) = by_oid.get_mut(&get(&row, 0)?) {
+            table.foreign_keys.push(ForeignKey { table: get(&row, 1)?, columns: get(&row, 2)?, key: get(&row, 3)? });
         }
     }
     let mut known = Types::new();
@@ -211,6 +246,8 @@ fn table(row: &Row) -> Result<FoundTable> {
         may_select: get(row, 7)?,
         row_security: get(row, 8)?,
         references: references.into_iter().collect(),
+        indexed: BTreeSet::new(),
+        foreign_keys: Vec::new(),
     })
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use starlift_aws::Aws;
-use starlift_core::capture::CaptureMode;
+use starlift_core::capture::{CaptureMode, DEFAULT_LARGE_FROM_MB, DEFAULT_XID_PASS_EVERY};
 use starlift_core::drift::DriftPolicy;
 use starlift_core::types::MAX_PRECISION;
 use starlift_core::{ColumnType, Error, Result};
@@ -60,6 +60,8 @@ struct SourceSection {
     schema: Option<String>,
     statement_timeout_seconds: Option<u64>,
     connections: Option<u16>,
+    large_from_mb: Option<u64>,
+    xid_pass_every: Option<u32>,
     drift: Option<String>,
     #[serde(default)]
     tables: BTreeMap<String, Table>,
@@ -79,6 +81,8 @@ struct Database {
 #[serde(deny_unknown_fields)]
 struct Table {
     capture: Option<String>,
+    cursor: Option<String>,
+    xid_pass_every: Option<u32>,
     drift: Option<String>,
     #[serde(default)]
     columns: BTreeMap<String, Column>,
@@ -180,6 +184,11 @@ fn merge(file: File, project_dir: &Path, environment: Environment, overrides: Ov
     if !(1..=64).contains(&connections) {
         return Err(Error::config("`connections` of `[source]` cannot be used").with_hint("give 1 to 64"));
     }
+    let large_from_mb =
+        whole(&environment, "STARLIFT_SOURCE_LARGE_FROM_MB", file.source.large_from_mb, DEFAULT_LARGE_FROM_MB)?;
+    let every = file.source.xid_pass_every.map(u64::from);
+    let every = whole(&environment, "STARLIFT_SOURCE_XID_PASS_EVERY", every, DEFAULT_XID_PASS_EVERY.into())?;
+    let xid_pass_every = u32::try_from(every).ok().filter(|every| *every > 0).ok_or_else(|| passes("[source]"))?;
     let switch = |name: &str, in_file: Option<bool>| match environment.get(name) {
         None => Ok(in_file.unwrap_or(true)),
         Some(text) => text.parse::<bool>().map_err(|_| {
@@ -212,6 +221,8 @@ fn merge(file: File, project_dir: &Path, environment: Environment, overrides: Ov
             drift: drift(file.source.drift.as_deref())?.unwrap_or_default(),
             statement_timeout_seconds: file.source.statement_timeout_seconds.unwrap_or(3600),
             connections: usize::try_from(connections).unwrap_or(1),
+            large_from_mb,
+            xid_pass_every,
         },
         lake_ingest: place(overrides.lake_ingest, "STARLIFT_LAKE_INGEST", file.lake.ingest, "lake/ingest"),
         lake_transform: place(
@@ -241,6 +252,18 @@ fn default_connections() -> i32 {
     std::thread::available_parallelism().map_or(1, |cores| i32::try_from(cores.get().min(4)).unwrap_or(1))
 }
 
+/// A whole number from the environment, else from the file.
+fn whole(environment: &Environment, variable: &str, setting: Option<u64>, default: u64) -> Result<u64> {
+    let Some(text) = environment.get(variable) else { return Ok(setting.unwrap_or(default)) };
+    text.parse().map_err(|_| {
+        Error::config(format!("{variable} is no number")).with_hint("give whole digits, or unset it to take the file's")
+    })
+}
+
+fn passes(section: &str) -> Error {
+    Error::config(format!("`xid_pass_every` of `{section}` cannot be used")).with_hint("give 1 or more runs")
+}
+
 fn check_pipeline(name: &str) -> Result<()> {
     let fits = !name.is_empty()
         && name.len() <= 63
@@ -255,7 +278,9 @@ fn table_config(name: &str, table: Table) -> Result<TableConfig> {
     let at = |error: Error| error.with_context("table", name);
     let capture = match table.capture.as_deref() {
         None => None,
+        Some("auto") => None,
         Some("xid") => Some(CaptureMode::Xid),
+        Some("cursor") => Some(CaptureMode::Cursor),
         Some("full") => Some(CaptureMode::Full),
         Some("none") => Some(CaptureMode::None),
         Some(word) => {
@@ -263,9 +288,12 @@ fn table_config(name: &str, table: Table) -> Result<TableConfig> {
                 "`capture = \"{}\"` of table `{name}` is unknown",
                 starlift_core::event::printable(word)
             ))
-            .with_hint("use `xid`, `full` or `none`")));
+            .with_hint("use `auto`, `xid`, `cursor`, `full` or `none`")));
         }
     };
+    if table.xid_pass_every == Some(0) {
+        return Err(at(passes(&format!("[source.tables.{name}]"))));
+    }
     let columns = table.columns.into_iter().map(|(column, setting)| {
         let setting = column_setting(&setting).ok_or_else(|| {
             at(Error::config(format!("the setting of column `{column}` of table `{name}` cannot be used")).with_hint(format!(
@@ -275,7 +303,8 @@ fn table_config(name: &str, table: Table) -> Result<TableConfig> {
         Ok((column, setting))
     });
     let drift = drift(table.drift.as_deref()).map_err(at)?;
-    Ok(TableConfig { capture, drift, columns: columns.collect::<Result<_>>()? })
+    let (cursor, xid_pass_every) = (table.cursor, table.xid_pass_every);
+    Ok(TableConfig { capture, cursor, xid_pass_every, drift, columns: columns.collect::<Result<_>>()? })
 }
 
 fn drift(word: Option<&str>) -> Result<Option<DriftPolicy>> {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use starlift_core::capture::CaptureMode;
+use starlift_core::capture::{self, CaptureMode, Choice, Offer};
 use starlift_core::model::{nearest, widen};
 use starlift_core::{Error, Result, TableSchema, event};
 use starlift_postgres::catalog::{Catalog, SourceTable, TableSettings};
@@ -71,7 +71,7 @@ async fn catalog(ctx: &Context, session: &SourceSession) -> Result<Catalog> {
 fn captured(ctx: &Context, catalog: &Catalog) -> BTreeSet<String> {
     let has_columns =
         |t: &SourceTable| !t.schema.columns.is_empty() || catalog.unsupported.iter().any(|u| u.table == t.name);
-    let wanted = |t: &&SourceTable| ctx.config.capture(&t.name) != CaptureMode::None && has_columns(t);
+    let wanted = |t: &&SourceTable| ctx.config.is_captured(&t.name) && has_columns(t);
     catalog.tables.values().filter(wanted).map(|t| t.name.clone()).collect()
 }
 
@@ -79,6 +79,11 @@ impl Selection {
     /// The tables to read, sorted.
     pub(crate) fn tables(&self) -> Vec<String> {
         self.names.iter().cloned().collect()
+    }
+
+    /// The role that reads them.
+    pub(crate) fn role(&self) -> &str {
+        &self.catalog.role
     }
 
     /// The tables that can be locked.
@@ -99,11 +104,24 @@ impl Selection {
     /// Whether every table can be read and carried.
     ///
     /// Errors: Permission that lists what the role may not read, with the grants; Unsupported that lists the columns which
-    /// starlift does not carry.
-    pub(crate) fn check(&self) -> Result<()> {
+    /// starlift does not carry; Config for a cursor over what is no time.
+    pub(crate) fn check(&self, ctx: &Context) -> Result<()> {
         let names = self.tables();
         self.catalog.check_access(&names)?;
-        self.catalog.check_types(&names)
+        self.catalog.check_types(&names)?;
+        self.choices(ctx, false).map(|_| ())
+    }
+
+    /// How each table to read is captured, and why.
+    ///
+    /// Errors: Config for a cursor over what is no time.
+    pub(crate) fn choices(&self, ctx: &Context, in_recovery: bool) -> Result<BTreeMap<String, Choice>> {
+        let choice = |table: &SourceTable| {
+            let (name, schema, indexed) = (table.name.as_str(), &table.schema, &table.indexed);
+            let offer = Offer { name, schema, bytes: table.bytes, indexed, in_recovery };
+            Ok((table.name.clone(), capture::choose(&ctx.config.capture(name), &offer)?))
+        };
+        self.chosen().map(choice).collect()
     }
 
     /// The definitions of all captured tables, also those that this run does not read.
@@ -131,7 +149,7 @@ impl Selection {
             );
         }
         let again = Selection { captured: captured(ctx, &catalog), catalog, names: self.names };
-        again.check()?;
+        again.check(ctx)?;
         Ok(again)
     }
 }

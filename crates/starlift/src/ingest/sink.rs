@@ -4,7 +4,7 @@ use arrow::array::RecordBatch;
 use starlift_core::manifest::{DataFile, FileMode};
 use starlift_core::refused::RefusedRows;
 use starlift_core::{Error, Result};
-use starlift_lake::{Difference, FileWriter, PartNumbers, Quarantine};
+use starlift_lake::{Difference, FileWriter, Quarantine};
 use starlift_postgres::catalog::SourceTable;
 
 use super::encoders::Encoders;
@@ -29,8 +29,7 @@ impl Sink {
         quarantine: Quarantine,
         encoders: usize,
     ) -> Result<Sink> {
-        let numbers = PartNumbers::default();
-        let writer = || Ok(task.writer(table, table.schema.to_arrow(), mode, encoders)?.numbered_by(&numbers));
+        let writer = || task.writer(table, table.schema.to_arrow(), mode, encoders);
         Ok(Sink {
             rows: Encoders::start((0..encoders).map(|_| writer()).collect::<Result<_>>()?),
             refused: task.writer(table, table.schema.refused_to_arrow(), FileMode::Refused, 1)?,

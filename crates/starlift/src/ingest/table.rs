@@ -1,17 +1,20 @@
-//! One table of one ingest: read its window or all of it, write what is new or differs, prove the count.
+//! One table of one ingest: read its window or all of it, write what is new or differs, prove the count; or follow its
+//! stamps, which proves none.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Mutex;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use futures::TryStreamExt;
-use starlift_core::capture::{self, Read};
+use starlift_core::capture::{self, Choice, PassReason, Read, Turn};
 use starlift_core::manifest::{DataFile, FileMode, Proof, Relation, RelationRun, Source};
 use starlift_core::refused::RefusedRows;
 use starlift_core::relation::{self, Pass};
 use starlift_core::{Error, Micros, Result, fault};
 use starlift_lake::{
-    Difference, Digests, FileWriter, Head, KeyDigest, Multiset, Quarantine, State, Store, WriterOptions, tombstones,
+    Difference, Digests, FileWriter, Head, KeyDigest, Multiset, PartNumbers, Quarantine, State, Store, WriterOptions,
+    tombstones,
 };
 use starlift_postgres::catalog::SourceTable;
 use starlift_postgres::extract::SourceSession;
@@ -30,10 +33,60 @@ pub(super) struct Task<'a> {
     pub(super) at: Micros,
     pub(super) seq: u64,
     pub(super) selection: &'a Selection,
+    /// How each table is captured.
+    pub(super) choices: &'a BTreeMap<String, Choice>,
     /// Tables that are read in full because the lake differed from them.
     pub(super) repair: &'a BTreeSet<String>,
     /// What the tables of the run set aside, together.
     pub(super) allowance: &'a Allowance,
+    /// The numbers of the parts of its files.
+    pub(super) numbers: Numbers,
+}
+
+/// The numbers of the parts of files, by table and what they hold: a table that is read twice in one run goes on numbering.
+#[derive(Default)]
+pub(super) struct Numbers(Mutex<BTreeMap<(String, &'static str), PartNumbers>>);
+
+impl Numbers {
+    fn of(&self, table: &str, mode: FileMode) -> PartNumbers {
+        let kind = match mode {
+            FileMode::Full | FileMode::Window => "rows",
+            FileMode::Deleted => "deleted",
+            FileMode::Refused => "refused",
+        };
+        let mut numbers = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        numbers.entry((table.to_string(), kind)).or_default().clone()
+    }
+}
+
+/// A table whose turn it was.
+pub(super) struct Taken {
+    relation: Relation,
+    /// Rows that were set aside anew.
+    refused: RefusedRows,
+    /// Whether the state is the table's image now.
+    is_complete: bool,
+}
+
+/// What the tables of a run came to.
+#[derive(Default)]
+pub(super) struct Done {
+    /// Those whose state is their image now.
+    pub(super) complete: BTreeSet<String>,
+    /// Rows that were set aside anew.
+    pub(super) refused: BTreeMap<String, RefusedRows>,
+}
+
+impl Done {
+    /// Takes note of a table; none where the run left it alone.
+    pub(super) fn take(&mut self, name: &str, taken: Option<Taken>, relations: &mut BTreeMap<String, Relation>) {
+        let Some(taken) = taken else { return };
+        if taken.is_complete {
+            self.complete.insert(name.to_string());
+        }
+        self.refused.insert(name.to_string(), taken.refused);
+        relations.insert(name.to_string(), taken.relation);
+    }
 }
 
 /// What reading one table came to.
@@ -66,51 +119,74 @@ impl Written {
 }
 
 impl Task<'_> {
-    /// Reads one table and returns its relation as of the manifest to come, and the rows that it set aside anew.
-    pub(super) async fn read(&self, session: &SourceSession, name: &str) -> Result<(Relation, RefusedRows)> {
+    /// Gives one table its turn; none where it is left alone. With `asked` it is read completely.
+    pub(super) async fn turn(
+        &self,
+        session: &SourceSession,
+        name: &str,
+        asked: Option<PassReason>,
+    ) -> Result<Option<Taken>> {
         let begun = now();
         let table = self.selection.table(name)?;
         let newest = self.head.manifest();
         let before = newest.and_then(|m| m.relations.get(name));
-        let mode = self.ctx.config.capture(name);
+        let choice = self.choices.get(name).ok_or_else(|| Error::internal("a table without a capture mode"))?;
         let fingerprint = table.schema.fingerprint();
         let has_key = !table.schema.key.is_empty();
-        let read = capture::decide_read(mode, has_key, &fingerprint, before, self.source);
-        let read = if self.repair.contains(name) { read.repairing() } else { read };
+        let turn = capture::decide_turn(choice, has_key, &fingerprint, before, self.source, self.seq, asked);
+        let turn = match turn {
+            Turn::Complete(read, _) if self.repair.contains(name) => Turn::Complete(read.repairing(), None),
+            turn => turn,
+        };
 
         let state = self.state(table, before, &fingerprint)?;
         let rows_before = before.map_or(0, |r| r.rows);
-        let (written, replaced) = match read {
-            Read::Window(window) => (self.window(session, table, &state, rows_before, window).await?, false),
-            Read::Full { replaces: true, .. } if before.is_some_and(|b| b.fingerprint == fingerprint) => {
+        let (written, replaced) = match (turn, &choice.cursor) {
+            (Turn::Wait, _) => return Ok(None),
+            (Turn::Cursor(_), None) => return Err(Error::internal("a cursor without a column")),
+            (Turn::Cursor(from), Some(column)) => {
+                (self.stamped(session, table, &state, rows_before, (column, from)).await?, false)
+            }
+            (Turn::Complete(Read::Window(window), _), _) => {
+                (self.window(session, table, &state, rows_before, window).await?, false)
+            }
+            (Turn::Complete(Read::Full { replaces: true, .. }, _), _)
+                if before.is_some_and(|b| b.fingerprint == fingerprint) =>
+            {
                 self.keyless(session, table, &state).await?
             }
-            Read::Full { replaces: true, .. } => {
+            (Turn::Complete(Read::Full { replaces: true, .. }, _), _) => {
                 let standing = self.standing(table, before).await?;
                 (self.replace(session, table, standing).await?, true)
             }
-            Read::Full { replaces: false, .. } => (self.compare(session, table, &state).await?, false),
+            (Turn::Complete(Read::Full { replaces: false, .. }, _), _) => {
+                (self.compare(session, table, &state).await?, false)
+            }
         };
         // Before the proof: rows that came with a partition may be why it does not add up, or does by chance.
         session.check_partitions(table).await?;
+        let (mode, reason) = match turn {
+            Turn::Complete(Read::Window(_), why) => ("window", why.map(PassReason::text)),
+            Turn::Complete(Read::Full { reason, .. }, _) => ("full", Some(reason.text())),
+            Turn::Cursor(_) | Turn::Wait => ("cursor", None),
+        };
+        let is_complete = matches!(turn, Turn::Complete(..));
         let run = RelationRun {
-            mode: if matches!(read, Read::Window(_)) { "window" } else { "full" }.into(),
-            reason: match read {
-                Read::Window(_) => None,
-                Read::Full { reason, .. } => Some(reason.text().into()),
-            },
+            mode: mode.into(),
+            reason: reason.map(str::to_string),
             rows_read: written.rows_read,
             bytes_read: written.bytes_read,
             millis: now().millis_since(begun),
-            proof: Some(self.prove(table, &written)?),
+            proof: if is_complete { Some(self.prove(table, &written)?) } else { None },
             files: written.files,
             deleted: written.deleted,
             refused: written.refused,
         };
         let pass = Pass { rows: written.rows, refused: written.standing, replaced, run };
-        let capture = capture::state_after(mode, self.source, self.at);
+        let kept = before.and_then(|b| b.capture.as_ref());
+        let capture = capture::state_after_turn(choice, turn, kept, self.source, self.seq, self.at);
         let relation = relation::table(before, table.schema.clone(), capture, self.seq, pass);
-        Ok((relation, written.newly_refused))
+        Ok(Some(Taken { relation, refused: written.newly_refused, is_complete }))
     }
 
     /// Every row, as the new base of the table's state.
@@ -222,7 +298,8 @@ impl Task<'_> {
     ) -> Result<FileWriter> {
         let default = WriterOptions::default();
         let options = WriterOptions { row_group_bytes: default.row_group_bytes / writers.max(1), ..default };
-        FileWriter::new(self.lake, &table.name, self.at, schema, mode, options)
+        let writer = FileWriter::new(self.lake, &table.name, self.at, schema, mode, options)?;
+        Ok(writer.numbered_by(&self.numbers.of(&table.name, mode)))
     }
 
     /// The state to compare with: nothing where the stored rows have other columns and are replaced as a whole.

@@ -56,7 +56,7 @@ impl Task<'_> {
     }
 
     /// Writes the rows that differ from the state, and returns the keys that it did not have.
-    async fn changed(
+    pub(super) async fn changed(
         &self,
         table: &SourceTable,
         state: &State,

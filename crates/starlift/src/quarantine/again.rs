@@ -49,7 +49,7 @@ async fn check_names(ctx: &Context, names: &BTreeSet<String>) -> Result<()> {
     let mut known: BTreeSet<String> = tables.into_iter().chain(models).chain(ctx.project.tables()).collect();
     if lake.manifest().is_none() && !names.is_subset(&known) {
         // Before the first ingest, the source alone knows a table that no model reads.
-        known.extend(crate::ingest::look(ctx).await?.tables().map(|table| table.name.clone()));
+        known.extend(crate::ingest::look(ctx, lake.manifest()).await?.tables().map(|table| table.name.clone()));
     }
     match names.iter().find(|name| !known.contains(*name)) {
         None => Ok(()),

@@ -190,7 +190,7 @@ impl SourceView {
 
 /// The tables that no setting leaves alone; a table without columns has nothing to compare.
 fn captured(ctx: &Context, catalog: &Catalog) -> Vec<String> {
-    let wanted = |t: &&SourceTable| ctx.config.capture(&t.name) != CaptureMode::None && !t.schema.columns.is_empty();
+    let wanted = |t: &&SourceTable| ctx.config.is_captured(&t.name) && !t.schema.columns.is_empty();
     catalog.tables.values().filter(wanted).map(|t| t.name.clone()).collect()
 }
 
@@ -277,6 +277,7 @@ mod tests {
             xmax,
             lsn,
             tables: vec![],
+            horizon: None,
         }
     }
 
@@ -295,6 +296,7 @@ mod tests {
                 xmax,
                 lsn: 0,
                 read_at: Micros(0),
+                passes: None,
             }),
             model: None,
             run: None,

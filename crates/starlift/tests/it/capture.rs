@@ -13,8 +13,10 @@
 //! | row-level security, views, grants on columns | `security` |
 //! | a standby: empty lists of running ids, lag, promotion | `standby` |
 //! | restored files, new timelines, other clusters, crashes | `restored` |
+//! | tables that follow their stamps: the horizon, lying stamps, references, restarts, standbys | `cursors` |
 //! | 2^31 and 2^32 transactions | `wraparound` |
 
+mod cursors;
 mod ddl;
 mod deletes;
 pub(crate) mod lab;

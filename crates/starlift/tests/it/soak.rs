@@ -6,13 +6,18 @@
 //!
 //! Beside starlift reads the usual cursor, `last_updated > max seen`, at the same beat: it must lose rows, or the zoo would
 //! prove nothing.
+//!
+//! Where tables follow their stamps, no xid pass is made while the zoo writes: what honest stamps show must be there all the
+//! same, and after one pass everything.
 
 mod amounts;
 mod cursor;
+mod honesty;
 mod lake;
 
 use std::time::Duration;
 
+use starlift::config::Environment;
 use starlift::verify::{VerifyRequest, verify};
 use starlift::{Context, Outcome};
 use starlift_core::{Error, ErrorKind};
@@ -38,6 +43,15 @@ pub(crate) struct Findings {
 const LEAST: u64 = 3;
 /// How many row versions a full soak writes.
 const WANTED_VERSIONS: u64 = 100_000;
+
+/// How the tables are captured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Capture {
+    /// By the xid window, as small tables are.
+    Xids,
+    /// By their stamps, as `auto` would have it if all of them were large and indexed, with no pass that is due.
+    Stamps,
+}
 
 /// How long, and which zoo.
 struct Plan {
@@ -85,7 +99,14 @@ fn plan() -> Plan {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_stale_or_a_ghost_while_the_zoo_writes() {
     let world = World::of_scale(0.1).await;
-    soak(&world, world.cluster, &plan()).await;
+    soak(&world, world.cluster, &plan(), Capture::Xids).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_that_follow_their_stamps_lose_nothing_honest_and_one_pass_heals_the_rest() {
+    let world = World::of_scale(0.1).await;
+    honesty::watch(&world).await;
+    soak(&world, world.cluster, &plan(), Capture::Stamps).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -96,14 +117,20 @@ async fn on_a_hot_standby_nothing_is_lost_either() {
     let primary: &'static Cluster = Box::leak(Box::new(primary));
     let world = World::on(primary, 0.1).await;
     let standby = tokio::task::spawn_blocking(|| primary.standby()).await.unwrap().unwrap();
-    soak(&world, &standby, &plan()).await;
+    soak(&world, &standby, &plan(), Capture::Xids).await;
 }
 
 /// Writes to the world's source and reads it on `read`: the same server, or a standby of it.
-async fn soak(world: &World, read: &Cluster, plan: &Plan) {
+async fn soak(world: &World, read: &Cluster, plan: &Plan, capture: Capture) {
     let mut overrides = world.overrides();
     overrides.source_url = Some(world.source_url_on(read));
-    let context = world.try_context(overrides, Default::default()).unwrap();
+    let environment = match capture {
+        Capture::Xids => Environment::default(),
+        Capture::Stamps => {
+            Environment::of([("STARLIFT_SOURCE_LARGE_FROM_MB", "0"), ("STARLIFT_SOURCE_XID_PASS_EVERY", "1000000")])
+        }
+    };
+    let context = world.try_context(overrides, environment).unwrap();
     let is_standby = read.port() != world.cluster.port();
     world.create_warehouse().await;
     caught_up(world, read).await;
@@ -141,6 +168,15 @@ async fn soak(world: &World, read: &Cluster, plan: &Plan) {
     for habit in &written.habits {
         println!("{habit:?}");
     }
+    if capture == Capture::Stamps {
+        let before = lake::findings(world, &context).await;
+        let honest = honesty::findings(world).await;
+        println!("soak: before the pass starlift has {before:?}, of these honest {honest:?}");
+        assert_eq!((honest.lost, honest.stale), (0, 0), "what honest stamps show is lost or stale");
+        assert!(before.stale > 0 && before.ghosts > 0, "the zoo was too tame: {before:?}");
+        let settled = verify(&context, &VerifyRequest { settle: true, ..VerifyRequest::default() }).await.unwrap();
+        assert!(settled.equal(), "{settled:?}");
+    }
     let ours = lake::findings(world, &context).await;
     let theirs = cursor.findings().await;
     println!(
@@ -175,7 +211,11 @@ async fn soak(world: &World, read: &Cluster, plan: &Plan) {
     let unequal: Vec<_> = verified.comparisons.iter().filter(|c| c.differences + c.pending > 0).collect();
     assert!(verified.equal() && unequal.is_empty(), "{unequal:?}");
     world.assert_star_equals_source().await;
-    let figure = if is_standby { "row versions, read on a standby" } else { "row versions, read on the primary" };
+    let figure = match capture {
+        Capture::Stamps => "row versions, read by their stamps",
+        Capture::Xids if is_standby => "row versions, read on a standby",
+        Capture::Xids => "row versions, read on the primary",
+    };
     result(figure, written.versions(), WANTED_VERSIONS, plan.seconds);
 }
 

@@ -141,6 +141,56 @@ fn with_number(batch: &RecordBatch, column: &str, number: i32) -> RecordBatch {
     RecordBatch::try_new(batch.schema(), columns).unwrap()
 }
 
+/// A world whose tables follow their stamps, or are left alone between passes, from its second run on.
+async fn large_world() -> World {
+    let world = World::new().await.with_own_project();
+    world
+        .change("create index on payment (last_updated); create index on sales_order (last_updated); create index on design (last_updated)")
+        .await;
+    let path = world.project.join("starlift.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let large = "[source]\nlarge_from_mb = 0\nxid_pass_every = 100\n";
+    std::fs::write(&path, text.replace("[source]\n", large)).unwrap();
+    world.make_tables().await;
+    world.run().await;
+    world
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_cursor_cannot_see_is_pending_and_settling_makes_an_xid_pass() {
+    let world = large_world().await;
+    world.change("update payment set payment_amount = payment_amount + 1 where payment_id = 1; delete from payment where payment_id = 2").await;
+    world.run().await;
+    let looked = world.look().await;
+    let payment = of(&looked, SOURCE_LAKE, "payment");
+    assert_eq!((payment.verdict, payment.pending, payment.differences), (Verdict::Pending, 2, 0), "{payment:?}");
+    let settled = world.settle().await;
+    assert!(settled.equal(), "{settled:?}");
+    let payment = of(&settled, SOURCE_LAKE, "payment");
+    assert_eq!((payment.verdict, payment.pending), (Verdict::Equal, 0), "{payment:?}");
+    world.assert_star_equals_source().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fact_whose_dimension_no_stamp_has_shown_finds_it_in_the_same_run_without_a_foreign_key_too() {
+    let world = large_world().await;
+    world.change("alter table sales_order drop constraint sales_order_design_id_fkey").await;
+    world
+        .change(
+            "begin;
+             insert into design select max(design_id) + 1, 'late', '/usr', 'late.json', now() - interval '1 day', now() - interval '1 day' from design;
+             update sales_order set design_id = (select max(design_id) from design), last_updated = now() at time zone 'UTC'
+             where sales_order_id = 1;
+             commit",
+        )
+        .await;
+    let report = world.run().await;
+    let design = crate::world::of(&report.stages[0], "design");
+    assert_eq!((design.mode.as_str(), design.rows_written), ("window", 1), "{design:?}");
+    assert_eq!(crate::world::of(&report.stages[0], "sales_order").mode, "cursor");
+    world.assert_star_equals_source().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_run_every_table_and_model_is_equal_on_all_sides() {
     let world = World::loaded().await;

@@ -96,6 +96,7 @@ impl History {
                 xmax: seq,
                 lsn: seq,
                 read_at: at,
+                passes: None,
             };
             let relation = relation::table(relations.get(name), schema(number), capture, seq, pass);
             relations.insert(name.into(), relation);
@@ -128,6 +129,7 @@ fn source() -> Source {
         xmax: 1,
         lsn: 1,
         tables: TABLES.iter().map(|(name, ..)| name.to_string()).collect(),
+        horizon: None,
     }
 }
 

@@ -16,7 +16,7 @@ use crate::world::World;
 /// Compares every table, by key and by content.
 pub(super) async fn findings(world: &World, context: &Context) -> Findings {
     let client = world.source_client().await;
-    client.batch_execute("create schema in_lake").await.unwrap();
+    client.batch_execute("drop schema if exists in_lake cascade; create schema in_lake").await.unwrap();
     let store = context.lake().unwrap();
     let head = Head::read(&store, &context.config.pipeline).await.unwrap();
     let mut found = Findings::default();

@@ -33,6 +33,34 @@ async fn what_the_last_snapshot_could_not_see_is_not_what_it_says_of_subtransact
     assert_caught(&without, &with, "fact_sale: missing (30,31,777.00");
 }
 
+/// A transaction stamps its row, and is open over a run for longer than the margin of a safe time.
+async fn stamped_before_a_run(bugs: &'static str) -> Vec<String> {
+    let shop = Shop::new().await;
+    shop.change(
+        "alter table sale add stamp timestamp not null default now() - interval '1 day'; create index on sale (stamp)",
+    )
+    .await;
+    let settings = shop.path("starlift.toml");
+    let text = std::fs::read_to_string(&settings).unwrap();
+    let cursor = "[source.tables.sale]\ncapture = \"cursor\"\ncursor = \"stamp\"\n";
+    std::fs::write(&settings, format!("{text}\n{cursor}")).unwrap();
+    let mut buggy = Buggy::of(shop, bugs).await;
+    buggy.run().await;
+    let open = buggy.shop.source_client().await;
+    open.batch_execute("begin; update sale set amount = 777, stamp = now() where sale_id = 30").await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(2_500)).await;
+    buggy.run().await;
+    open.batch_execute("commit").await.unwrap();
+    buggy.run().await;
+    buggy.differences().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_safe_time_that_ignores_what_is_open_loses_what_it_stamped() {
+    let (without, with) = tokio::join!(stamped_before_a_run(""), stamped_before_a_run("horizon_ignored"));
+    assert_caught(&without, &with, "fact_sale: missing (30,31,777.00");
+}
+
 /// Two ids on either side of the wrap, and an old one; PostgreSQL itself evaluates the window.
 async fn ids_at_the_wrap(window: &str) -> Vec<String> {
     let cluster = shared().expect("a private PostgreSQL");

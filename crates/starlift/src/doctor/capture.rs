@@ -1,0 +1,122 @@
+//! How tables are captured, why, and what that costs the source.
+
+use starlift_core::capture::{CaptureMode, Choice, DEFAULT_CURSOR, PassReason, Turn, decide_turn};
+use starlift_core::{Micros, succession};
+use starlift_lake::Head;
+use starlift_postgres::catalog::SourceTable;
+use starlift_postgres::ident::{quote_ident, quote_qualified};
+
+use super::{Check, Verdict, ok};
+use crate::context::Context;
+use crate::ingest::Seen;
+use crate::scans::{RUNS_A_DAY, Scans};
+use crate::{count, size};
+
+/// The checks of capture; none where the settings cannot be followed, which another check says.
+pub(super) fn checks(ctx: &Context, seen: &Seen, lake: Option<&Head>) -> Vec<Check> {
+    let Ok(choices) = &seen.choices else { return Vec::new() };
+    let tables: Vec<(&SourceTable, &Choice)> =
+        seen.tables().filter_map(|table| Some((table, choices.get(&table.name)?))).collect();
+    let mut checks: Vec<Check> = tables
+        .iter()
+        .filter(|(_, choice)| choice.xid_pass_every.is_some())
+        .map(|t| large(ctx, seen, lake, *t))
+        .collect();
+    if tables.iter().any(|(_, choice)| choice.cursor.is_some()) && !seen.sees_activity {
+        checks.push(ok(
+            "source: transactions",
+            format!(
+                "how long they are open is found from looks that follow one another; `grant pg_read_all_stats to {};` would show when \
+                 they began, so that a cursor reads fewer rows again",
+                quote_ident(seen.selection.role())
+            ),
+        ));
+    }
+    checks.push(scan(seen, &tables));
+    checks
+}
+
+/// A table that not every run reads completely.
+fn large(ctx: &Context, seen: &Seen, lake: Option<&Head>, (table, choice): (&SourceTable, &Choice)) -> Check {
+    let every = choice.xid_pass_every.unwrap_or(1);
+    let newest = lake.and_then(Head::manifest);
+    let before = newest.and_then(|m| m.relations.get(&table.name));
+    let scans = Scans::of(table, choice, seen.stamped.get(&table.name).copied());
+    let between = match &choice.cursor {
+        Some(column) => format!("by its cursor `{column}` scans about {}", size::of(scans.between)),
+        None => "scans nothing, and sees nothing of it".into(),
+    };
+    let last = before.and_then(|b| b.capture.as_ref()?.passes.as_ref()).map(|passes| {
+        let seq = succession::next_seq(newest);
+        let has_key = !table.schema.key.is_empty();
+        let turn = decide_turn(choice, has_key, &table.schema.fingerprint(), before, &seen.source, seq, None);
+        let next = match turn {
+            Turn::Complete(_, why) => {
+                format!("with the next run ({})", why.map_or("it reads all rows", PassReason::text))
+            }
+            Turn::Cursor(_) | Turn::Wait => format!("after {}", count::with(passes.due().saturating_sub(seq), "run")),
+        };
+        format!("; the last was at {}, the next comes {next}", passes_at(passes.at))
+    });
+    let detail = format!(
+        "{} ({}); an xid pass by every {} scans {}, a run between {between}{}",
+        choice.mode.name(),
+        choice.why,
+        ordinal(every),
+        size::of(scans.pass),
+        last.unwrap_or_default()
+    );
+    let wants_index = choice.mode == CaptureMode::Xid && !seen.source.in_recovery;
+    let column = ctx.config.capture(&table.name).cursor.unwrap_or_else(|| DEFAULT_CURSOR.into());
+    let has_column = table.schema.column(&column).is_some();
+    let mend = (wants_index && has_column && !table.indexed.contains(&column)).then(|| {
+        let name = quote_qualified(&ctx.config.source.database.schema, &table.name);
+        format!("create index concurrently on {name} ({});", quote_ident(&column))
+    });
+    let verdict = if mend.is_some() { Verdict::Warn } else { Verdict::Ok };
+    Check { name: format!("source: {}", table.name), verdict, detail, mend }
+}
+
+/// What runs scan of all tables together.
+fn scan(seen: &Seen, tables: &[(&SourceTable, &Choice)]) -> Check {
+    let of = |(table, choice): &(&SourceTable, &Choice)| {
+        let scans = Scans::of(table, choice, seen.stamped.get(&table.name).copied());
+        let ordinary = if choice.xid_pass_every.is_some() { scans.between } else { scans.pass };
+        (ordinary, scans.pass, scans.a_day())
+    };
+    let (run, all, day) = tables.iter().map(of).fold((0u64, 0u64, 0u64), |sum, one| {
+        (sum.0.saturating_add(one.0), sum.1.saturating_add(one.1), sum.2.saturating_add(one.2))
+    });
+    let passes = match run == all {
+        true => String::new(),
+        false => format!(", and {} with an xid pass of every table", size::of(all)),
+    };
+    ok("source: scan", format!("a run scans {}{passes}; {RUNS_A_DAY} runs a day scan {}", size::of(run), size::of(day)))
+}
+
+fn passes_at(at: Micros) -> String {
+    at.to_datetime().format("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
+/// `run`, `2nd run`, `12th run`.
+fn ordinal(every: u32) -> String {
+    let ending = match (every % 10, every % 100) {
+        (_, 11..=13) => "th",
+        (1, _) => "st",
+        (2, _) => "nd",
+        (3, _) => "rd",
+        _ => "th",
+    };
+    if every == 1 { "run".into() } else { format!("{every}{ending} run") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_are_counted_as_people_count_them() {
+        let shown = [1, 2, 3, 12, 21, 112].map(ordinal);
+        assert_eq!(shown, ["run", "2nd run", "3rd run", "12th run", "21st run", "112th run"]);
+    }
+}
