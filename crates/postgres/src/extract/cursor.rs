@@ -15,18 +15,20 @@ use crate::catalog::SourceTable;
 use crate::ident::{quote_ident, quote_qualified};
 use crate::sqlstate::classify;
 
-/// Transactions of this database but our own, with their beginning where it shows. A session that shows its state and no
-/// beginning has ended its transaction between the two lists. `query_start` is before `xact_start` in a procedure that
+/// Transactions of this database but our own, with their beginning where it shows. A session that shows itself idle and no
+/// beginning has ended its transaction between the two lists, and one that is in the list of locks alone is being set up, or was when
+/// the other list was read: what it does, it begins later. `query_start` is before `xact_start` in a procedure that
 /// commits. What has no user cleans up and writes no row. The clock is that of the statement's arrival, before both lists.
 const OPEN: &str = "
 select statement_timestamp(), pg_postmaster_start_time(), pg_is_in_recovery(), open.name, coalesce(open.shows, false), open.began
 from (values (1)) as one (row)
 left join (
-  select l.virtualtransaction::text as name, a.state <> 'disabled' as shows,
+  select l.virtualtransaction::text as name,
+         a.state <> 'disabled' and (a.xact_start is not null or a.state = 'idle') as shows,
          least(a.xact_start, case when a.state <> 'idle' then a.query_start end) as began
-  from pg_catalog.pg_locks l left join pg_catalog.pg_stat_activity a on a.pid = l.pid
+  from pg_catalog.pg_locks l join pg_catalog.pg_stat_activity a on a.pid = l.pid
   where l.locktype = 'virtualxid' and l.mode = 'ExclusiveLock' and l.granted and l.pid <> pg_backend_pid()
-    and (a.pid is null or (a.usesysid is not null and a.datname = current_database()))
+    and a.usesysid is not null and a.datname = current_database()
 ) as open on true";
 
 /// A transaction is in this list before it leaves the other one, so it is asked for after it.

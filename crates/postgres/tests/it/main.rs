@@ -5,6 +5,7 @@ mod codec;
 mod connect;
 mod extract;
 mod load;
+mod looks;
 mod render;
 mod round_trip;
 mod support;
