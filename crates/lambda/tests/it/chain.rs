@@ -64,7 +64,9 @@ async fn the_functions_bring_what_the_command_line_brings_and_a_second_round_wri
         assert_eq!(rows(&ours, table).await, rows(&theirs, table).await, "{table}");
     }
     let by_function = lab.context("", &lab.warehouse).await;
-    assert_eq!(manifests(&by_function).await, manifests(&by_hand).await);
+    let mut differences = Vec::new();
+    compare("", &manifests(&by_function).await.into(), &manifests(&by_hand).await.into(), &mut differences);
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
 
     // Nothing is new: nothing is written, one warning says so, and `{}` is an event like any other.
     let before = files(&by_function).await;
@@ -150,6 +152,24 @@ async fn manifests(context: &Context) -> Vec<Value> {
         }
     }
     manifests
+}
+
+/// Every place where two documents differ.
+fn compare(place: &str, one: &Value, other: &Value, differences: &mut Vec<String>) {
+    match (one, other) {
+        (Value::Object(one), Value::Object(other)) if one.keys().eq(other.keys()) => {
+            for (name, value) in one {
+                compare(&format!("{place}.{name}"), value, &other[name], differences);
+            }
+        }
+        (Value::Array(one), Value::Array(other)) if one.len() == other.len() => {
+            for (i, (one, other)) in one.iter().zip(other).enumerate() {
+                compare(&format!("{place}[{i}]"), one, other, differences);
+            }
+        }
+        _ if one == other => {}
+        _ => differences.push(format!("{place}: {one} and {other}")),
+    }
 }
 
 fn mask(value: &mut Value) {

@@ -95,13 +95,16 @@ async fn a_bucket_region_or_service_that_is_not_there_is_told_by_its_kind() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_place_of_the_lake_may_be_a_parameter() {
     let lab = Lab::new().await;
-    lab.server.put_parameter("/starlift/dev/lake_ingest", &format!("s3://{BUCKET}/elsewhere"), false).await.unwrap();
+    lab.server
+        .put_parameter("/starlift/dev/lake_ingest", &format!("s3://{BUCKET}/elsewhere/ingest"), false)
+        .await
+        .unwrap();
     let environment = lab.environment_with("STARLIFT_LAKE_INGEST", "ssm:/starlift/dev/lake_ingest");
     let mut ingest = Function::start("ingest", &environment).await;
     let brought = ingest.result("one", "{}").await;
-    let key = format!("elsewhere/{}", brought["staff"].as_str().unwrap());
-    let found = lab.context("", &lab.warehouse).await.lake().unwrap().get(&key).await.unwrap();
-    assert!(found.is_some_and(|file| !file.is_empty()), "{key}");
+    let lake = lab.context("elsewhere/", &lab.warehouse).await.lake().unwrap();
+    let found = lake.get(brought["staff"].as_str().unwrap()).await.unwrap();
+    assert!(found.is_some_and(|file| !file.is_empty()), "{brought}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -58,7 +58,10 @@ impl Lab {
         let lab = Lab { cluster, server, source, warehouse, reader, loader };
         lab.put_source_secret(CANARIES[0]).await;
         lab.put_warehouse_secret(CANARIES[1]).await;
-        starlift::warehouse::create(&lab.context("", &lab.warehouse).await).await.unwrap();
+        // By the role that loads, which then owns what it needs.
+        let port = lab.cluster.port();
+        let url = format!("postgres://{}:{}@127.0.0.1:{port}/{}", lab.loader, CANARIES[1], lab.warehouse);
+        starlift::warehouse::create(&lab.context_at("", url).await).await.unwrap();
         lab
     }
 
@@ -108,11 +111,15 @@ impl Lab {
 
     /// What the command line works with, over places with this before their names and a warehouse of its own.
     pub(crate) async fn context(&self, before: &str, warehouse: &str) -> Context {
+        self.context_at(before, self.cluster.superuser_url(warehouse)).await
+    }
+
+    async fn context_at(&self, before: &str, warehouse_url: String) -> Context {
         let settings = S3Server::settings(self.server.port());
         let environment = Environment::of(settings.each_ref().map(|(name, value)| (*name, value.as_str())));
         let overrides = Overrides {
             source_url: Some(self.cluster.superuser_url(&self.source)),
-            warehouse_url: Some(self.cluster.superuser_url(warehouse)),
+            warehouse_url: Some(warehouse_url),
             lake_ingest: Some(format!("s3://{BUCKET}/{before}ingest")),
             lake_transform: Some(format!("s3://{BUCKET}/{before}transform")),
         };
