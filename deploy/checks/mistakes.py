@@ -64,7 +64,10 @@ UNTESTED = {
         "immutable/github.tf", ":environment:${var.github_environment}", ":*", says="only jobs of the environment with reviewers may deploy"
     ),
     "a pattern that names a position": Edit(
-        "main/templates/critical.pattern", '{ $.level = "CRITICAL" }', "[CRITICAL]", says="the pattern of JSON lines"
+        "main/templates/critical.pattern",
+        '{ ($.level = "CRITICAL") || ($.severity = "CRITICAL") }',
+        "[CRITICAL]",
+        says="the pattern of JSON lines",
     ),
     "zeros that count as samples": Edit(
         "main/logs.tf", '    unit      = "Count"', '    unit          = "Count"\n    default_value = "0"', says="no zeros as samples"

@@ -42,7 +42,7 @@ def check() -> None:
     pattern = shipped()
     for line, expected in (
         ('{"level":"CRITICAL","message":"m"}', True),
-        ('{"level":"CRITICAL","severity":"CRITICAL","stage":"load"}', True),
+        ('{"severity":"CRITICAL","level":"INFO"}', True),
         ('{"level":"ERROR","message":"CRITICAL"}', False),
         ('{"fields":{"level":"CRITICAL"}}', False),
         ("[CRITICAL] not JSON", False),

@@ -26,7 +26,7 @@ class Stack:
         self.names = Names(main)
         terraform = Terraform(cloud.folder / "terraform")
         terraform.init()
-        self.immutable = terraform.render("immutable", {"environment": "local", "alarm_email": "someone@example.com"})
+        self.immutable = terraform.render("immutable", {"environment": main["environment"], "alarm_email": "someone@example.com"})
         self.main: list[Resource] = []
         self.main = terraform.render("main", main, {**self.names.parameters(), **self._secrets()})
         self.machine = self.names.arn("states", f"stateMachine:{self.names.name}")

@@ -124,7 +124,7 @@ run "alarms" {
   command = plan
 
   assert {
-    condition     = alltrue([for f in aws_cloudwatch_log_metric_filter.critical : f.pattern == "{ $.level = \"CRITICAL\" }" && f.metric_transformation[0].default_value == null])
+    condition     = alltrue([for f in aws_cloudwatch_log_metric_filter.critical : f.pattern == "{ ($.level = \"CRITICAL\") || ($.severity = \"CRITICAL\") }" && f.metric_transformation[0].default_value == null])
     error_message = "the pattern of JSON lines, and no zeros as samples"
   }
   assert {
