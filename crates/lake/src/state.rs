@@ -2,8 +2,7 @@
 //!
 //! Files are read newest first. Of every file but the oldest the key digests are kept, so that an older entry of the same
 //! key is passed over; the oldest, which is the base, streams through. So memory follows what was written since the
-//! base, about 30 bytes per key, and not the size of the table. [`State::index`] is the exception: it holds the whole
-//! table in about 60 bytes per key.
+//! base, about 30 bytes per key, and not the size of the table. [`State::index`] puts aside what does not fit.
 //!
 //! Within one manifest a tombstone comes before a refused row, that before a row of a window, and that before a row of a
 //! full read: the closing window of a full read in chunks is newer than its chunks. A table without a key is the rows of
@@ -22,6 +21,7 @@ use starlift_core::manifest::{DataFile, FileMode, LiveFile};
 use starlift_core::{Error, Result, TableSchema, fault};
 
 use crate::digest::{Digests, KeyDigest, RowDigest};
+use crate::keys::Keys;
 use crate::multiset::Multiset;
 use crate::reader::{VerifiedFile, fetch_all, project_schema};
 use crate::store::Store;
@@ -130,14 +130,25 @@ impl State {
         if keys.is_empty() {
             return Ok(HashMap::new());
         }
-        self.digests_of(Some(Arc::new(keys.clone()))).await
+        let mut digests = self.digests_of(Some(Arc::new(keys.clone())));
+        let mut found = HashMap::new();
+        while let Some(some) = digests.try_next().await? {
+            found.extend(some);
+        }
+        Ok(found)
     }
 
-    /// The digests of the row, or of the refused row, of all keys: about 60 bytes of memory for each.
+    /// The digests of the row, or of the refused row, of all keys.
     ///
-    /// Errors: as in the stream of [`State::scan`].
-    pub async fn index(&self) -> Result<HashMap<KeyDigest, RowDigest>> {
-        self.digests_of(None).await
+    /// Errors: as in the stream of [`State::scan`]; Unavailable or Config where they cannot be put aside.
+    pub async fn index(&self) -> Result<Keys> {
+        let mut keys = Keys::empty(self.store.spill());
+        let mut digests = self.digests_of(None);
+        while let Some(some) = digests.try_next().await? {
+            some.into_iter().try_for_each(|(key, row)| keys.add_before(key, row))?;
+        }
+        keys.complete()?;
+        Ok(keys)
     }
 
     /// How many rows it has, counted.
@@ -170,18 +181,23 @@ impl State {
             .boxed()
     }
 
-    async fn digests_of(&self, keys: Option<Arc<HashSet<KeyDigest>>>) -> Result<HashMap<KeyDigest, RowDigest>> {
+    fn digests_of(
+        &self,
+        keys: Option<Arc<HashSet<KeyDigest>>>,
+    ) -> BoxStream<'static, Result<Vec<(KeyDigest, RowDigest)>>> {
         let rows = Some((0..self.arrow.fields().len()).collect());
         let mut entries = self.entries(Wanted { keys, rows, refused: true });
-        let digests = Digests::new(&self.schema)?;
-        let mut found = HashMap::new();
-        while let Some(entries) = entries.try_next().await? {
-            match entries {
-                Entries::Rows(batch) => found.extend(digests.keys(&batch)?.into_iter().zip(digests.rows(&batch)?)),
-                Entries::Refused(batch) => found.extend(digests.refused(&batch)?),
+        let schema = Arc::clone(&self.schema);
+        async_stream::try_stream! {
+            let digests = Digests::new(&schema)?;
+            while let Some(entries) = entries.try_next().await? {
+                yield match entries {
+                    Entries::Rows(batch) => digests.keys(&batch)?.into_iter().zip(digests.rows(&batch)?).collect(),
+                    Entries::Refused(batch) => digests.refused(&batch)?,
+                };
             }
         }
-        Ok(found)
+        .boxed()
     }
 
     /// Rows by the newest entry of their key: of the wanted keys, or of all.

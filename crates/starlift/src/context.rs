@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use starlift_core::{Error, Micros, Result};
-use starlift_lake::Store;
+use starlift_lake::{Spill, Store};
 use starlift_postgres::{ConnectOptions, Connection};
 use tokio::time::Instant;
 
@@ -99,12 +99,17 @@ impl Context {
 
     /// The lake's store.
     pub fn lake(&self) -> Result<Store> {
-        Store::open(&self.config.lake_ingest, &self.config.store_options)
+        Ok(Store::open(&self.config.lake_ingest, &self.config.store_options)?.spilling(self.spill()))
     }
 
     /// The star's store.
     pub fn star(&self) -> Result<Store> {
-        Store::open(&self.config.lake_transform, &self.config.store_options)
+        Ok(Store::open(&self.config.lake_transform, &self.config.store_options)?.spilling(self.spill()))
+    }
+
+    /// Where keys and files that do not fit in memory are put aside.
+    pub(crate) fn spill(&self) -> Spill {
+        Spill::into(&self.config.spill_dir)
     }
 
     /// A new connection to one of the databases, named after this run so that an administrator can find it.
