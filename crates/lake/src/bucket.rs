@@ -22,8 +22,9 @@ use crate::store::{Found, Listed};
 use crate::success::LookingInside;
 
 /// Bytes up to which an object is put at once, and the size of the parts of larger ones.
-pub(crate) const PART_BYTES: usize = 8 << 20;
-const PARTS_IN_FLIGHT: usize = 3;
+/// (5 MiB is the least that S3 takes.)
+pub(crate) const PART_BYTES: usize = 5 << 20;
+const PARTS_IN_FLIGHT: usize = 2;
 
 /// A prefix of a bucket.
 #[derive(Debug, Clone)]

@@ -8,7 +8,7 @@
 //! * [`head`]: the newest state of a lake or star, which a run starts from;
 //! * [`state`]: a table or model as of a manifest, newest entry per key;
 //! * [`digest`], [`keys`], [`difference`] and [`multiset`]: which rows are new, differ or are gone;
-//! * [`spill`]: files for what does not fit in memory;
+//! * [`spill`] and [`partitions`]: files for what does not fit in memory;
 //! * [`quarantine`]: which rows are refused;
 //! * [`vacuum`]: what no run and no reader can need any more.
 //!
@@ -23,6 +23,7 @@ pub mod head;
 pub mod keys;
 pub mod manifests;
 pub mod multiset;
+pub mod partitions;
 pub mod quarantine;
 pub mod reader;
 pub mod spill;
@@ -51,6 +52,7 @@ pub use key_text::key_text;
 pub use keys::{Keys, Mark};
 pub use manifests::Stored;
 pub use multiset::Multiset;
+pub use partitions::Partitions;
 pub use quarantine::Quarantine;
 pub use spill::Spill;
 pub use state::State;

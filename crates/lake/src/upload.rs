@@ -1,6 +1,6 @@
 //! One object that is written as a stream: counted and hashed on its way, visible only when it is published.
 //!
-//! Memory: what is being written plus, for a bucket, three parts of 8 MiB. A crash leaves a staging file or an
+//! Memory: what is being written plus, for a bucket, three parts of 5 MiB. A crash leaves a staging file or an
 //! unfinished multipart upload; neither is visible (a lifecycle rule removes the latter).
 
 use bytes::{Bytes, BytesMut};

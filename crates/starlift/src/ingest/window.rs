@@ -14,8 +14,9 @@ use super::reconcile;
 use super::sink::Sink;
 use super::table::{Task, Written};
 
-/// Rows of a window that are held in memory; beyond them the keys of the whole state are, instead.
+/// Rows of a window that are held in memory, and their bytes: beyond them the keys of the whole state are read instead.
 const BUFFERED_ROWS: u64 = 65_536;
+const BUFFERED_BYTES: usize = 8 << 20;
 
 impl Task<'_> {
     /// The rows of the xid window, less those that equal the state; then the keys, if the count shows a difference.
@@ -65,14 +66,18 @@ impl Task<'_> {
         written: &mut Written,
     ) -> Result<Keys> {
         let mut buffered: Vec<Came> = Vec::new();
+        let mut bytes = 0;
         let mut difference: Option<Difference> = None;
         while let Some(came) = rows.next(self, table).await? {
             written.rows_read += came.rows();
             match &mut difference {
                 Some(difference) => sink.changed(&came, difference).await?,
-                None => buffered.push(came),
+                None => {
+                    bytes += came.bytes();
+                    buffered.push(came);
+                }
             }
-            if difference.is_none() && written.rows_read > BUFFERED_ROWS {
+            if difference.is_none() && (written.rows_read > BUFFERED_ROWS || bytes > BUFFERED_BYTES) {
                 let whole = Difference::new(&table.name, table.schema.clone(), state.index().await?)?;
                 difference = Some(flush(whole, &mut buffered, sink).await?);
             }
