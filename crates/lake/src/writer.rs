@@ -25,7 +25,7 @@ const SLICE_BYTES: usize = 4 << 20;
 pub struct WriterOptions {
     /// Rows after which a new part begins.
     pub rows_per_part: u64,
-    /// Stored bytes after which a new part begins.
+    /// Stored bytes after which a new part begins. Of a bucket, a reader keeps one part of each file that it reads on disk.
     pub bytes_per_part: u64,
     /// Rows of one row group at most.
     pub row_group_rows: usize,
@@ -39,7 +39,7 @@ impl Default for WriterOptions {
     fn default() -> Self {
         WriterOptions {
             rows_per_part: 10_000_000,
-            bytes_per_part: 128 << 20,
+            bytes_per_part: 32 << 20,
             row_group_rows: 128 << 10,
             row_group_bytes: 12 << 20,
             zstd_level: 3,
