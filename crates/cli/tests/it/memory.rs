@@ -123,19 +123,20 @@ async fn ten_times_the_rows_take_as_much_memory() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn three_hundred_columns_take_as_much_memory_as_three() {
-    // 20 MB each, as texts of 32 characters.
+async fn three_hundred_columns_take_little_more_memory_than_three() {
+    // 40 MB each, as texts of 32 characters.
     let wide: Vec<String> = (0..300).map(|column| format!("c{column} text not null")).collect();
     let values: Vec<String> = (0..300).map(|column| format!("md5((i * 300 + {column})::text)")).collect();
     let wide = format!(
-        "create table wide (id int primary key, {}); insert into wide select i, {} from generate_series(1, 2000) i;",
+        "create table wide (id int primary key, {}); insert into wide select i, {} from generate_series(1, 4000) i;",
         wide.join(", "),
         values.join(", ")
     );
     let narrow = "create table narrow (id int primary key, a text not null, b text not null, c text not null);
-        insert into narrow select i, md5(i::text), md5((i + 1)::text), md5((i + 2)::text) from generate_series(1, 200000) i;";
+        insert into narrow select i, md5(i::text), md5((i + 1)::text), md5((i + 2)::text) from generate_series(1, 400000) i;";
     let (wide, narrow) = (World::new(&wide, &[]).await, World::new(narrow, &[]).await);
     let (wide, narrow) = (wide.peak(&["ingest"]), narrow.peak(&["ingest"]));
-    assert!(wide <= narrow + (24 << 20), "{} and {} MiB", wide >> 20, narrow >> 20);
+    // With all columns encoded at once it was more than 100 MiB.
+    assert!(wide <= narrow + (80 << 20), "{} and {} MiB", wide >> 20, narrow >> 20);
     println!("{} and {} MiB", wide >> 20, narrow >> 20);
 }
