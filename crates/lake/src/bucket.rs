@@ -15,13 +15,16 @@ use object_store::{
 };
 use starlift_core::{Error, ErrorKind, Result};
 
+use crate::content::Content;
 use crate::failure::{Doing, from_store, is_absent};
 use crate::renewal::{Renewable, SigningAgain};
+use crate::spill::Spill;
 use crate::store::{Found, Listed};
 
 /// Bytes up to which an object is put at once, and the size of the parts of larger ones.
-pub(crate) const PART_BYTES: usize = 8 << 20;
-const PARTS_IN_FLIGHT: usize = 3;
+/// (5 MiB is the least that S3 takes.)
+pub(crate) const PART_BYTES: usize = 5 << 20;
+const PARTS_IN_FLIGHT: usize = 2;
 
 /// A prefix of a bucket.
 #[derive(Debug, Clone)]
@@ -93,6 +96,31 @@ impl Bucket {
             return Ok(Some(Found::OtherSize(found.meta.size)));
         }
         Ok(Some(Found::Whole(found.bytes().await.map_err(failed)?)))
+    }
+
+    /// The object where it has `expected` bytes, fetched into a file where there is a place for it.
+    pub(crate) async fn open(&self, key: &str, expected: u64, spill: &Spill) -> Result<Option<Found<Content>>> {
+        let failed = |e: StoreError| from_store(&e, Doing::Read, &self.place(key));
+        let found = match self.store.get(&self.path(key)?).await {
+            Ok(found) => found,
+            Err(e) if is_absent(&e) => return Ok(None),
+            Err(e) => return Err(failed(e)),
+        };
+        if expected != found.meta.size {
+            return Ok(Some(Found::OtherSize(found.meta.size)));
+        }
+        let Some(mut aside) = spill.file()? else {
+            return Ok(Some(Found::Whole(Content::Held(found.bytes().await.map_err(failed)?))));
+        };
+        let mut chunks = found.into_stream();
+        while let Some(chunk) = chunks.try_next().await.map_err(failed)? {
+            aside.append(&chunk)?;
+        }
+        let size = aside.bytes();
+        if size != expected {
+            return Ok(Some(Found::OtherSize(size)));
+        }
+        Ok(Some(Found::Whole(Content::File(Arc::new(aside.into_file()), size))))
     }
 
     pub(crate) async fn put(&self, key: &str, content: Bytes) -> Result<PutAnswer> {

@@ -1,10 +1,10 @@
 //! The difference between rows that were read or evaluated and the state before: what has to be written.
 //!
-//! Rows are compared by digest, so the state before is a map of [`State::index`] or [`State::find`]. Each key may come
-//! once: one that comes twice, or holds a null, is a Data error that names it. Memory: the map (about 60 bytes per key
-//! of the state) and about 30 bytes per key that is new.
+//! Rows are compared by digest, so the state before is a set of [`Keys`], made by [`State::index`] or of [`State::find`]. Each
+//! key may come once: one that comes twice, or holds a null, is a Data error that names it. Memory: that of [`Keys`], whatever
+//! the number of rows.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::{Array, BooleanArray, RecordBatch};
@@ -13,8 +13,9 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use starlift_core::{Error, Result, TableSchema};
 
-use crate::digest::{Digests, KeyDigest, RowDigest};
+use crate::digest::{Digests, KeyDigest};
 use crate::key_text::key_text;
+use crate::keys::{Keys, Mark};
 use crate::state::State;
 
 /// Characters of a key that an error names.
@@ -25,11 +26,7 @@ pub struct Difference {
     relation: String,
     schema: TableSchema,
     digests: Digests,
-    /// Keys of the state that have not come yet.
-    unseen: HashMap<KeyDigest, RowDigest>,
-    /// Keys of the state that have come.
-    known: HashSet<KeyDigest>,
-    new: HashSet<KeyDigest>,
+    keys: Keys,
     rows_seen: u64,
     rows_changed: u64,
 }
@@ -38,7 +35,7 @@ impl Difference {
     /// `relation` is what errors call the table or model. `before` holds every key that may come and had a row.
     ///
     /// Errors: Internal for a schema without a key, or whose key names no column.
-    pub fn new(relation: &str, schema: TableSchema, before: HashMap<KeyDigest, RowDigest>) -> Result<Difference> {
+    pub fn new(relation: &str, schema: TableSchema, before: Keys) -> Result<Difference> {
         if schema.key.is_empty() {
             return Err(Error::internal(format!("`{relation}` has no key to compare its rows by")));
         }
@@ -46,9 +43,7 @@ impl Difference {
             relation: relation.to_string(),
             digests: Digests::new(&schema)?,
             schema,
-            unseen: before,
-            known: HashSet::new(),
-            new: HashSet::new(),
+            keys: before,
             rows_seen: 0,
             rows_changed: 0,
         })
@@ -62,24 +57,21 @@ impl Difference {
         let keys = self.digests.keys(batch)?;
         self.refuse_nulls(batch)?;
         let rows = self.digests.rows(batch)?;
-        let mut changed = Vec::with_capacity(keys.len());
+        let mut changed = vec![true; keys.len()];
         let mut repeated = Vec::new();
-        for (position, (key, row)) in keys.iter().zip(&rows).enumerate() {
-            if self.known.contains(key) || self.new.contains(key) {
-                repeated.push(position);
-                continue;
-            }
-            match self.unseen.remove(key) {
-                Some(before) => {
-                    self.known.insert(*key);
-                    changed.push(before != *row);
+        for position in self.order(&keys) {
+            let (Some(key), Some(row)) = (keys.get(position), rows.get(position)) else { continue };
+            match self.keys.come(*key)? {
+                Some((before, Mark::Unseen)) => {
+                    if let Some(slot) = changed.get_mut(position) {
+                        *slot = before != *row;
+                    }
                 }
-                None => {
-                    self.new.insert(*key);
-                    changed.push(true);
-                }
+                Some(_) => repeated.push(position),
+                None => {}
             }
         }
+        repeated.sort_unstable();
         if let Some(first) = repeated.first() {
             return Err(self.repeated(batch, &self.schema.key_positions(), *first, repeated.len()));
         }
@@ -99,25 +91,35 @@ impl Difference {
             return Err(self.null_key(batch, &(0..self.schema.key.len()).collect::<Vec<_>>(), first, 1));
         }
         for (position, key) in keys.into_iter().enumerate() {
-            if self.known.contains(&key) || self.new.contains(&key) {
+            if matches!(self.keys.come(key)?, Some((_, Mark::Seen | Mark::New))) {
                 return Err(self.repeated(batch, &(0..self.schema.key.len()).collect::<Vec<_>>(), position, 1));
             }
-            match self.unseen.remove(&key) {
-                Some(_) => self.known.insert(key),
-                None => self.new.insert(key),
-            };
         }
         Ok(())
     }
 
-    /// Keys that came and had no entry before.
-    pub fn new_keys(&self) -> &HashSet<KeyDigest> {
-        &self.new
+    /// The positions of keys in the order in which they are looked for: that of the keys, where most are on disk.
+    fn order(&self, keys: &[KeyDigest]) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..keys.len()).collect();
+        if self.keys.is_aside() {
+            order.sort_by_key(|position| keys.get(*position));
+        }
+        order
     }
 
-    /// Keys of the state before that have not come: after a whole read or evaluation, those that are gone.
-    pub fn unseen(&self) -> HashSet<KeyDigest> {
-        self.unseen.keys().copied().collect()
+    /// How many keys came that had no entry before.
+    pub fn new_keys(&self) -> u64 {
+        self.keys.new_keys()
+    }
+
+    /// How many keys of the state before have not come: after a whole read or evaluation, those that are gone.
+    pub fn unseen(&self) -> u64 {
+        self.keys.unseen()
+    }
+
+    /// All keys, those of the state before and those that came.
+    pub fn into_keys(self) -> Keys {
+        self.keys
     }
 
     /// Rows that came.
@@ -173,22 +175,93 @@ impl Difference {
     }
 }
 
+/// Keys of a state that are gone.
+pub struct Gone {
+    keys: Held,
+    number: u64,
+}
+
+enum Held {
+    Few(Arc<HashSet<KeyDigest>>),
+    /// Those that have not come.
+    Many(Box<Keys>),
+}
+
+impl Gone {
+    /// The keys of the state before that have not come.
+    ///
+    /// Errors: Unavailable where they cannot be read from disk.
+    pub fn of(mut keys: Keys) -> Result<Gone> {
+        let number = keys.unseen();
+        if number > keys.held_at_once() as u64 {
+            return Ok(Gone { keys: Held::Many(Box::new(keys)), number });
+        }
+        let mut few = HashSet::new();
+        if number > 0 {
+            keys.each(|key, _, mark| {
+                if mark == Mark::Unseen {
+                    few.insert(key);
+                }
+            })?;
+        }
+        Ok(Gone { keys: Held::Few(Arc::new(few)), number })
+    }
+
+    /// How many keys are gone.
+    pub fn len(&self) -> u64 {
+        self.number
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.number == 0
+    }
+
+    /// Whether a key is one of them.
+    ///
+    /// Errors: as [`Gone::of`].
+    pub fn contains(&mut self, key: &KeyDigest) -> Result<bool> {
+        match &mut self.keys {
+            Held::Few(keys) => Ok(keys.contains(key)),
+            Held::Many(keys) => keys.is_unseen(key),
+        }
+    }
+}
+
 /// The keys that are gone, as batches for a file of tombstones or retractions: the entries of `state` whose key is in
 /// `gone`, with the key's columns alone.
 ///
 /// Errors in the stream: Internal, at its end, where the state does not have each of these keys; those of
 /// [`State::scan`].
-pub fn tombstones(state: &State, gone: HashSet<KeyDigest>) -> BoxStream<'static, Result<RecordBatch>> {
-    if gone.is_empty() {
-        return futures::stream::empty().boxed();
-    }
+pub fn tombstones(state: &State, gone: Gone) -> BoxStream<'static, Result<RecordBatch>> {
     let wanted = gone.len();
-    let mut keys = state.select_keys(Arc::new(gone));
+    let state = state.clone();
     async_stream::try_stream! {
         let mut found = 0;
-        while let Some(batch) = keys.try_next().await? {
-            found += batch.num_rows();
-            yield batch;
+        match gone.keys {
+            Held::Few(gone) if gone.is_empty() => {}
+            Held::Few(gone) => {
+                let mut keys = state.select_keys(gone);
+                while let Some(batch) = keys.try_next().await? {
+                    found += batch.num_rows() as u64;
+                    yield batch;
+                }
+            }
+            Held::Many(mut gone) => {
+                let digests = Digests::new(state.schema())?;
+                let mut keys = state.keys();
+                while let Some(batch) = keys.try_next().await? {
+                    let digests = digests.keys_of_key_batch(&batch)?;
+                    let is_gone: Vec<bool> = digests.iter().map(|key| gone.is_unseen(key)).collect::<Result<_>>()?;
+                    let is_gone = BooleanArray::from(is_gone);
+                    let batch = filter_record_batch(&batch, &is_gone)
+                        .map_err(|e| Error::internal("keys cannot be filtered").with_source(e))?;
+                    found += batch.num_rows() as u64;
+                    if batch.num_rows() > 0 {
+                        yield batch;
+                    }
+                }
+            }
         }
         if found != wanted {
             Err(Error::internal("keys that are gone were not in the state").with_detail(format!("{found} of {wanted} were")))?;

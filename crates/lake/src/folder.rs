@@ -16,6 +16,7 @@ use starlift_core::vacuum::STAGING_MARK;
 use starlift_core::{Error, Result, fault, key};
 use tokio::io::AsyncWriteExt;
 
+use crate::content::Content;
 use crate::failure::{Doing, from_io};
 use crate::store::{CreateOutcome, Found, Listed};
 
@@ -43,6 +44,17 @@ impl Folder {
         blocking(move || {
             folder.refuse_links(&path, Doing::Read)?;
             read_whole(&path, expected).map_err(|e| from_io(e, Doing::Read, &path))
+        })
+        .await
+    }
+
+    /// The object as a file, where it has `expected` bytes, or its size; none where it does not exist.
+    pub(crate) async fn open(&self, key: &str, expected: u64) -> Result<Option<Found<Content>>> {
+        let path = self.path(key);
+        let folder = self.clone();
+        blocking(move || {
+            folder.refuse_links(&path, Doing::Read)?;
+            open_sized(&path, expected).map_err(|e| from_io(e, Doing::Read, &path))
         })
         .await
     }
@@ -264,6 +276,22 @@ fn read_whole(path: &Path, expected: Option<u64>) -> io::Result<Option<Found>> {
     let mut content = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
     io::Read::read_to_end(&mut file, &mut content)?;
     Ok(Some(Found::Whole(content.into())))
+}
+
+fn open_sized(path: &Path, expected: u64) -> io::Result<Option<Found<Content>>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == IoKind::NotFound => return Ok(None),
+        Err(e) => return Err(e),
+    };
+    let metadata = file.metadata()?;
+    if metadata.is_dir() {
+        return Err(IoKind::IsADirectory.into());
+    }
+    Ok(Some(match metadata.len() {
+        size if size == expected => Found::Whole(Content::File(Arc::new(file), size)),
+        size => Found::OtherSize(size),
+    }))
 }
 
 fn is_staged(key: &str) -> bool {

@@ -7,7 +7,8 @@
 //! * [`mod@commit`] and [`manifests`]: one create-only put commits a run; chains of manifests are checked link by link;
 //! * [`head`]: the newest state of a lake or star, which a run starts from;
 //! * [`state`]: a table or model as of a manifest, newest entry per key;
-//! * [`digest`], [`difference`] and [`multiset`]: which rows are new, differ or are gone;
+//! * [`digest`], [`keys`], [`difference`] and [`multiset`]: which rows are new, differ or are gone;
+//! * [`spill`] and [`partitions`]: files for what does not fit in memory;
 //! * [`quarantine`]: which rows are refused;
 //! * [`vacuum`]: what no run and no reader can need any more.
 //!
@@ -19,34 +20,42 @@ pub mod commit;
 pub mod difference;
 pub mod digest;
 pub mod head;
+pub mod keys;
 pub mod manifests;
 pub mod multiset;
+pub mod partitions;
 pub mod quarantine;
 pub mod reader;
+pub mod spill;
 pub mod state;
 pub mod store;
 pub mod vacuum;
 pub mod writer;
 
 mod bucket;
+mod content;
 mod failure;
 mod folder;
 mod key_text;
 mod layout;
 mod location;
+mod part;
 mod renewal;
 mod success;
 mod upload;
 
 pub use claim::claim;
 pub use commit::{Commit, commit};
-pub use difference::{Difference, tombstones};
+pub use difference::{Difference, Gone, tombstones};
 pub use digest::{Digests, KeyDigest, RowDigest};
 pub use head::Head;
 pub use key_text::key_text;
+pub use keys::{Keys, Mark};
 pub use manifests::Stored;
 pub use multiset::Multiset;
+pub use partitions::Partitions;
 pub use quarantine::Quarantine;
+pub use spill::Spill;
 pub use state::State;
 pub use store::{CreateOutcome, Store};
 pub use writer::{FileWriter, PartNumbers, WriterOptions};

@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use starlift_core::refused::{RefusedRows, is_waiting};
 use starlift_core::{Error, Result, TableSchema};
 
+use crate::difference::Gone;
 use crate::digest::{Digests, KeyDigest, RowDigest};
 use crate::key_text::key_text;
 use crate::state::State;
@@ -130,8 +131,18 @@ impl Quarantine {
     }
 
     /// Takes note of keys that are gone.
-    pub fn gone(&mut self, keys: &HashSet<KeyDigest>) {
-        self.current.retain(|key, _| !keys.contains(key));
+    ///
+    /// Errors: those of [`Gone::contains`].
+    pub fn gone(&mut self, keys: &mut Gone) -> Result<()> {
+        let mut failed = Ok(());
+        self.current.retain(|key, _| match keys.contains(key) {
+            Ok(is_gone) => !is_gone,
+            Err(error) => {
+                failed = Err(error);
+                true
+            }
+        });
+        failed
     }
 
     /// The refused keys as of now.

@@ -1,32 +1,36 @@
 //! Reading data files: nothing is parsed before its size and SHA-256 are those of the manifest.
 //!
 //! Every damage is a Data error that names the file: missing, truncated, altered, of another schema, with another number
-//! of rows. A panic of the Parquet reader, which only a file that was written wrong could cause, is one too. Memory:
-//! one part (see [`WriterOptions::bytes_per_part`](crate::WriterOptions)) and a few batches.
+//! of rows. A panic of the Parquet reader, which only a file that was written wrong could cause, is one too. Memory: a few
+//! batches of [`BATCH_BYTES`], the pages that they come from, and of files up to 1 MiB their bytes; larger ones stay on disk
+//! ([`crate::content`]). So it does not follow the size of a file, nor its rows.
+
+use std::path::Path;
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
-use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, stream};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReaderBuilder, RowSelection};
 use parquet::file::metadata::FileMetaData;
-use starlift_core::digest::sha256_hex;
+use parquet::file::reader::Length;
 use starlift_core::manifest::{DataFile, FileMode};
 use starlift_core::{Error, Result, TableSchema};
 use tokio::sync::mpsc;
 
+use crate::content::Content;
+use crate::failure::{Doing, from_io};
 use crate::store::{Found, Store};
 use crate::writer::ROW_BYTES;
 
 /// Rows of a batch at most.
 pub const BATCH_ROWS: usize = 8_192;
 /// Bytes of a batch, about, where its rows are wide; Arrow's texts end at 2 GiB a batch.
-const BATCH_BYTES: usize = 16 << 20;
+const BATCH_BYTES: usize = 2 << 20;
 const BATCHES_AHEAD: usize = 2;
 const FETCH_FILES: usize = 16;
-const FETCH_BYTES: u64 = 32 << 20;
+const FETCH_BYTES: u64 = 8 << 20;
 
 /// The rows of a data file in batches of at most [`BATCH_ROWS`], with the columns at the positions of `projection` in its
 /// order (all, where there is none).
@@ -55,7 +59,7 @@ pub fn read_keys(store: &Store, file: &DataFile, schema: &TableSchema) -> BoxStr
     }
 }
 
-/// Fetches and verifies files in their order, small ones at once: at most 16 of them and 32 MiB, or one larger file.
+/// Fetches and verifies files in their order, small ones at once: at most 16 of them and 8 MiB, or one larger file.
 pub(crate) fn fetch_all(store: &Store, files: Vec<DataFile>) -> BoxStream<'static, Result<VerifiedFile>> {
     let store = store.clone();
     stream::iter(together(files))
@@ -92,13 +96,13 @@ fn together(files: Vec<DataFile>) -> Vec<Vec<DataFile>> {
 
 struct FetchedFile {
     file: DataFile,
-    bytes: Bytes,
+    content: Content,
 }
 
 async fn fetch(store: Store, file: DataFile) -> Result<FetchedFile> {
-    match store.get_sized(&file.key, Some(file.bytes)).await? {
-        Some(Found::Whole(bytes)) if bytes.len() as u64 == file.bytes => Ok(FetchedFile { file, bytes }),
-        Some(Found::Whole(bytes)) => Err(wrong_size(&file, bytes.len() as u64)),
+    match store.open_sized(&file.key, file.bytes).await? {
+        Some(Found::Whole(content)) if content.len() == file.bytes => Ok(FetchedFile { file, content }),
+        Some(Found::Whole(content)) => Err(wrong_size(&file, content.len())),
         Some(Found::OtherSize(size)) => Err(wrong_size(&file, size)),
         None => Err(damaged(&file, "is missing", format!("there is no object `{}`", store.place(&file.key)))),
     }
@@ -106,16 +110,17 @@ async fn fetch(store: Store, file: DataFile) -> Result<FetchedFile> {
 
 impl FetchedFile {
     async fn verify(self) -> Result<VerifiedFile> {
-        let FetchedFile { file, bytes } = self;
-        let hashed = bytes.clone();
+        let FetchedFile { file, content } = self;
+        let hashed = content.clone();
         // A hundred MiB take long enough to hold up every other task of this thread.
-        let sha256 = tokio::task::spawn_blocking(move || sha256_hex(&hashed))
+        let sha256 = tokio::task::spawn_blocking(move || hashed.sha256_hex())
             .await
             .map_err(|_| Error::internal("a data file could not be hashed"))?;
+        let sha256 = sha256.map_err(|e| from_io(e, Doing::Read, Path::new(&file.key)))?;
         if sha256 != file.sha256 {
             return Err(damaged(&file, "is altered", "its SHA-256 is not the one in its manifest".into()));
         }
-        Ok(VerifiedFile { file, bytes })
+        Ok(VerifiedFile { file, content })
     }
 }
 
@@ -123,7 +128,7 @@ impl FetchedFile {
 #[derive(Clone)]
 pub(crate) struct VerifiedFile {
     file: DataFile,
-    bytes: Bytes,
+    content: Content,
 }
 
 impl VerifiedFile {
@@ -135,7 +140,7 @@ impl VerifiedFile {
         selection: Option<RowSelection>,
     ) -> BoxStream<'static, Result<RecordBatch>> {
         let file = self.file.clone();
-        let decoding = Decoding { file: file.clone(), bytes: self.bytes.clone(), schema, projection, selection };
+        let decoding = Decoding { file: file.clone(), content: self.content.clone(), schema, projection, selection };
         let (sender, mut receiver) = mpsc::channel(BATCHES_AHEAD);
         async_stream::try_stream! {
             let thread = tokio::task::spawn_blocking(move || decoding.run(&sender));
@@ -152,7 +157,7 @@ impl VerifiedFile {
 
 struct Decoding {
     file: DataFile,
-    bytes: Bytes,
+    content: Content,
     schema: SchemaRef,
     projection: Option<Vec<usize>>,
     selection: Option<RowSelection>,
@@ -179,10 +184,10 @@ impl Decoding {
     }
 
     fn open(self) -> Result<impl Iterator<Item = Result<RecordBatch, String>>> {
-        let Decoding { file, bytes, schema, projection, selection } = self;
+        let Decoding { file, content, schema, projection, selection } = self;
         // Texts of parquet and arrow speak of positions and types, not of values.
         let unreadable = |e: &dyn std::fmt::Display| damaged(&file, "cannot be read", e.to_string());
-        let builder = ParquetRecordBatchReaderBuilder::try_new(bytes).map_err(|e| unreadable(&e))?;
+        let builder = ParquetRecordBatchReaderBuilder::try_new(content).map_err(|e| unreadable(&e))?;
         if builder.schema().fields() != schema.fields() {
             return Err(damaged(
                 &file,

@@ -1,9 +1,8 @@
 //! A table or model as of a manifest: per key the newest entry, row, refused row or tombstone.
 //!
 //! Files are read newest first. Of every file but the oldest the key digests are kept, so that an older entry of the same
-//! key is passed over; the oldest, which is the base, streams through. So memory follows what was written since the
-//! base, about 30 bytes per key, and not the size of the table. [`State::index`] is the exception: it holds the whole
-//! table in about 60 bytes per key.
+//! key is passed over; the oldest, which is the base, streams through. They are [`Keys`]: what does not fit in memory is put
+//! aside, and so is the index of a whole table ([`State::index`]).
 //!
 //! Within one manifest a tombstone comes before a refused row, that before a row of a window, and that before a row of a
 //! full read: the closing window of a full read in chunks is newer than its chunks. A table without a key is the rows of
@@ -22,8 +21,10 @@ use starlift_core::manifest::{DataFile, FileMode, LiveFile};
 use starlift_core::{Error, Result, TableSchema, fault};
 
 use crate::digest::{Digests, KeyDigest, RowDigest};
+use crate::keys::Keys;
 use crate::multiset::Multiset;
 use crate::reader::{VerifiedFile, fetch_all, project_schema};
+use crate::spill::Spill;
 use crate::store::Store;
 
 /// What a walk over the entries of a state asks for.
@@ -82,6 +83,11 @@ impl State {
         Arc::clone(&self.arrow)
     }
 
+    /// Where what is read of it is put aside where it does not fit in memory.
+    pub fn spill(&self) -> &Spill {
+        self.store.spill()
+    }
+
     /// Stored bytes of the files that a scan reads.
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.file.bytes).sum()
@@ -130,14 +136,25 @@ impl State {
         if keys.is_empty() {
             return Ok(HashMap::new());
         }
-        self.digests_of(Some(Arc::new(keys.clone()))).await
+        let mut digests = self.digests_of(Some(Arc::new(keys.clone())));
+        let mut found = HashMap::new();
+        while let Some(some) = digests.try_next().await? {
+            found.extend(some);
+        }
+        Ok(found)
     }
 
-    /// The digests of the row, or of the refused row, of all keys: about 60 bytes of memory for each.
+    /// The digests of the row, or of the refused row, of all keys.
     ///
-    /// Errors: as in the stream of [`State::scan`].
-    pub async fn index(&self) -> Result<HashMap<KeyDigest, RowDigest>> {
-        self.digests_of(None).await
+    /// Errors: as in the stream of [`State::scan`]; Unavailable or Config where they cannot be put aside.
+    pub async fn index(&self) -> Result<Keys> {
+        let mut keys = Keys::empty(self.store.spill());
+        let mut digests = self.digests_of(None);
+        while let Some(some) = digests.try_next().await? {
+            some.into_iter().try_for_each(|(key, row)| keys.add_before(key, row))?;
+        }
+        keys.complete()?;
+        Ok(keys)
     }
 
     /// How many rows it has, counted.
@@ -170,18 +187,23 @@ impl State {
             .boxed()
     }
 
-    async fn digests_of(&self, keys: Option<Arc<HashSet<KeyDigest>>>) -> Result<HashMap<KeyDigest, RowDigest>> {
+    fn digests_of(
+        &self,
+        keys: Option<Arc<HashSet<KeyDigest>>>,
+    ) -> BoxStream<'static, Result<Vec<(KeyDigest, RowDigest)>>> {
         let rows = Some((0..self.arrow.fields().len()).collect());
         let mut entries = self.entries(Wanted { keys, rows, refused: true });
-        let digests = Digests::new(&self.schema)?;
-        let mut found = HashMap::new();
-        while let Some(entries) = entries.try_next().await? {
-            match entries {
-                Entries::Rows(batch) => found.extend(digests.keys(&batch)?.into_iter().zip(digests.rows(&batch)?)),
-                Entries::Refused(batch) => found.extend(digests.refused(&batch)?),
+        let schema = Arc::clone(&self.schema);
+        async_stream::try_stream! {
+            let digests = Digests::new(&schema)?;
+            while let Some(entries) = entries.try_next().await? {
+                yield match entries {
+                    Entries::Rows(batch) => digests.keys(&batch)?.into_iter().zip(digests.rows(&batch)?).collect(),
+                    Entries::Refused(batch) => digests.refused(&batch)?,
+                };
             }
         }
-        Ok(found)
+        .boxed()
     }
 
     /// Rows by the newest entry of their key: of the wanted keys, or of all.
@@ -203,10 +225,10 @@ impl State {
             let digests = Digests::new(&state.schema)?;
             let key_columns = state.schema.key_positions();
             let base = state.files.last().map(newness);
-            let mut settled: HashSet<KeyDigest> = HashSet::new();
+            let mut settled = Keys::empty(state.store.spill());
             let mut contents = fetch_all(&state.store, state.files.iter().map(|f| f.file.clone()).collect());
             for live in state.files.iter() {
-                if wanted.as_ref().is_some_and(|wanted| settled.len() >= wanted.len()) {
+                if wanted.as_ref().is_some_and(|wanted| settled.len() >= wanted.len() as u64) {
                     break;
                 }
                 let content = contents.try_next().await?.ok_or_else(|| missing_content(&live.file))?;
@@ -214,7 +236,7 @@ impl State {
                 if live.file.mode == FileMode::Deleted {
                     let mut keys = content.batches(state.schema.key_to_arrow(), None, None);
                     while let Some(batch) = keys.try_next().await? {
-                        settled.extend(digests.keys_of_key_batch(&batch)?.into_iter().filter(is_wanted));
+                        settle(&mut settled, digests.keys_of_key_batch(&batch)?.into_iter().filter(is_wanted))?;
                     }
                     continue;
                 }
@@ -228,8 +250,7 @@ impl State {
                             continue;
                         }
                         let keys = digests.keys_of_refused(&batch)?;
-                        let mask: BooleanArray =
-                            keys.into_iter().map(|key| Some(is_wanted(&key) && settled.insert(key))).collect();
+                        let mask = masked(keys, |key| Ok(is_wanted(&key) && settled.insert(key)?))?;
                         if refused && mask.true_count() > 0 {
                             yield Entries::Refused(filter_record_batch(&batch, &mask).map_err(filtering)?);
                         }
@@ -242,7 +263,7 @@ impl State {
                     if !is_base {
                         let mut keys = content.batches(Arc::clone(&state.arrow), Some(key_columns.clone()), None);
                         while let Some(batch) = keys.try_next().await? {
-                            settled.extend(digests.keys_of_key_batch(&batch)?);
+                            settle(&mut settled, digests.keys_of_key_batch(&batch)?)?;
                         }
                     }
                     continue;
@@ -258,7 +279,7 @@ impl State {
                 // Nothing is older than the base, so its keys need not be kept, unless they are counted.
                 let keep_keys = !is_base || wanted.is_some();
                 let mut choose = |key: KeyDigest| {
-                    is_wanted(&key) && if keep_keys { settled.insert(key) } else { !settled.contains(&key) }
+                    Ok(is_wanted(&key) && if keep_keys { settled.insert(key)? } else { !settled.contains(&key)? })
                 };
                 if wanted.is_some() {
                     // Most files hold none of the wanted keys, and then their other columns are not decoded.
@@ -276,7 +297,7 @@ impl State {
                 let mut rows = content.batches(Arc::clone(&state.arrow), Some(read), None);
                 while let Some(batch) = rows.try_next().await? {
                     let keys = digests.keys_of_columns(&batch.columns()[columns.len()..])?;
-                    let mask: BooleanArray = keys.into_iter().map(|key| Some(choose(key))).collect();
+                    let mask = masked(keys, &mut choose)?;
                     if mask.true_count() > 0 {
                         let batch = batch.project(&yielded).and_then(|b| filter_record_batch(&b, &mask));
                         yield Entries::Rows(batch.map_err(filtering)?);
@@ -292,6 +313,16 @@ impl State {
 
 fn filtering(error: arrow::error::ArrowError) -> Error {
     Error::internal("rows cannot be filtered").with_source(error)
+}
+
+/// Takes note of keys whose newest entry was met.
+fn settle(settled: &mut Keys, keys: impl IntoIterator<Item = KeyDigest>) -> Result<()> {
+    keys.into_iter().try_for_each(|key| settled.insert(key).map(|_| ()))
+}
+
+/// For each key whether it is chosen.
+fn masked(keys: Vec<KeyDigest>, choose: impl FnMut(KeyDigest) -> Result<bool>) -> Result<BooleanArray> {
+    Ok(keys.into_iter().map(choose).collect::<Result<Vec<bool>>>()?.into())
 }
 
 /// Later files hide earlier ones.
@@ -310,14 +341,14 @@ async fn choose_rows(
     content: &VerifiedFile,
     state: &State,
     digests: &Digests,
-    choose: &mut impl FnMut(KeyDigest) -> bool,
+    choose: &mut impl FnMut(KeyDigest) -> Result<bool>,
 ) -> Result<Option<RowSelection>> {
     let mut selectors: Vec<RowSelector> = Vec::new();
     let mut any = false;
     let mut keys = content.batches(Arc::clone(&state.arrow), Some(state.schema.key_positions()), None);
     while let Some(batch) = keys.try_next().await? {
         for key in digests.keys_of_key_batch(&batch)? {
-            let chosen = choose(key);
+            let chosen = choose(key)?;
             any |= chosen;
             match selectors.last_mut() {
                 Some(last) if last.skip != chosen => last.row_count += 1,

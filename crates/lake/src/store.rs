@@ -24,8 +24,10 @@ use object_store::path::Path;
 use starlift_core::{Error, ErrorKind, Result, fault, key};
 
 use crate::bucket::{Bucket, PutAnswer};
+use crate::content::{Content, HELD_BYTES};
 use crate::folder::Folder;
 use crate::location::{Location, check_key};
+use crate::spill::Spill;
 use crate::upload::Upload;
 
 const CREATE_TRIES: u32 = 6;
@@ -36,6 +38,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 pub struct Store {
     backend: Backend,
     url: Arc<str>,
+    spill: Spill,
 }
 
 #[derive(Clone)]
@@ -61,8 +64,8 @@ pub(crate) struct Listed {
 }
 
 /// An object that was asked for with its size.
-pub(crate) enum Found {
-    Whole(Bytes),
+pub(crate) enum Found<T = Bytes> {
+    Whole(T),
     /// It has this many bytes instead, and was not read.
     OtherSize(u64),
 }
@@ -82,7 +85,7 @@ impl Store {
             Location::Folder(path) => Backend::Folder(Folder::new(path)),
             Location::S3 { bucket, prefix } => Backend::Bucket(Bucket::s3(&bucket, &prefix, url.to_string(), options)?),
         };
-        Ok(Store { backend, url: url.into() })
+        Ok(Store { backend, url: url.into(), spill: Spill::never() })
     }
 
     /// A store in memory, which ends with its last clone.
@@ -93,7 +96,17 @@ impl Store {
     /// A store over any implementation, such as one that injects faults; `url` is what errors print.
     pub fn from_object_store(store: Arc<dyn ObjectStore>, url: &str) -> Store {
         let bucket = Bucket::new(store, Path::default(), url.to_string());
-        Store { backend: Backend::Bucket(bucket), url: url.into() }
+        Store { backend: Backend::Bucket(bucket), url: url.into(), spill: Spill::never() }
+    }
+
+    /// Where what is read of it is put aside where it does not fit in memory; without this nowhere.
+    pub fn spilling(self, spill: Spill) -> Store {
+        Store { spill, ..self }
+    }
+
+    /// Where what does not fit in memory is put aside.
+    pub fn spill(&self) -> &Spill {
+        &self.spill
     }
 
     /// Where it is, as the caller wrote it; never with credentials.
@@ -118,6 +131,21 @@ impl Store {
         match &self.backend {
             Backend::Folder(folder) => folder.get(key, expected).await,
             Backend::Bucket(bucket) => bucket.get(key, expected).await,
+        }
+    }
+
+    /// As [`Store::get_sized`], with a large object as a file.
+    pub(crate) async fn open_sized(&self, key: &str, expected: u64) -> Result<Option<Found<Content>>> {
+        if expected <= HELD_BYTES {
+            return Ok(self.get_sized(key, Some(expected)).await?.map(|found| match found {
+                Found::Whole(bytes) => Found::Whole(Content::Held(bytes)),
+                Found::OtherSize(size) => Found::OtherSize(size),
+            }));
+        }
+        check_key(key)?;
+        match &self.backend {
+            Backend::Folder(folder) => folder.open(key, expected).await,
+            Backend::Bucket(bucket) => bucket.open(key, expected, &self.spill).await,
         }
     }
 

@@ -1,13 +1,9 @@
 //! One object that is written as a stream: counted and hashed on its way, visible only when it is published.
 //!
-//! Memory: what is being written plus, for a bucket, three parts of 8 MiB. A crash leaves a staging file or an
+//! Memory: what is being written plus, for a bucket, three parts of 5 MiB. A crash leaves a staging file or an
 //! unfinished multipart upload; neither is visible (a lifecycle rule removes the latter).
 
 use bytes::{Bytes, BytesMut};
-use futures::FutureExt;
-use futures::future::BoxFuture;
-use parquet::arrow::async_writer::AsyncFileWriter;
-use parquet::errors::ParquetError;
 use sha2::{Digest, Sha256};
 use starlift_core::digest::hex;
 use starlift_core::{Error, Result};
@@ -106,16 +102,5 @@ impl Upload {
         if let Sink::Parts(parts) = self.sink {
             parts.abort().await;
         }
-    }
-}
-
-impl AsyncFileWriter for Upload {
-    fn write(&mut self, bytes: Bytes) -> BoxFuture<'_, parquet::errors::Result<()>> {
-        async move { Upload::write(self, bytes).await.map_err(|e| ParquetError::External(Box::new(e))) }.boxed()
-    }
-
-    /// The writer publishes the object itself, when it knows that the file is complete.
-    fn complete(&mut self) -> BoxFuture<'_, parquet::errors::Result<()>> {
-        async { Ok(()) }.boxed()
     }
 }

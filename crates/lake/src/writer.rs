@@ -1,36 +1,35 @@
 //! Writing rows as data files: Parquet with zstd, in parts of bounded size, visible part by part when whole.
 //!
 //! A data file is no commit: nothing reads it until a manifest names it. A crash leaves orphans, which vacuum removes.
-//! Memory: one row group (at most `row_group_bytes`) and what an upload holds, whatever the number of rows.
+//! Memory: one row group (`row_group_bytes` and what they are encoded to) and what an upload holds, whatever the number of
+//! rows and of columns.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use parquet::arrow::AsyncArrowWriter;
 use parquet::basic::ZstdLevel;
-use parquet::errors::ParquetError;
-use parquet::file::metadata::KeyValue;
 use starlift_core::manifest::{DataFile, FileMode};
 use starlift_core::{Error, Micros, Result, fault, key};
 
 use crate::layout;
+use crate::part::{GroupLimits, Part, failed};
 use crate::store::Store;
-use crate::upload::Upload;
 
 const SLICE_ROWS: usize = 8_192;
+const SLICE_BYTES: usize = 4 << 20;
 
 /// How data files are cut and packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WriterOptions {
     /// Rows after which a new part begins.
     pub rows_per_part: u64,
-    /// Stored bytes after which a new part begins. A reader holds one part in memory.
+    /// Stored bytes after which a new part begins. Of a bucket, a reader keeps one part of each file that it reads on disk.
     pub bytes_per_part: u64,
     /// Rows of one row group at most.
     pub row_group_rows: usize,
-    /// Bytes that a row group may take in memory, before it is written.
+    /// Bytes that the rows of a row group may take in memory, before they are encoded.
     pub row_group_bytes: usize,
     /// Level of zstd, 1 to 22.
     pub zstd_level: i32,
@@ -40,9 +39,9 @@ impl Default for WriterOptions {
     fn default() -> Self {
         WriterOptions {
             rows_per_part: 10_000_000,
-            bytes_per_part: 128 << 20,
+            bytes_per_part: 32 << 20,
             row_group_rows: 128 << 10,
-            row_group_bytes: 32 << 20,
+            row_group_bytes: 12 << 20,
             zstd_level: 3,
         }
     }
@@ -71,7 +70,7 @@ pub struct FileWriter {
     options: WriterOptions,
     level: ZstdLevel,
     numbers: PartNumbers,
-    open: Option<Part>,
+    open: Option<Open>,
     files: Vec<DataFile>,
 }
 
@@ -79,11 +78,9 @@ pub struct FileWriter {
 /// Encoded sizes do not tell: a dictionary makes equal texts small.
 pub(crate) const ROW_BYTES: &str = "starlift.row_bytes";
 
-struct Part {
+struct Open {
     key: String,
-    rows: u64,
-    row_bytes: usize,
-    writer: AsyncArrowWriter<Upload>,
+    part: Part,
 }
 
 impl FileWriter {
@@ -132,8 +129,9 @@ impl FileWriter {
     pub async fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         let batch = self.conform(batch)?;
         let mut offset = 0;
+        let slice = slice_rows(&batch);
         while offset < batch.num_rows() {
-            let rows = SLICE_ROWS.min(batch.num_rows() - offset);
+            let rows = slice.min(batch.num_rows() - offset);
             self.write_slice(&batch.slice(offset, rows)).await?;
             offset += rows;
         }
@@ -150,14 +148,14 @@ impl FileWriter {
 
     /// Gives up what is being written. Parts that are complete stay as orphans, which no manifest names.
     pub async fn abort(self) {
-        if let Some(part) = self.open {
-            part.writer.into_inner().abort().await;
+        if let Some(open) = self.open {
+            open.part.abort().await;
         }
     }
 
     /// Rows written so far.
     pub fn rows(&self) -> u64 {
-        self.files.iter().map(|f| f.rows).sum::<u64>() + self.open.as_ref().map_or(0, |part| part.rows)
+        self.files.iter().map(|f| f.rows).sum::<u64>() + self.open.as_ref().map_or(0, |open| open.part.rows())
     }
 
     fn conform(&self, batch: &RecordBatch) -> Result<RecordBatch> {
@@ -177,28 +175,23 @@ impl FileWriter {
     }
 
     async fn write_slice(&mut self, slice: &RecordBatch) -> Result<()> {
-        let part = match &mut self.open {
-            Some(part) => part,
+        let Open { part, .. } = match &mut self.open {
+            Some(open) => open,
             None => {
-                let part = self.open_part(slice).await?;
-                self.open.insert(part)
+                let open = self.open_part(slice).await?;
+                self.open.insert(open)
             }
         };
-        part.writer.write(slice).await.map_err(failed)?;
-        part.rows += slice.num_rows() as u64;
-        part.row_bytes = part.row_bytes.max(bytes_in_memory(slice) / slice.num_rows().max(1));
+        part.write(slice).await.map_err(failed)?;
         fault::point("lake.mid_file");
-        if part.writer.memory_size() >= self.options.row_group_bytes {
-            part.writer.flush().await.map_err(failed)?;
-        }
-        let bytes = part.writer.bytes_written() + part.writer.in_progress_size();
-        if part.rows >= self.options.rows_per_part || bytes as u64 >= self.options.bytes_per_part {
+        let bytes = part.bytes() as u64;
+        if part.rows() >= self.options.rows_per_part || bytes >= self.options.bytes_per_part || part.is_full() {
             self.close_part().await?;
         }
         Ok(())
     }
 
-    async fn open_part(&mut self, first: &RecordBatch) -> Result<Part> {
+    async fn open_part(&mut self, first: &RecordBatch) -> Result<Open> {
         let too_many = || Error::internal(format!("`{}` has too many parts", self.name));
         let number = self.numbers.next().ok_or_else(too_many)?;
         let key = match self.mode {
@@ -208,40 +201,23 @@ impl FileWriter {
         };
         let upload = self.store.upload(&key).await?;
         let properties = layout::properties(self.level, self.options.row_group_rows, first);
-        let writer = AsyncArrowWriter::try_new(upload, self.schema.clone(), Some(properties)).map_err(failed)?;
-        Ok(Part { key, rows: 0, row_bytes: 0, writer })
+        let limits = GroupLimits { rows: self.options.row_group_rows, bytes: self.options.row_group_bytes };
+        let part = Part::new(upload, self.schema.clone(), properties, limits).map_err(failed)?;
+        Ok(Open { key, part })
     }
 
     async fn close_part(&mut self) -> Result<()> {
-        let Some(mut part) = self.open.take() else { return Ok(()) };
-        part.writer.append_key_value_metadata(KeyValue::new(ROW_BYTES.to_string(), part.row_bytes.to_string()));
-        part.writer.finish().await.map_err(failed)?;
-        fault::point("lake.file_complete");
-        let published = part.writer.into_inner().publish().await?;
+        let Some(Open { key, part }) = self.open.take() else { return Ok(()) };
+        let rows = part.rows();
+        let published = part.publish(ROW_BYTES, || fault::point("lake.file_complete")).await?;
         fault::point("lake.file_published");
-        self.files.push(DataFile {
-            key: part.key,
-            rows: part.rows,
-            bytes: published.bytes,
-            sha256: published.sha256,
-            mode: self.mode,
-        });
+        self.files.push(DataFile { key, rows, bytes: published.bytes, sha256: published.sha256, mode: self.mode });
         Ok(())
     }
 }
 
-/// What the rows of a slice take, without what other slices of the same buffers do.
-fn bytes_in_memory(slice: &RecordBatch) -> usize {
-    slice.columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or(0)).sum()
-}
-
-/// Our own error comes back out of parquet as it went in.
-fn failed(error: ParquetError) -> Error {
-    match error {
-        ParquetError::External(inner) => match inner.downcast::<Error>() {
-            Ok(ours) => *ours,
-            Err(other) => Error::internal("a data file cannot be written").with_source(other.to_string()),
-        },
-        other => Error::internal("a data file cannot be written").with_source(other),
-    }
+/// Rows of a slice: fewer where they are wide.
+fn slice_rows(batch: &RecordBatch) -> usize {
+    let row_bytes = batch.get_array_memory_size() / batch.num_rows().max(1);
+    (SLICE_BYTES / row_bytes.max(1)).clamp(1, SLICE_ROWS)
 }

@@ -60,7 +60,7 @@ pub struct Config {
     pub transform_memory_mb: u64,
     /// Whether models are evaluated for the keys that changed alone, where their plan allows it.
     pub transform_incremental: bool,
-    /// Where the evaluation of models puts aside what does not fit its memory.
+    /// Where is put aside what does not fit in memory: of the evaluation of models, keys, and files of a bucket.
     pub spill_dir: PathBuf,
     /// What becomes of refused rows.
     pub quarantine: QuarantineConfig,

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use starlift_core::{Error, Micros, Result};
-use starlift_lake::Store;
+use starlift_lake::{Spill, Store};
 use starlift_postgres::{ConnectOptions, Connection, sqlstate};
 use tokio::time::Instant;
 
@@ -135,6 +135,11 @@ impl Context {
         self.store(Place::Star)
     }
 
+    /// Where keys and files that do not fit in memory are put aside.
+    pub(crate) fn spill(&self) -> Spill {
+        Spill::into(&self.config.spill_dir)
+    }
+
     fn store(&self, place: Place) -> Result<Store> {
         let (opened, url) = match place {
             Place::Lake => (&self.stores.lake, &self.config.lake_ingest),
@@ -146,7 +151,7 @@ impl Context {
         if url.starts_with(PARAMETER) {
             return Err(Error::internal(format!("`{url}` was not looked up before it was opened")));
         }
-        let store = Store::open(url, &self.config.store_options)?;
+        let store = Store::open(url, &self.config.store_options)?.spilling(self.spill());
         Ok(opened.get_or_init(|| store).clone())
     }
 

@@ -27,7 +27,7 @@
 //!
 //! # Limits
 //!
-//! Memory: 40 to 90 bytes for each row of the largest table, one table at a time; nothing else grows with the data. The
+//! Memory: what does not fit is put aside (`matching.rs`); the values of a table that an inner join looks for, and keys that are gone, are held. The
 //! source's snapshot and its `ACCESS SHARE` locks are held until its last table is compared. A view of the source does
 //! not show which of its rows changed, so what differs there is pending for ever, unless the source stands still.
 //!

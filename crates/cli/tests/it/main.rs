@@ -6,5 +6,6 @@ mod cli;
 mod demo;
 mod faults;
 mod journey;
+mod memory;
 mod signals;
 mod support;

@@ -1,16 +1,23 @@
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Int32Array, RecordBatch, StringArray};
 use arrow::datatypes::Int32Type;
 use starlift_core::{ErrorKind, TableSchema};
-use starlift_lake::{Difference, Digests, KeyDigest, RowDigest};
+use starlift_lake::{Difference, Digests, Gone, Keys, Mark, Spill};
 
 use crate::fixture::{keys, people, rows};
 
-fn index(batch: &RecordBatch) -> HashMap<KeyDigest, RowDigest> {
+fn index(batch: &RecordBatch) -> Keys {
+    index_in(&Spill::never(), batch)
+}
+
+fn index_in(spill: &Spill, batch: &RecordBatch) -> Keys {
     let digests = Digests::new(&people()).unwrap();
-    digests.keys(batch).unwrap().into_iter().zip(digests.rows(batch).unwrap()).collect()
+    Keys::before(spill, digests.keys(batch).unwrap().into_iter().zip(digests.rows(batch).unwrap())).unwrap()
+}
+
+fn nothing() -> Keys {
+    Keys::empty(&Spill::never())
 }
 
 fn ids(batch: &RecordBatch) -> Vec<i32> {
@@ -28,8 +35,45 @@ fn only_rows_that_are_new_or_differ_are_written() {
     assert_eq!((difference.rows_seen(), difference.rows_changed()), (4, 2));
     let digests = Digests::new(&people()).unwrap();
     let digest = |id: i32| digests.keys_of_key_batch(&keys(&[id])).unwrap()[0];
-    assert_eq!(difference.new_keys().iter().copied().collect::<Vec<_>>(), [digest(5)]);
-    assert_eq!(difference.unseen().into_iter().collect::<Vec<_>>(), [digest(3)]);
+    assert_eq!((difference.new_keys(), difference.unseen()), (1, 1));
+    let mut keys = difference.into_keys();
+    let mut new = Vec::new();
+    keys.each(|key, _, mark| new.extend((mark == Mark::New).then_some(key))).unwrap();
+    assert_eq!(new, [digest(5)]);
+    assert!(keys.is_new(&digest(5)).unwrap() && !keys.is_new(&digest(1)).unwrap());
+    let mut gone = Gone::of(keys).unwrap();
+    assert!(gone.contains(&digest(3)).unwrap() && !gone.contains(&digest(1)).unwrap());
+    assert_eq!(gone.len(), 1);
+}
+
+#[test]
+fn a_difference_that_does_not_fit_in_memory_is_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let spill = Spill::into(folder.path()).with_keys_held(50);
+    let name = |id: i32| if id % 3 == 0 { "three" } else { "other" };
+    let batch = |ids: &[i32], differs: &dyn Fn(i32) -> bool| {
+        rows(&ids.iter().map(|id| (*id, if differs(*id) { "differs" } else { name(*id) })).collect::<Vec<_>>())
+    };
+    let mixed = |from: i32, to: i32| (from..to).map(|n| from + (n - from) * 7 % (to - from)).collect::<Vec<_>>();
+    let before: Vec<i32> = (0..3_000).collect();
+    let (mut small, mut large) = [&spill, &Spill::never()]
+        .map(|spill| Difference::new("people", people(), index_in(spill, &batch(&before, &|_| false))).unwrap())
+        .into();
+    for (from, to) in [(2_000, 2_900), (0, 100), (2_950, 5_000), (100, 1_000)] {
+        let came = batch(&mixed(from, to), &|id| id % 11 == 0);
+        let changed = large.push(&came).unwrap();
+        assert_eq!(small.push(&came).unwrap(), changed);
+        assert!(changed.num_rows() > 0);
+    }
+    assert_eq!((small.rows_seen(), small.rows_changed()), (large.rows_seen(), large.rows_changed()));
+    assert_eq!((small.unseen(), small.new_keys()), (1_050, 2_000));
+    assert_eq!((large.unseen(), large.new_keys()), (1_050, 2_000));
+    // The first of the batch is named, in whatever order they are looked for.
+    for difference in [&mut small, &mut large] {
+        let error = difference.push(&batch(&[9_999, 4_321, 77], &|_| false)).unwrap_err();
+        assert!(error.detail().unwrap().contains("id=4321 comes again; 2 such rows"), "{error:?}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
 #[test]
@@ -68,7 +112,7 @@ fn two_key_columns() -> TableSchema {
 
 #[test]
 fn a_key_of_two_columns_is_compared_and_named_as_one() {
-    let mut difference = Difference::new("people", two_key_columns(), HashMap::new()).unwrap();
+    let mut difference = Difference::new("people", two_key_columns(), nothing()).unwrap();
     assert_eq!(difference.push(&rows(&[(1, "a"), (1, "b"), (2, "a")])).unwrap().num_rows(), 3);
     let error = difference.push(&rows(&[(2, "b"), (1, "b")])).unwrap_err();
     assert!(error.detail().unwrap().starts_with("id=1, name=b comes again"), "{error:?}");
@@ -76,7 +120,7 @@ fn a_key_of_two_columns_is_compared_and_named_as_one() {
 
 #[test]
 fn a_null_in_a_key_is_named_with_its_other_columns() {
-    let mut difference = Difference::new("people", two_key_columns(), HashMap::new()).unwrap();
+    let mut difference = Difference::new("people", two_key_columns(), nothing()).unwrap();
     let names: ArrayRef = Arc::new(StringArray::from(vec![Some("a"), None, None]));
     let ids_: ArrayRef = Arc::new(Int32Array::from(vec![1, 2, 3]));
     let batch = RecordBatch::try_new(people().to_arrow(), vec![names, ids_]).unwrap();
@@ -87,7 +131,7 @@ fn a_null_in_a_key_is_named_with_its_other_columns() {
 
 #[test]
 fn a_long_key_is_shown_in_part() {
-    let mut difference = Difference::new("people", two_key_columns(), HashMap::new()).unwrap();
+    let mut difference = Difference::new("people", two_key_columns(), nothing()).unwrap();
     let long = "ß".repeat(500);
     let error = difference.push(&rows(&[(1, &long), (1, &long)])).unwrap_err();
     let detail = error.detail().unwrap();
@@ -98,5 +142,5 @@ fn a_long_key_is_shown_in_part() {
 fn a_table_without_a_key_has_no_difference() {
     let mut schema = people();
     schema.key.clear();
-    assert_eq!(Difference::new("people", schema, HashMap::new()).map(|_| ()).unwrap_err().kind(), ErrorKind::Internal);
+    assert_eq!(Difference::new("people", schema, nothing()).map(|_| ()).unwrap_err().kind(), ErrorKind::Internal);
 }

@@ -8,7 +8,7 @@ use arrow::datatypes::Int32Type;
 use futures::{Stream, TryStreamExt};
 use starlift_core::manifest::{DataFile, FORMAT, FileMode, LiveFile, Manifest, Origin};
 use starlift_core::{Column, ColumnType, Micros, Result, TableSchema};
-use starlift_lake::{FileWriter, Store, WriterOptions};
+use starlift_lake::{FileWriter, KeyDigest, Keys, RowDigest, Spill, State, Store, WriterOptions};
 
 /// 2024-11-20 11:35:00 UTC.
 pub(crate) const AT: Micros = Micros(1_732_102_500_000_000);
@@ -145,4 +145,19 @@ pub(crate) fn both_stores() -> (tempfile::TempDir, HashMap<&'static str, Store>)
     let folder = tempfile::tempdir().unwrap();
     let stores = HashMap::from([("folder", folder_store(&folder)), ("memory", Store::in_memory())]);
     (folder, stores)
+}
+
+/// A store in memory whose readers put keys aside from so many on.
+pub(crate) fn spilling_store(keys: usize) -> (tempfile::TempDir, Store) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::in_memory().spilling(Spill::into(folder.path()).with_keys_held(keys));
+    (folder, store)
+}
+
+/// The digests of all entries, as a map.
+pub(crate) async fn index_of(state: &State) -> HashMap<KeyDigest, RowDigest> {
+    let mut found = HashMap::new();
+    let mut keys: Keys = state.index().await.unwrap();
+    keys.each(|key, row, _| assert_eq!(found.insert(key, row), None)).unwrap();
+    found
 }

@@ -78,6 +78,11 @@ impl RowStream {
         self
     }
 
+    /// Ends batches at so many bytes: of several streams that share memory each has a part.
+    pub fn with_batch_bytes(self, bytes: usize) -> RowStream {
+        RowStream { limits: BatchLimits { bytes, ..self.limits }, ..self }
+    }
+
     /// The refused rows since the last batch, after each batch and at the end of the stream: with the columns of
     /// [`TableSchema::refused_to_arrow`](starlift_core::TableSchema::refused_to_arrow), a key that was itself refused as null.
     pub fn take_refused(&mut self) -> Option<RecordBatch> {

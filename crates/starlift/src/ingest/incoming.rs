@@ -32,6 +32,11 @@ impl Came {
         Ok(Some(Came { good, refused }))
     }
 
+    /// Bytes of memory.
+    pub(super) fn bytes(&self) -> usize {
+        self.good.get_array_memory_size() + self.refused.as_ref().map_or(0, RecordBatch::get_array_memory_size)
+    }
+
     /// Rows, refused ones included.
     pub(super) fn rows(&self) -> u64 {
         (self.good.num_rows() + self.refused.as_ref().map_or(0, RecordBatch::num_rows)) as u64

@@ -17,8 +17,14 @@ use super::table::Task;
 use crate::config::Side;
 use crate::context::Context;
 
+/// Bytes of the batches that all connections make at once. Each has one in the making, and as many wait for the writers and at
+/// them: about four times as much in all, whatever the number of connections.
+const BATCHES_BYTES: usize = 4 << 20;
+
 /// What the threads read.
 struct Work {
+    /// Bytes of a batch.
+    batch_bytes: usize,
     ctx: Context,
     table: SourceTable,
     snapshot: String,
@@ -56,7 +62,8 @@ impl Readers {
             return Ok(None);
         };
         let pages = Pages::of(table.bytes, number);
-        let work = Arc::new(Work { ctx: task.ctx.clone(), table: table.clone(), snapshot, pages });
+        let batch_bytes = BATCHES_BYTES / number;
+        let work = Arc::new(Work { batch_bytes, ctx: task.ctx.clone(), table: table.clone(), snapshot, pages });
         let (sender, messages) = mpsc::channel(number);
         let mut answers = Vec::with_capacity(number);
         for _ in 0..number {
@@ -157,7 +164,7 @@ impl Work {
         while let Some(part) = self.pages.take() {
             let is_all = part == PageRange { from: 0, to: None };
             let rows = session.copy_rows(&self.table, (!is_all).then(|| part.filter())).await?;
-            let mut rows = rows.with_values(self.ctx.config.quarantine.keep_values);
+            let mut rows = rows.with_values(self.ctx.config.quarantine.keep_values).with_batch_bytes(self.batch_bytes);
             while let Some(came) = Came::next(&self.table, &mut rows).await? {
                 // Who does not listen any more has an error of its own.
                 let _ = out.send(Message::Came(came)).await;

@@ -1,14 +1,12 @@
 //! Key reconcile: where count and state disagree, the keys of the source are compared with the keys of the lake, in both
 //! directions. Keys that are gone become tombstones; keys that no window showed (an attached partition) are fetched.
 
-use std::collections::HashSet;
-
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use futures::TryStreamExt;
 use starlift_core::manifest::DataFile;
 use starlift_core::{Error, Result, fault};
-use starlift_lake::{Digests, KeyDigest, State};
+use starlift_lake::{Digests, Gone, KeyDigest, Keys, RowDigest, State};
 use starlift_postgres::catalog::SourceTable;
 use starlift_postgres::extract::SourceSession;
 
@@ -29,49 +27,51 @@ pub(super) struct Found {
     pub(super) bytes_read: u64,
 }
 
-/// Compares the keys. `new_keys` are those that this run's window added; fetched rows go to `sink`.
+/// Compares the keys. `came` are those of this run's window; fetched rows go to `sink`.
 pub(super) async fn reconcile(
     task: &Task<'_>,
     session: &SourceSession,
     table: &SourceTable,
     state: &State,
-    new_keys: &HashSet<KeyDigest>,
+    came: &mut Keys,
     sink: &mut Sink,
 ) -> Result<Found> {
     let digests = Digests::new(&table.schema)?;
-    let mut source: HashSet<KeyDigest> = HashSet::new();
-    let mut keys = session.copy_keys(table).await?;
-    while let Some(batch) = keys.try_next().await? {
-        source.extend(digests.keys_of_key_batch(&batch)?);
-    }
-    let mut bytes_read = keys.finish(&table.name)?;
-    drop(keys);
-
-    let mut gone: HashSet<KeyDigest> = HashSet::new();
-    let mut kept = 0;
+    // Keys alone: with which rows they come was for the window to compare.
+    let mut known = Keys::empty(task.lake.spill());
     let mut stored = state.keys();
     while let Some(batch) = stored.try_next().await? {
+        let keys = digests.keys_of_key_batch(&batch)?.into_iter();
+        keys.map(|key| known.add_before(key, RowDigest([0; 16]))).collect::<Result<()>>()?;
+    }
+    drop(stored);
+    known.complete()?;
+
+    // What is in no state: either this window brought it, or nobody has seen it.
+    let mut unknown = Keys::empty(task.lake.spill());
+    let mut keys = session.copy_keys(table).await?;
+    while let Some(batch) = keys.try_next().await? {
         for key in digests.keys_of_key_batch(&batch)? {
-            if source.remove(&key) {
-                kept += 1;
-            } else {
-                gone.insert(key);
+            if known.meet(&key)?.is_none() && !came.is_new(&key)? {
+                unknown.insert(key)?;
             }
         }
     }
-    drop(stored);
+    let mut bytes_read = keys.finish(&table.name)?;
+    drop(keys);
     fault::point("ingest.keys_compared");
-    sink.quarantine.gone(&gone);
+    let kept = known.seen();
+    let mut gone = Gone::of(known)?;
+    sink.quarantine.gone(&mut gone)?;
     let tombstones = task.tombstones(table, state, gone).await?;
 
-    // What is left of the source's keys is in no state: either this window brought it, or nobody has seen it.
-    let unknown: HashSet<KeyDigest> = source.difference(new_keys).copied().collect();
     let mut fetched = 0;
     if !unknown.is_empty() {
         let mut rows = Incoming::whole(task, session, table).await?;
-        let wanted = |batch: &RecordBatch, keys: Vec<KeyDigest>| {
-            let wanted: BooleanArray = keys.iter().map(|key| Some(unknown.contains(key))).collect();
-            filter_record_batch(batch, &wanted).map_err(|e| Error::internal("rows cannot be filtered").with_source(e))
+        let mut wanted = |batch: &RecordBatch, keys: Vec<KeyDigest>| {
+            let wanted: Vec<bool> = keys.iter().map(|key| unknown.contains(key)).collect::<Result<_>>()?;
+            filter_record_batch(batch, &BooleanArray::from(wanted))
+                .map_err(|e| Error::internal("rows cannot be filtered").with_source(e))
         };
         while let Some(came) = rows.next(task, table).await? {
             let good = wanted(&came.good, digests.keys(&came.good)?)?;

@@ -26,10 +26,10 @@ impl Task<'_> {
         let mut written = Written::default();
         let mut sink = Sink::new(self, table, FileMode::Window, Quarantine::of(state).await?, 1)?;
         let rows = session.copy_stamped(table, column, from).await?;
-        let new_keys = self.changed(table, state, Incoming::of(self, rows), &mut sink, &mut written).await?;
+        let came = self.changed(table, state, Incoming::of(self, rows), &mut sink, &mut written).await?;
         session.stamped_is_read().await?;
         fault::point("ingest.table_copied");
-        written.rows = rows_before + new_keys.len() as u64;
+        written.rows = rows_before + came.new_keys();
         written.known = written.rows;
         written.wrote(sink.finish(self, table).await?);
         Ok(written)

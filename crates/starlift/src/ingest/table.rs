@@ -1,7 +1,7 @@
 //! One table of one ingest: read its window or all of it, write what is new or differs, prove the count; or follow its
 //! stamps, which proves none.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
 use arrow::array::RecordBatch;
@@ -13,7 +13,7 @@ use starlift_core::refused::RefusedRows;
 use starlift_core::relation::{self, Pass};
 use starlift_core::{Error, Micros, Result, fault};
 use starlift_lake::{
-    Difference, Digests, FileWriter, Head, KeyDigest, Multiset, PartNumbers, Quarantine, State, Store, WriterOptions,
+    Difference, Digests, FileWriter, Gone, Head, Multiset, PartNumbers, Quarantine, State, Store, WriterOptions,
     tombstones,
 };
 use starlift_postgres::catalog::SourceTable;
@@ -210,18 +210,17 @@ impl Task<'_> {
     async fn compare(&self, session: &SourceSession, table: &SourceTable, state: &State) -> Result<Written> {
         let mut written = Written::default();
         let mut sink = Sink::new(self, table, FileMode::Window, Quarantine::of(state).await?, 1)?;
-        let before = state.index().await?;
-        let keys_before = before.len() as u64;
-        let mut difference = Difference::new(&table.name, table.schema.clone(), before)?;
+        let mut difference = Difference::new(&table.name, table.schema.clone(), state.index().await?)?;
         let mut rows = Incoming::whole(self, session, table).await?;
         while let Some(came) = rows.next(self, table).await? {
             written.rows_read += came.rows();
             sink.changed(&came, &mut difference).await?;
         }
         written.bytes_read = sink.ended(rows.finish(table)?);
-        let gone = difference.unseen();
-        sink.quarantine.gone(&gone);
-        written.known = keys_before + difference.new_keys().len() as u64 - gone.len() as u64;
+        let keys = difference.into_keys();
+        written.known = keys.seen() + keys.new_keys();
+        let mut gone = Gone::of(keys)?;
+        sink.quarantine.gone(&mut gone)?;
         written.reconciled = true;
         written.wrote(sink.finish(self, table).await?);
         written.deleted = self.tombstones(table, state, gone).await?;
@@ -252,12 +251,7 @@ impl Task<'_> {
         Ok((self.replace(session, table, Quarantine::of(state).await?).await?, true))
     }
 
-    pub(super) async fn tombstones(
-        &self,
-        table: &SourceTable,
-        state: &State,
-        gone: HashSet<KeyDigest>,
-    ) -> Result<Vec<DataFile>> {
+    pub(super) async fn tombstones(&self, table: &SourceTable, state: &State, gone: Gone) -> Result<Vec<DataFile>> {
         if gone.is_empty() {
             return Ok(Vec::new());
         }

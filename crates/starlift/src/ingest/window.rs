@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use starlift_core::manifest::FileMode;
 use starlift_core::xid::XidWindow;
 use starlift_core::{Result, TableSchema, fault};
-use starlift_lake::{Difference, Digests, KeyDigest, Quarantine, State};
+use starlift_lake::{Difference, Digests, KeyDigest, Keys, Quarantine, State};
 use starlift_postgres::catalog::SourceTable;
 use starlift_postgres::extract::SourceSession;
 
@@ -14,8 +14,9 @@ use super::reconcile;
 use super::sink::Sink;
 use super::table::{Task, Written};
 
-/// Rows of a window that are held in memory; beyond them the keys of the whole state are, instead.
+/// Rows of a window that are held in memory, and their bytes: beyond them the keys of the whole state are read instead.
 const BUFFERED_ROWS: u64 = 65_536;
+const BUFFERED_BYTES: usize = 8 << 20;
 
 impl Task<'_> {
     /// The rows of the xid window, less those that equal the state; then the keys, if the count shows a difference.
@@ -34,18 +35,18 @@ impl Task<'_> {
         let filter = crate::planted::visible(self.lake, self.seq, filter).await?;
         let found = session.find_window(table, &filter).await?;
         written.rows = found.rows;
-        let new_keys = match found.marked {
-            None => HashSet::new(),
+        let mut came = match found.marked {
+            None => Keys::empty(self.lake.spill()),
             Some(marked) => {
                 let rows = session.copy_window(table, &filter, &marked).await?;
                 self.changed(table, state, Incoming::of(self, rows), &mut sink, &mut written).await?
             }
         };
         fault::point("ingest.table_copied");
-        written.known = rows_before + new_keys.len() as u64;
+        written.known = rows_before + came.new_keys();
         if written.rows != written.known {
-            let found = reconcile::reconcile(self, session, table, state, &new_keys, &mut sink).await?;
-            written.known = found.kept + new_keys.len() as u64 + found.fetched;
+            let found = reconcile::reconcile(self, session, table, state, &mut came, &mut sink).await?;
+            written.known = found.kept + came.new_keys() + found.fetched;
             written.reconciled = true;
             written.rows_read += found.fetched;
             written.bytes_read += found.bytes_read;
@@ -55,7 +56,7 @@ impl Task<'_> {
         Ok(written)
     }
 
-    /// Writes the rows that differ from the state, and returns the keys that it did not have.
+    /// Writes the rows that differ from the state, and returns the keys that came, among them those that it did not have.
     pub(super) async fn changed(
         &self,
         table: &SourceTable,
@@ -63,16 +64,20 @@ impl Task<'_> {
         mut rows: Incoming,
         sink: &mut Sink,
         written: &mut Written,
-    ) -> Result<HashSet<KeyDigest>> {
+    ) -> Result<Keys> {
         let mut buffered: Vec<Came> = Vec::new();
+        let mut bytes = 0;
         let mut difference: Option<Difference> = None;
         while let Some(came) = rows.next(self, table).await? {
             written.rows_read += came.rows();
             match &mut difference {
                 Some(difference) => sink.changed(&came, difference).await?,
-                None => buffered.push(came),
+                None => {
+                    bytes += came.bytes();
+                    buffered.push(came);
+                }
             }
-            if difference.is_none() && written.rows_read > BUFFERED_ROWS {
+            if difference.is_none() && (written.rows_read > BUFFERED_ROWS || bytes > BUFFERED_BYTES) {
                 let whole = Difference::new(&table.name, table.schema.clone(), state.index().await?)?;
                 difference = Some(flush(whole, &mut buffered, sink).await?);
             }
@@ -82,11 +87,12 @@ impl Task<'_> {
             Some(difference) => difference,
             None => {
                 let known = state.find(&keys_of(&table.schema, &buffered)?).await?;
+                let known = Keys::before(self.lake.spill(), known)?;
                 let few = Difference::new(&table.name, table.schema.clone(), known)?;
                 flush(few, &mut buffered, sink).await?
             }
         };
-        Ok(difference.new_keys().clone())
+        Ok(difference.into_keys())
     }
 }
 

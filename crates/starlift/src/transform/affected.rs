@@ -1,7 +1,7 @@
 //! Which keys of a model a change of its inputs can reach, and which rows of the inputs these keys come from. Why that is
 //! enough is said with the shape of a model (`starlift_models::Shape`).
 //!
-//! Memory: about 30 bytes for each row that is met on the way. Where there are more of them than [`limit`] says, the model is
+//! Memory: about 30 bytes for each row that is met on the way, at most [`MOST`] of them. Where there are more of them than [`limit`] says, the model is
 //! evaluated whole: measured on 88,000 and 132,000 rows, a quarter of the keys takes less than half the time of all of them, and
 //! about half of the keys as much.
 
@@ -20,9 +20,12 @@ const FEW: u64 = 1_000;
 /// Of more rows than these, only one of so many: beyond, reading all of them costs less than looking for each.
 const ONE_OF: u64 = 4;
 
+/// More are never looked for, because their keys are held in memory: a few sets of about 10 MB.
+const MOST: u64 = 250_000;
+
 /// The most rows of an input that are looked for by their keys, where it has so many.
 fn limit(rows: u64) -> u64 {
-    FEW.max(rows / ONE_OF)
+    FEW.max(rows / ONE_OF).min(MOST)
 }
 
 /// What was asked for, or in words why the model has to be evaluated whole.

@@ -11,7 +11,9 @@ use starlift_core::manifest::{FileMode, Relation, RelationRun};
 use starlift_core::model::{Model, ModelKind};
 use starlift_core::refused::RefusedRows;
 use starlift_core::{Error, Result, TableSchema, fault};
-use starlift_lake::{Difference, FileWriter, KeyDigest, Quarantine, State, WriterOptions, key_text, tombstones};
+use starlift_lake::{
+    Difference, FileWriter, Gone, KeyDigest, Keys, Quarantine, State, WriterOptions, key_text, tombstones,
+};
 use starlift_models::RowTests;
 
 use super::STAGE;
@@ -109,9 +111,9 @@ impl Run<'_> {
         let same_key = old_schema.is_some_and(|old| old.key_to_arrow() == schema.key_to_arrow());
         let state = State::new(self.star, old_schema.unwrap_or(schema).clone(), self.star_head.live_of(&model.name))?;
         let known = match only {
-            Some(keys) => state.find(keys).await?,
+            Some(keys) => Keys::before(self.star.spill(), state.find(keys).await?)?,
             None if same_key => state.index().await?,
-            None => Default::default(),
+            None => Keys::empty(self.star.spill()),
         };
         let mut difference = Difference::new(&model.name, schema.clone(), known)?;
         let standing = Quarantine::of(&state).await?;
@@ -120,7 +122,7 @@ impl Run<'_> {
         let mut tests = Tests {
             rows: rows.tests(),
             references: References::of(project, model, schema, self.star, states, &before.refused)?,
-            unique: Unique::of(model, rows).await?,
+            unique: Unique::of(model, rows, self.star.spill()).await?,
         };
 
         let mode = if replaced { FileMode::Full } else { FileMode::Window };
@@ -170,9 +172,10 @@ impl Run<'_> {
                 refused.write(&quarantine.take(failed)?).await?;
             }
         }
-        let unseen = difference.unseen();
-        let gone = unseen.len() as u64;
-        quarantine.gone(&unseen);
+        let new_keys = difference.new_keys();
+        let mut unseen = Gone::of(difference.into_keys())?;
+        let gone = unseen.len();
+        quarantine.gone(&mut unseen)?;
         // Before files are finished: what is not committed should not be written either.
         self.allowance.take(&model.name, quarantine.new_rows(), || too_many(&model.name, quarantine.new_rows()))?;
         let files = writer.finish().await?;
@@ -190,7 +193,7 @@ impl Run<'_> {
             fault::point("transform.retractions_written");
         }
         let rows = match only {
-            Some(_) => (own.map_or(0, |own| own.rows) + difference.new_keys().len() as u64).saturating_sub(gone),
+            Some(_) => (own.map_or(0, |own| own.rows) + new_keys).saturating_sub(gone),
             None => count,
         };
         let found = tests.found();

@@ -10,7 +10,7 @@ use futures::TryStreamExt;
 use starlift_core::model::{Model, ModelKind, ModelTest};
 use starlift_core::refused::{RefusedRows, waits_for};
 use starlift_core::{Result, TableSchema};
-use starlift_lake::{Digests, KeyDigest, State, Store};
+use starlift_lake::{Digests, KeyDigest, Keys, RowDigest, Spill, State, Store};
 
 use super::inputs::Evaluated;
 use crate::config::Project;
@@ -33,8 +33,9 @@ struct Reference {
     digests: Digests,
     refused: HashSet<KeyDigest>,
     state: State,
+    spill: Spill,
     /// The keys that have a row; read when the first row is tested.
-    known: Option<HashSet<KeyDigest>>,
+    known: Option<Keys>,
     failed: RefusedRows,
 }
 
@@ -74,6 +75,7 @@ impl References {
                 digests: Digests::new(target_schema)?,
                 refused: refused.get(target).cloned().unwrap_or_default(),
                 state: State::new(star, target_schema.clone(), files.clone())?,
+                spill: star.spill().clone(),
                 known: None,
                 failed: RefusedRows::default(),
             });
@@ -124,12 +126,13 @@ impl References {
     ) -> Result<Vec<Option<(String, String)>>> {
         let mut why = vec![None; rows.num_rows()];
         for reference in self.list.iter_mut().filter(|_| rows.num_rows() > 0) {
-            let known = match reference.known.take() {
+            let mut known = match reference.known.take() {
                 Some(known) => known,
                 None => reference.read().await?,
             };
             for (row, (slot, value)) in why.iter_mut().zip(reference.keys(rows)?).enumerate() {
-                if value.is_some_and(|value| !known.contains(&value)) {
+                let Some(value) = value else { continue };
+                if !known.contains(&value)? {
                     reference.failed.count(&reference.column, &reference.text, || key(row));
                     if !reference.warns && slot.is_none() {
                         *slot = Some((reference.column.clone(), reference.text.clone()));
@@ -148,12 +151,15 @@ impl References {
 }
 
 impl Reference {
-    async fn read(&self) -> Result<HashSet<KeyDigest>> {
-        let mut known = HashSet::new();
+    async fn read(&self) -> Result<Keys> {
+        let mut known = Keys::empty(&self.spill);
         let mut keys = self.state.scan(Some(self.state.schema().key_positions()));
         while let Some(batch) = keys.try_next().await? {
-            known.extend(self.digests.keys_of_key_batch(&batch)?);
+            // A state has each key once.
+            let keys = self.digests.keys_of_key_batch(&batch)?.into_iter();
+            keys.map(|key| known.add_before(key, RowDigest([0; 16]))).collect::<Result<()>>()?;
         }
+        known.complete()?;
         Ok(known)
     }
 

@@ -1,12 +1,10 @@
 //! The test `unique` of a column that is not the key: which values a model yields twice.
 
-use std::collections::HashSet;
-
 use arrow::array::{Array, RecordBatch};
 use starlift_core::model::Model;
 use starlift_core::refused::RefusedRows;
 use starlift_core::{Result, TableSchema};
-use starlift_lake::{Digests, KeyDigest};
+use starlift_lake::{Digests, KeyDigest, Keys, Spill};
 
 use super::rows::Rows;
 
@@ -21,15 +19,15 @@ struct Column {
     text: String,
     warns: bool,
     digests: Digests,
-    twice: HashSet<KeyDigest>,
+    twice: Keys,
     failed: RefusedRows,
 }
 
 impl Unique {
-    /// Looks through all rows of a model, if its header asks for it. About 30 bytes of memory for each value.
+    /// Looks through all rows of a model, if its header asks for it.
     ///
     /// Errors: those of the evaluation.
-    pub(super) async fn of(model: &Model, rows: &mut Rows) -> Result<Unique> {
+    pub(super) async fn of(model: &Model, rows: &mut Rows, spill: &Spill) -> Result<Unique> {
         let schema = rows.schema().clone();
         let mut columns = Vec::new();
         for test in model.header.tests.iter().filter(|test| test.name == "unique") {
@@ -43,20 +41,22 @@ impl Unique {
                 text: test.text(),
                 warns: test.warns,
                 digests: Digests::new(&alone)?,
-                twice: HashSet::new(),
+                twice: Keys::empty(spill),
                 failed: RefusedRows::default(),
             });
         }
         if columns.is_empty() {
             return Ok(Unique { columns });
         }
-        let mut seen: Vec<HashSet<KeyDigest>> = columns.iter().map(|_| HashSet::new()).collect();
+        let mut seen: Vec<Keys> = columns.iter().map(|_| Keys::empty(spill)).collect();
         let Some(mut evaluation) = rows.again().await? else { return Ok(Unique { columns }) };
         while let Some(batch) = evaluation.next_batch().await? {
             for (column, seen) in columns.iter_mut().zip(&mut seen) {
-                let twice: Vec<KeyDigest> =
-                    column.values(&batch.rows)?.into_iter().flatten().filter(|value| !seen.insert(*value)).collect();
-                column.twice.extend(twice);
+                for value in column.values(&batch.rows)?.into_iter().flatten() {
+                    if !seen.insert(value)? {
+                        column.twice.insert(value)?;
+                    }
+                }
             }
         }
         Ok(Unique { columns })
@@ -71,7 +71,8 @@ impl Unique {
         let mut why = vec![None; rows.num_rows()];
         for column in &mut self.columns {
             for (row, (slot, value)) in why.iter_mut().zip(column.values(rows)?).enumerate() {
-                if value.is_some_and(|value| column.twice.contains(&value)) {
+                let Some(value) = value else { continue };
+                if column.twice.contains(&value)? {
                     column.failed.count(&column.name, &column.text, || key(row));
                     if !column.warns && slot.is_none() {
                         *slot = Some((column.name.clone(), column.text.clone()));

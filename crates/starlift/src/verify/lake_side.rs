@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Date32Type, TimestampMicrosecondType};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use futures::TryStreamExt;
 use starlift_core::{Error, Result, TableSchema};
-use starlift_lake::State;
+use starlift_lake::{Spill, State};
 use starlift_postgres::render::arrow_text;
 
 use super::report::ASIDE;
@@ -46,6 +46,11 @@ impl LakeSide {
         side.key = key.iter().map(|name| side.read(name)).collect::<Result<_>>()?;
         side.columns = columns.iter().map(|name| side.read(name)).collect::<Result<_>>()?;
         Ok(side)
+    }
+
+    /// Where rows are put aside.
+    pub(super) fn spill(&self) -> &Spill {
+        self.state.spill()
     }
 
     /// Leaves out the rows whose `column` is not among these values, as an inner join does.

@@ -1,10 +1,12 @@
-//! Two sides of a comparison, matched by key: pure, so that every verdict can be tested without a database.
+//! Two sides of a comparison, matched by key: no database is needed, so that every verdict can be tested.
 //!
-//! Memory: of each row of the left side its key and its content are kept, 16 bytes each, and of the right side the keys
-//! that the left one does not have. With the room that a hash map leaves that is 40 to 90 bytes for each row of the larger
-//! side, and half as much again for the moment in which the map grows; for one table at a time.
+//! Memory: up to [`HELD_ROWS`] rows are held, 33 bytes each. More are put aside by their digests in 256 parts, which are matched
+//! one after the other: then the rows of one part are held, in 40 to 90 bytes each.
 
 use std::collections::{HashMap, HashSet};
+
+use starlift_core::Result;
+use starlift_lake::{Partitions, Spill};
 
 use super::row_digest::RowDigest;
 
@@ -30,8 +32,33 @@ pub(super) enum Counts {
     Nothing,
 }
 
+/// Rows that are held before they are put aside.
+const HELD_ROWS: usize = 100_000;
+
+/// Bytes of a row: key, content, and which side it is of.
+const ROW: usize = 33;
+
 /// The rows of two sides: all of the left one are added first.
-pub(super) enum Matching {
+pub(super) struct Matching {
+    has_key: bool,
+    spill: Spill,
+    held_rows: usize,
+    held: Vec<[u8; ROW]>,
+    aside: Option<Partitions<ROW>>,
+    /// Why rows could not be put aside.
+    failed: Result<()>,
+}
+
+/// Which side a row is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Of {
+    Left,
+    LeftFlagged,
+    Right,
+}
+
+/// The rows of both sides that are held at once.
+enum Held {
     Keyed(Keyed),
     Keyless(Keyless),
 }
@@ -50,41 +77,111 @@ pub(super) struct Found {
 }
 
 impl Matching {
-    pub(super) fn new(has_key: bool) -> Matching {
-        if has_key { Matching::Keyed(Keyed::default()) } else { Matching::Keyless(Keyless::default()) }
+    /// No rows. `spill` says where more than a few are put aside.
+    pub(super) fn new(has_key: bool, spill: &Spill) -> Matching {
+        Matching { has_key, spill: spill.clone(), held_rows: HELD_ROWS, held: Vec::new(), aside: None, failed: Ok(()) }
     }
 
     /// Adds a row of the left side; a flagged one may have changed since the right side was written.
     pub(super) fn left(&mut self, key: RowDigest, content: RowDigest, flagged: bool) {
-        match self {
-            Matching::Keyed(rows) => rows.left(key, content, flagged),
-            Matching::Keyless(rows) => rows.left(content, flagged),
-        }
+        self.add(&key, &content, if flagged { Of::LeftFlagged } else { Of::Left });
     }
 
     /// Adds a row of the right side.
     pub(super) fn right(&mut self, key: RowDigest, content: RowDigest) {
-        match self {
-            Matching::Keyed(rows) => rows.right(key, content),
-            Matching::Keyless(rows) => rows.right(content),
+        self.add(&key, &content, Of::Right);
+    }
+
+    fn add(&mut self, key: &RowDigest, content: &RowDigest, of: Of) {
+        if self.failed.is_err() {
+            return;
         }
+        // The first bytes say which part a row belongs to: those that are matched go together.
+        let (first, second) = if self.has_key { (key, content) } else { (content, key) };
+        let mut row = [of as u8; ROW];
+        row[..16].copy_from_slice(first);
+        row[16..32].copy_from_slice(second);
+        self.failed = self.put(row);
+    }
+
+    fn put(&mut self, row: [u8; ROW]) -> Result<()> {
+        if let Some(aside) = &mut self.aside {
+            return aside.add(&row);
+        }
+        self.held.push(row);
+        if self.held.len() > self.held_rows {
+            self.aside = Partitions::new(&self.spill)?;
+            match &mut self.aside {
+                Some(aside) => std::mem::take(&mut self.held).iter().try_for_each(|row| aside.add(row))?,
+                None => self.held_rows = usize::MAX,
+            }
+        }
+        Ok(())
     }
 
     /// What differs. `counts` judges a finding by its key (the content, where there is no key) and whether its left row
     /// is flagged.
-    pub(super) fn finish(self, counts: impl Fn(What, &RowDigest, bool) -> Counts) -> Found {
-        let mut found = match self {
-            Matching::Keyed(rows) => rows.finish(counts),
-            Matching::Keyless(rows) => rows.finish(counts),
+    ///
+    /// Errors: Unavailable or Config where rows could not be put aside.
+    pub(super) fn finish(self, counts: impl Fn(What, &RowDigest, bool) -> Counts) -> Result<Found> {
+        self.failed?;
+        let mut found = Found::default();
+        let mut take = |rows: &mut dyn Iterator<Item = [u8; ROW]>| {
+            let mut held = Held::new(self.has_key);
+            rows.for_each(|row| held.add(&row));
+            found.merge(held.finish(&counts));
+            Ok(())
         };
+        match self.aside {
+            Some(aside) => aside.each_part(take)?,
+            None => take(&mut self.held.into_iter())?,
+        }
         // A hash map's order changes from run to run.
         found.candidates.sort_unstable();
         found.candidates.truncate(CANDIDATES);
-        found
+        Ok(found)
+    }
+}
+
+impl Held {
+    fn new(has_key: bool) -> Held {
+        if has_key { Held::Keyed(Keyed::default()) } else { Held::Keyless(Keyless::default()) }
+    }
+
+    fn add(&mut self, row: &[u8; ROW]) {
+        let (mut first, mut second) = (RowDigest::default(), RowDigest::default());
+        first.copy_from_slice(&row[..16]);
+        second.copy_from_slice(&row[16..32]);
+        let of = row[32];
+        match self {
+            Held::Keyed(rows) if of == Of::Right as u8 => rows.right(first, second),
+            Held::Keyed(rows) => rows.left(first, second, of == Of::LeftFlagged as u8),
+            Held::Keyless(rows) if of == Of::Right as u8 => rows.right(first),
+            Held::Keyless(rows) => rows.left(first, of == Of::LeftFlagged as u8),
+        }
+    }
+
+    fn finish(self, counts: impl Fn(What, &RowDigest, bool) -> Counts) -> Found {
+        match self {
+            Held::Keyed(rows) => rows.finish(counts),
+            Held::Keyless(rows) => rows.finish(counts),
+        }
     }
 }
 
 impl Found {
+    /// With what was found among other keys.
+    fn merge(&mut self, other: Found) {
+        self.rows_left += other.rows_left;
+        self.rows_right += other.rows_right;
+        self.pending += other.pending;
+        self.differences += other.differences;
+        self.gone.extend(other.gone);
+        self.candidates.extend(other.candidates);
+        self.candidates.sort_unstable();
+        self.candidates.truncate(CANDIDATES);
+    }
+
     fn add(&mut self, what: What, key: RowDigest, rows: u64, counts: Counts) {
         match counts {
             Counts::Nothing => {}
@@ -108,7 +205,7 @@ impl Found {
 }
 
 #[derive(Default)]
-pub(super) struct Keyed {
+struct Keyed {
     rows: HashMap<RowDigest, Entry>,
     /// Whether the key came twice.
     only_right: HashMap<RowDigest, bool>,
@@ -174,7 +271,7 @@ impl Keyed {
 
 /// Rows without a key: what counts is how often each one is there.
 #[derive(Default)]
-pub(super) struct Keyless {
+struct Keyless {
     rows: HashMap<RowDigest, Copies>,
 }
 
@@ -231,14 +328,19 @@ mod tests {
 
     /// Sides as (key, content, flagged) and (key, content); what only the right side has counts as pending.
     fn compare(has_key: bool, left: &[(u8, u8, bool)], right: &[(u8, u8)]) -> Found {
-        let mut matching = Matching::new(has_key);
-        left.iter().for_each(|(k, c, flagged)| matching.left(digest(*k), digest(*c), *flagged));
-        right.iter().for_each(|(k, c)| matching.right(digest(*k), digest(*c)));
-        matching.finish(
-            |what, _, flagged| {
+        let folder = tempfile::tempdir().unwrap();
+        let found = [usize::MAX, 1].map(|held_rows| {
+            let mut matching = Matching { held_rows, ..Matching::new(has_key, &Spill::into(folder.path())) };
+            left.iter().for_each(|(k, c, flagged)| matching.left(digest(*k), digest(*c), *flagged));
+            right.iter().for_each(|(k, c)| matching.right(digest(*k), digest(*c)));
+            let judge = |what, _: &RowDigest, flagged| {
                 if flagged || what == What::OnlyRight { Counts::Pending } else { Counts::Difference }
-            },
-        )
+            };
+            matching.finish(judge).unwrap()
+        });
+        let [held, aside] = found;
+        assert_eq!(held, aside, "where rows are makes no difference");
+        held
     }
 
     fn findings(found: &Found) -> Vec<(u8, What)> {
@@ -282,13 +384,13 @@ mod tests {
 
     #[test]
     fn many_differences_are_all_counted_and_the_candidates_are_always_the_same() {
-        let mut matching = Matching::new(true);
+        let mut matching = Matching::new(true, &Spill::never());
         for n in 0..5_000u32 {
             let mut key = RowDigest::default();
             key[..4].copy_from_slice(&n.to_be_bytes());
             matching.left(key, key, false);
         }
-        let found = matching.finish(|_, _, _| Counts::Difference);
+        let found = matching.finish(|_, _, _| Counts::Difference).unwrap();
         assert_eq!((found.differences, found.candidates.len()), (5_000, CANDIDATES));
         assert_eq!(found.candidates[CANDIDATES - 1].0[..4], 999u32.to_be_bytes());
     }

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use starlift_core::Result;
 use starlift_core::event::printable;
+use starlift_lake::Spill;
 
 use super::lake_side::LakeSide;
 use super::matching::{Counts, Matching, What};
@@ -46,6 +47,14 @@ pub(super) struct Compared {
 }
 
 impl Side<'_> {
+    /// Where rows are put aside; none of a database.
+    fn spill(&self) -> Option<&Spill> {
+        match self {
+            Side::Sql(_) => None,
+            Side::Lake(side) => Some(side.spill()),
+        }
+    }
+
     async fn each(&self, visit: &mut Visit<'_>) -> Result<()> {
         match self {
             Side::Sql(side) => side.each(visit).await,
@@ -69,10 +78,11 @@ pub(super) async fn compare(
     names: &Names,
     counts: impl Fn(What, &RowDigest, bool) -> Counts,
 ) -> Result<Compared> {
-    let mut matching = Matching::new(!names.key.is_empty());
+    let spill = left.spill().or(right.spill()).cloned().unwrap_or_default();
+    let mut matching = Matching::new(!names.key.is_empty(), &spill);
     left.each(&mut |key, content, flagged| matching.left(key, content, flagged)).await?;
     right.each(&mut |key, content, _| matching.right(key, content)).await?;
-    let found = matching.finish(counts);
+    let found = matching.finish(counts)?;
 
     comparison.columns = names.columns.len() as u64;
     comparison.rows_left += found.rows_left;
