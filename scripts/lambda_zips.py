@@ -63,7 +63,8 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder:
             content = stripped(program, Path(folder))
         glibc = needed_glibc(content)
-        if glibc > GLIBC:
+        # What is built to be tried on this machine may need this machine's.
+        if profile == "release" and glibc > GLIBC:
             wrong.append(f"{name} needs glibc {glibc[0]}.{glibc[1]}, and the runtime has {GLIBC[0]}.{GLIBC[1]}")
         if (b"datafusion" in content) != (name == "transform"):
             wrong.append(f"the engine is {'in' if name != 'transform' else 'not in'} {name}")
