@@ -63,7 +63,8 @@ fn custom<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
-    use lambda_runtime::ClientContext;
+    use std::collections::BTreeMap;
+
     use starlift_core::ErrorKind;
 
     use super::*;
@@ -71,9 +72,8 @@ mod tests {
     fn request(custom: &[(&str, &str)]) -> Request {
         let mut request = Request::default();
         request.request_id = "the-request".into();
-        let custom = custom.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-        let (client, environment) = (Default::default(), Default::default());
-        request.client_context = Some(ClientContext { client, custom, environment });
+        let custom: BTreeMap<&str, &str> = custom.iter().copied().collect();
+        request.client_context = serde_json::from_value(serde_json::json!({ "custom": custom })).unwrap();
         request
     }
 

@@ -76,7 +76,7 @@ impl Run {
         let mut buffer = Vec::with_capacity(BLOCKS_WRITTEN * BLOCK_BYTES);
         for entry in entries {
             let entry = entry?;
-            if run.entries % BLOCK == 0 {
+            if run.entries.is_multiple_of(BLOCK) {
                 run.firsts.push(entry.key);
             }
             run.last = entry.key;

@@ -34,7 +34,8 @@ async fn a_password_that_is_rotated_between_two_runs_is_read_again_once() {
     ingest.result("one", "{}").await;
     transform.result("one", "{}").await;
     load.result("one", "{}").await;
-    (ingest.said().await, load.said().await);
+    ingest.said().await;
+    load.said().await;
 
     lab.change("update staff set first_name = 'Ada' where staff_id = 1").await;
     lab.set_password(&lab.reader, CANARIES[2]).await;

@@ -150,7 +150,7 @@ impl Block {
             insert_few = self.insert_few,
             update_many = counted(self.update_many.as_deref().map(with_numbers)),
             insert_many = with_numbers(&self.insert_many),
-            classes = CLASSES.map(|class| quote_literal(class)).join(", "),
+            classes = CLASSES.map(quote_literal).join(", "),
         )
     }
 

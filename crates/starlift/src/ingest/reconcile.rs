@@ -41,8 +41,8 @@ pub(super) async fn reconcile(
     let mut known = Keys::empty(task.lake.spill());
     let mut stored = state.keys();
     while let Some(batch) = stored.try_next().await? {
-        let keys = digests.keys_of_key_batch(&batch)?.into_iter();
-        keys.map(|key| known.add_before(key, RowDigest([0; 16]))).collect::<Result<()>>()?;
+        let mut keys = digests.keys_of_key_batch(&batch)?.into_iter();
+        keys.try_for_each(|key| known.add_before(key, RowDigest([0; 16])))?;
     }
     drop(stored);
     known.complete()?;

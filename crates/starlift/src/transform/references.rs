@@ -156,8 +156,8 @@ impl Reference {
         let mut keys = self.state.scan(Some(self.state.schema().key_positions()));
         while let Some(batch) = keys.try_next().await? {
             // A state has each key once.
-            let keys = self.digests.keys_of_key_batch(&batch)?.into_iter();
-            keys.map(|key| known.add_before(key, RowDigest([0; 16]))).collect::<Result<()>>()?;
+            let mut keys = self.digests.keys_of_key_batch(&batch)?.into_iter();
+            keys.try_for_each(|key| known.add_before(key, RowDigest([0; 16])))?;
         }
         known.complete()?;
         Ok(known)
