@@ -7,6 +7,8 @@
 //! * [`mod@commit`] and [`manifests`]: one create-only put commits a run; chains of manifests are checked link by link;
 //! * [`head`]: the newest state of a lake or star, which a run starts from;
 //! * [`state`]: a table or model as of a manifest, newest entry per key;
+//! * [`mod@upkeep`]: many small files become few, and the key index says where entries are, so that a state stays cheap;
+//! * [`mod@compact`]: all of that at once, as a run of its own;
 //! * [`digest`], [`difference`] and [`multiset`]: which rows are new, differ or are gone;
 //! * [`quarantine`]: which rows are refused;
 //! * [`vacuum`]: what no run and no reader can need any more.
@@ -16,6 +18,7 @@
 
 pub mod claim;
 pub mod commit;
+pub mod compact;
 pub mod difference;
 pub mod digest;
 pub mod head;
@@ -25,20 +28,25 @@ pub mod quarantine;
 pub mod reader;
 pub mod state;
 pub mod store;
+pub mod upkeep;
 pub mod vacuum;
 pub mod writer;
 
+mod blocks;
 mod bucket;
 mod failure;
 mod folder;
+mod index;
 mod key_text;
 mod layout;
 mod location;
+mod partial;
 mod success;
 mod upload;
 
 pub use claim::claim;
 pub use commit::{Commit, commit};
+pub use compact::compact;
 pub use difference::{Difference, tombstones};
 pub use digest::{Digests, KeyDigest, RowDigest};
 pub use head::Head;
@@ -48,4 +56,5 @@ pub use multiset::Multiset;
 pub use quarantine::Quarantine;
 pub use state::State;
 pub use store::{CreateOutcome, Store};
+pub use upkeep::upkeep;
 pub use writer::{FileWriter, PartNumbers, WriterOptions};

@@ -15,6 +15,7 @@ use parquet::file::metadata::KeyValue;
 use starlift_core::manifest::{DataFile, FileMode};
 use starlift_core::{Error, Micros, Result, fault, key};
 
+use crate::blocks::{BLOCKS, Hashing};
 use crate::layout;
 use crate::store::Store;
 use crate::upload::Upload;
@@ -60,8 +61,8 @@ impl PartNumbers {
     }
 }
 
-/// Writes the rows (with [`FileMode::Deleted`] the keys, with [`FileMode::Refused`] the refused rows) of one table or model
-/// in one run: one writer for each, or several that share their [`PartNumbers`].
+/// Writes the rows (with [`FileMode::Deleted`] the keys, with [`FileMode::Refused`] the refused rows, with [`FileMode::Index`]
+/// entries of the key index) of one table or model in one run: one writer for each, or several that share their [`PartNumbers`].
 pub struct FileWriter {
     store: Store,
     name: String,
@@ -71,6 +72,7 @@ pub struct FileWriter {
     options: WriterOptions,
     level: ZstdLevel,
     numbers: PartNumbers,
+    merges: bool,
     open: Option<Part>,
     files: Vec<DataFile>,
 }
@@ -83,6 +85,7 @@ struct Part {
     key: String,
     rows: u64,
     row_bytes: usize,
+    blocks: Hashing,
     writer: AsyncArrowWriter<Upload>,
 }
 
@@ -115,6 +118,7 @@ impl FileWriter {
             options,
             level,
             numbers: PartNumbers::default(),
+            merges: false,
             open: None,
             files: Vec::new(),
         })
@@ -123,6 +127,12 @@ impl FileWriter {
     /// Takes the numbers of its parts from these.
     pub fn numbered_by(mut self, numbers: &PartNumbers) -> FileWriter {
         self.numbers = numbers.clone();
+        self
+    }
+
+    /// Writes what was merged, whose keys are `core::key::merged`.
+    pub(crate) fn merging(mut self) -> FileWriter {
+        self.merges = true;
         self
     }
 
@@ -202,19 +212,27 @@ impl FileWriter {
         let too_many = || Error::internal(format!("`{}` has too many parts", self.name));
         let number = self.numbers.next().ok_or_else(too_many)?;
         let key = match self.mode {
+            FileMode::Index => key::index(&self.name, self.at, number),
+            _ if self.merges => key::merged(&self.name, self.at, number),
             FileMode::Deleted => key::deleted(&self.name, self.at, number),
             FileMode::Refused => key::refused(&self.name, self.at, number),
             FileMode::Full | FileMode::Window => key::data(&self.name, self.at, number),
         };
         let upload = self.store.upload(&key).await?;
-        let properties = layout::properties(self.level, self.options.row_group_rows, first);
+        let blocks = upload.blocks();
+        let properties = match self.mode {
+            FileMode::Index => layout::of_index(self.level),
+            _ => layout::properties(self.level, self.options.row_group_rows, first),
+        };
         let writer = AsyncArrowWriter::try_new(upload, self.schema.clone(), Some(properties)).map_err(failed)?;
-        Ok(Part { key, rows: 0, row_bytes: 0, writer })
+        Ok(Part { key, rows: 0, row_bytes: 0, blocks, writer })
     }
 
     async fn close_part(&mut self) -> Result<()> {
         let Some(mut part) = self.open.take() else { return Ok(()) };
         part.writer.append_key_value_metadata(KeyValue::new(ROW_BYTES.to_string(), part.row_bytes.to_string()));
+        part.writer.flush().await.map_err(failed)?;
+        part.writer.append_key_value_metadata(KeyValue::new(BLOCKS.to_string(), part.blocks.end_body()));
         part.writer.finish().await.map_err(failed)?;
         fault::point("lake.file_complete");
         let published = part.writer.into_inner().publish().await?;
@@ -225,6 +243,7 @@ impl FileWriter {
             bytes: published.bytes,
             sha256: published.sha256,
             mode: self.mode,
+            tail: part.blocks.tail(),
         });
         Ok(())
     }

@@ -94,6 +94,7 @@ struct Column {
 struct Lake {
     ingest: Option<String>,
     transform: Option<String>,
+    compact: Option<bool>,
 }
 
 #[derive(Deserialize, Default)]
@@ -176,6 +177,13 @@ fn merge(file: File, project_dir: &Path, environment: Environment, overrides: Ov
     if !(1..=64).contains(&connections) {
         return Err(Error::config("`connections` of `[source]` cannot be used").with_hint("give 1 to 64"));
     }
+    let compact = match environment.get("STARLIFT_LAKE_COMPACT") {
+        None => file.lake.compact.unwrap_or(true),
+        Some(text) => text.parse().map_err(|_| {
+            Error::config("STARLIFT_LAKE_COMPACT is neither `true` nor `false`")
+                .with_hint("give one of these words, or unset it to take the file's")
+        })?,
+    };
     let incremental = match environment.get("STARLIFT_TRANSFORM_INCREMENTAL") {
         None => file.transform.incremental.unwrap_or(true),
         Some(text) => text.parse().map_err(|_| {
@@ -208,6 +216,7 @@ fn merge(file: File, project_dir: &Path, environment: Environment, overrides: Ov
             connections: usize::try_from(connections).unwrap_or(1),
         },
         lake_ingest: place(overrides.lake_ingest, "STARLIFT_LAKE_INGEST", file.lake.ingest, "lake/ingest"),
+        lake_compact: compact,
         lake_transform: place(
             overrides.lake_transform,
             "STARLIFT_LAKE_TRANSFORM",

@@ -49,9 +49,9 @@ pub(super) async fn reconcile(
 
     let mut gone: HashSet<KeyDigest> = HashSet::new();
     let mut kept = 0;
-    let mut stored = state.keys();
-    while let Some(batch) = stored.try_next().await? {
-        for key in digests.keys_of_key_batch(&batch)? {
+    let mut stored = state.key_digests();
+    while let Some(keys) = stored.try_next().await? {
+        for key in keys {
             if source.remove(&key) {
                 kept += 1;
             } else {

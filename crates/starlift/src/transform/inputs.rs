@@ -24,12 +24,13 @@ pub(crate) struct Inputs<'a> {
     project: &'a Project,
     lake: (&'a Store, &'a Head),
     star: &'a Store,
+    pipeline: &'a str,
 }
 
 impl<'a> Inputs<'a> {
     /// A session without inputs, over a lake as of its head.
     pub(crate) fn new(
-        config: &Config,
+        config: &'a Config,
         project: &'a Project,
         lake: (&'a Store, &'a Head),
         star: &'a Store,
@@ -39,7 +40,8 @@ impl<'a> Inputs<'a> {
             spill_dir: Some(config.spill_dir.clone()),
             ..SessionOptions::default()
         })?;
-        Ok(Inputs { session, registered: BTreeSet::new(), project, lake, star })
+        let pipeline = config.pipeline.as_str();
+        Ok(Inputs { session, registered: BTreeSet::new(), project, lake, star, pipeline })
     }
 
     /// The session.
@@ -78,7 +80,10 @@ impl<'a> Inputs<'a> {
 
     /// The inputs of a model that have a key, before and after: tables since the covered ingest manifest `after`, models
     /// since the star's manifest before `seq`. What replaced them meanwhile is for the caller to know.
-    pub(super) fn images(
+    ///
+    /// Where files were merged that are older than a manifest with files that are newer, what the table was is read from the
+    /// list of the manifest itself.
+    pub(super) async fn images(
         &self,
         model: &Model,
         evaluated: &Evaluated,
@@ -86,15 +91,28 @@ impl<'a> Inputs<'a> {
         (after, seq): (u64, u64),
     ) -> Result<BTreeMap<String, Image>> {
         let mut images = BTreeMap::new();
+        let mut as_of: Option<Head> = None;
         for name in model.inputs.iter().filter(|name| !self.project.seeds.contains_key(*name)) {
             let (store, schema, files) = self.stored(name, evaluated)?;
             let is_model = self.project.graph.get(name).is_some();
             let relation = if is_model { relations.get(name) } else { self.table(name) };
             let before = if is_model { seq.saturating_sub(1) } else { after };
-            if !schema.key.is_empty() {
-                let rows = relation.map_or(0, |relation| relation.rows);
-                images.insert(name.clone(), Image::new(store, schema, files, rows, before)?);
+            if schema.key.is_empty() {
+                continue;
             }
+            let rows = relation.map_or(0, |relation| relation.rows);
+            let mut old: LiveFiles = files.iter().filter(|file| file.seq <= before).cloned().collect();
+            if files.iter().any(|file| file.from() <= before && file.seq > before) {
+                let head = match as_of.take() {
+                    Some(head) => head,
+                    None if is_model => Head::at(self.star, self.pipeline, before).await?,
+                    None => Head::at(self.lake.0, self.pipeline, before).await?,
+                };
+                old = head.live_of(name);
+                // Only tables can have been merged beyond what the star covers.
+                as_of = Some(head).filter(|_| !is_model);
+            }
+            images.insert(name.clone(), Image::new(store, schema, (old, files), rows, before)?);
         }
         Ok(images)
     }

@@ -18,6 +18,9 @@ use crate::config::Project;
 /// The refused keys of models that have any, as this run leaves them.
 pub(super) type RefusedKeys = BTreeMap<String, HashSet<KeyDigest>>;
 
+/// Batches of rows whose keys are looked for.
+const LOOKED_FOR: usize = 2;
+
 /// The references of one model.
 pub(super) struct References {
     list: Vec<Reference>,
@@ -33,8 +36,10 @@ struct Reference {
     digests: Digests,
     refused: HashSet<KeyDigest>,
     state: State,
-    /// The keys that have a row; read when the first row is tested.
-    known: Option<HashSet<KeyDigest>>,
+    /// Keys that have a row.
+    known: HashSet<KeyDigest>,
+    /// How often some keys were looked for; beyond [`LOOKED_FOR`] all keys are known.
+    looked: usize,
     failed: RefusedRows,
 }
 
@@ -74,7 +79,8 @@ impl References {
                 digests: Digests::new(target_schema)?,
                 refused: refused.get(target).cloned().unwrap_or_default(),
                 state: State::new(star, target_schema.clone(), files.clone())?,
-                known: None,
+                known: HashSet::new(),
+                looked: 0,
                 failed: RefusedRows::default(),
             });
         }
@@ -124,19 +130,16 @@ impl References {
     ) -> Result<Vec<Option<(String, String)>>> {
         let mut why = vec![None; rows.num_rows()];
         for reference in self.list.iter_mut().filter(|_| rows.num_rows() > 0) {
-            let known = match reference.known.take() {
-                Some(known) => known,
-                None => reference.read().await?,
-            };
-            for (row, (slot, value)) in why.iter_mut().zip(reference.keys(rows)?).enumerate() {
-                if value.is_some_and(|value| !known.contains(&value)) {
+            let values = reference.keys(rows)?;
+            reference.look_for(&values).await?;
+            for (row, (slot, value)) in why.iter_mut().zip(values).enumerate() {
+                if value.is_some_and(|value| !reference.known.contains(&value)) {
                     reference.failed.count(&reference.column, &reference.text, || key(row));
                     if !reference.warns && slot.is_none() {
                         *slot = Some((reference.column.clone(), reference.text.clone()));
                     }
                 }
             }
-            reference.known = Some(known);
         }
         Ok(why)
     }
@@ -148,13 +151,24 @@ impl References {
 }
 
 impl Reference {
-    async fn read(&self) -> Result<HashSet<KeyDigest>> {
-        let mut known = HashSet::new();
+    /// Finds out which of these keys have a row: a few by asking for them, more by reading all keys.
+    async fn look_for(&mut self, values: &[Option<KeyDigest>]) -> Result<()> {
+        let open: HashSet<KeyDigest> =
+            values.iter().flatten().filter(|key| !self.known.contains(*key)).copied().collect();
+        if open.is_empty() || self.looked > LOOKED_FOR {
+            return Ok(());
+        }
+        self.looked += 1;
+        if self.looked <= LOOKED_FOR {
+            let found = self.state.find(&open).await?;
+            self.known.extend(found.into_keys().filter(|key| !self.refused.contains(key)));
+            return Ok(());
+        }
         let mut keys = self.state.scan(Some(self.state.schema().key_positions()));
         while let Some(batch) = keys.try_next().await? {
-            known.extend(self.digests.keys_of_key_batch(&batch)?);
+            self.known.extend(self.digests.keys_of_key_batch(&batch)?);
         }
-        Ok(known)
+        Ok(())
     }
 
     /// The key that each row refers to; none where it refers to none, or to a value that is no key of that type.

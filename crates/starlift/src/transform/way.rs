@@ -77,7 +77,7 @@ impl Run<'_> {
         if let Some(why) = self.replaced(inputs, model, relations, after).or_else(|| self.in_circle(model, before)) {
             return Ok(Way::whole_because(why));
         }
-        let images = inputs.images(model, &before.states, relations, (after, self.seq))?;
+        let images = inputs.images(model, &before.states, relations, (after, self.seq)).await?;
         if !images.contains_key(shape.scans.get(shape.driver).map_or("", String::as_str)) {
             return Ok(Way::whole_because("the input that has its key has none".into()));
         }
