@@ -48,19 +48,23 @@ pub enum Compaction {
     },
 }
 
-/// Merges and indexes all that can be. `finished` tells the time when files are written.
+/// Merges and indexes all that can be, but not files of seqs after `settled`, which the next stage has not seen yet. `finished`
+/// tells the time when files are written.
 ///
 /// Errors: Data for a damaged file; Config where the store is another pipeline's; those of the store.
 pub async fn compact(
     store: &Store,
     pipeline: &str,
+    settled: u64,
     labels: Labels,
     finished: impl Fn() -> Micros,
 ) -> Result<Compaction> {
     let head = Head::read(store, pipeline).await?;
     let Some(newest) = head.newest() else { return Ok(Compaction::Nothing) };
     let manifest = &newest.manifest;
-    let due: Vec<&String> = manifest.relations.keys().filter(|name| has_due(&head, manifest, name)).collect();
+    let settled = settled.min(manifest.seq);
+    let due: Vec<&String> =
+        manifest.relations.keys().filter(|name| has_due(&head, (manifest, settled), name)).collect();
     if due.is_empty() {
         return Ok(Compaction::Nothing);
     }
@@ -70,7 +74,7 @@ pub async fn compact(
     for name in due {
         let Some(relation) = manifest.relations.get(name) else { continue };
         let live = head.live_of(name);
-        if let Some(done) = upkeep(store, (name, at), &relation.schema, &live, (manifest.seq, true)).await? {
+        if let Some(done) = upkeep(store, (name, at), &relation.schema, &live, (settled, true)).await? {
             relations.push((name.clone(), live, done));
         }
     }
@@ -95,7 +99,7 @@ pub async fn compact(
     })
 }
 
-fn has_due(head: &Head, manifest: &Manifest, name: &str) -> bool {
+fn has_due(head: &Head, (manifest, settled): (&Manifest, u64), name: &str) -> bool {
     let has_key = manifest.relations.get(name).is_some_and(|relation| !relation.schema.key.is_empty());
-    has_key && !index::due(&head.live_of(name), manifest.seq, true).is_empty()
+    has_key && !index::due(&head.live_of(name), settled, true).is_empty()
 }

@@ -92,13 +92,16 @@ pub struct CompactedRelation {
 /// pipeline's; those of the store.
 pub async fn compact(ctx: &Context) -> Result<CompactReport> {
     let mut report = CompactReport { places: Vec::new() };
-    for (name, store) in [("lake", ctx.lake()?), ("star", ctx.star()?)] {
-        report.places.push(ctx.in_time(NAME, place(ctx, name, &store)).await?);
+    let star = Head::read(&ctx.star()?, &ctx.config.pipeline).await?;
+    // What transform has not seen yet stays as it is, or it would have to evaluate whole models.
+    let covered = star.manifest().and_then(|manifest| manifest.covers_upto()).unwrap_or(u64::MAX);
+    for (name, store, settled) in [("lake", ctx.lake()?, covered), ("star", ctx.star()?, u64::MAX)] {
+        report.places.push(ctx.in_time(NAME, place(ctx, name, &store, settled)).await?);
     }
     Ok(report)
 }
 
-async fn place(ctx: &Context, name: &'static str, store: &Store) -> Result<Compacted> {
+async fn place(ctx: &Context, name: &'static str, store: &Store, settled: u64) -> Result<Compacted> {
     let url = store.url().to_string();
     let mut compacted = Compacted { name, url, seq: None, superseded: false, relations: Vec::new() };
     let labels = Labels {
@@ -108,7 +111,7 @@ async fn place(ctx: &Context, name: &'static str, store: &Store) -> Result<Compa
         version: env!("CARGO_PKG_VERSION").to_string(),
         started: now(),
     };
-    match starlift_lake::compact(store, &ctx.config.pipeline, labels, now).await? {
+    match starlift_lake::compact(store, &ctx.config.pipeline, settled, labels, now).await? {
         Compaction::Nothing => {}
         Compaction::Superseded => compacted.superseded = true,
         Compaction::Committed { stored, relations } => {

@@ -208,5 +208,8 @@ fn digests_have_the_form_that_files_of_the_key_index_hold() {
             all.extend(Digests::new(&schema).unwrap().keys(&batch).unwrap().into_iter().flat_map(|digest| digest.0));
         }
     }
-    assert_eq!((starlift_core::index::FORM, sha256_hex(&all).as_str()), (1, "TO BE FILLED"));
+    assert_eq!(
+        (starlift_core::index::FORM, sha256_hex(&all).as_str()),
+        (1, "d50cd76b49d330cff0bc63f395014d15d4c99331c5c3c8659964c7e8197f088b")
+    );
 }

@@ -23,16 +23,12 @@ pub(super) struct Image {
 }
 
 impl Image {
-    /// Of the live files as of the earlier and the later manifest; what came after the seq `before` is what changed.
+    /// Of the live files as of the later manifest; what came after the seq `before` is what changed. No files may have been
+    /// merged across that seq.
     ///
     /// Errors: those of [`State::new`].
-    pub(super) fn new(
-        store: &Store,
-        schema: TableSchema,
-        (old, files): (LiveFiles, LiveFiles),
-        rows: u64,
-        before: u64,
-    ) -> Result<Image> {
+    pub(super) fn new(store: &Store, schema: TableSchema, files: LiveFiles, rows: u64, before: u64) -> Result<Image> {
+        let old: LiveFiles = files.iter().filter(|file| file.seq <= before).cloned().collect();
         let new: LiveFiles = state::entries(&files).filter(|file| file.seq > before).cloned().collect();
         Ok(Image {
             before: State::new(store, schema.clone(), old)?,

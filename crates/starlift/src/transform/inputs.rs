@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use starlift_core::manifest::Relation;
 use starlift_core::model::Model;
-use starlift_core::state::LiveFiles;
+use starlift_core::state::{self, LiveFiles};
 use starlift_core::{Error, Result, TableSchema};
 use starlift_lake::{Head, State, Store};
 use starlift_models::{InputSource, Session, SessionOptions};
@@ -24,13 +24,12 @@ pub(crate) struct Inputs<'a> {
     project: &'a Project,
     lake: (&'a Store, &'a Head),
     star: &'a Store,
-    pipeline: &'a str,
 }
 
 impl<'a> Inputs<'a> {
     /// A session without inputs, over a lake as of its head.
     pub(crate) fn new(
-        config: &'a Config,
+        config: &Config,
         project: &'a Project,
         lake: (&'a Store, &'a Head),
         star: &'a Store,
@@ -40,8 +39,7 @@ impl<'a> Inputs<'a> {
             spill_dir: Some(config.spill_dir.clone()),
             ..SessionOptions::default()
         })?;
-        let pipeline = config.pipeline.as_str();
-        Ok(Inputs { session, registered: BTreeSet::new(), project, lake, star, pipeline })
+        Ok(Inputs { session, registered: BTreeSet::new(), project, lake, star })
     }
 
     /// The session.
@@ -80,10 +78,7 @@ impl<'a> Inputs<'a> {
 
     /// The inputs of a model that have a key, before and after: tables since the covered ingest manifest `after`, models
     /// since the star's manifest before `seq`. What replaced them meanwhile is for the caller to know.
-    ///
-    /// Where files were merged that are older than a manifest with files that are newer, what the table was is read from the
-    /// list of the manifest itself.
-    pub(super) async fn images(
+    pub(super) fn images(
         &self,
         model: &Model,
         evaluated: &Evaluated,
@@ -91,30 +86,24 @@ impl<'a> Inputs<'a> {
         (after, seq): (u64, u64),
     ) -> Result<BTreeMap<String, Image>> {
         let mut images = BTreeMap::new();
-        let mut as_of: Option<Head> = None;
         for name in model.inputs.iter().filter(|name| !self.project.seeds.contains_key(*name)) {
             let (store, schema, files) = self.stored(name, evaluated)?;
             let is_model = self.project.graph.get(name).is_some();
             let relation = if is_model { relations.get(name) } else { self.table(name) };
             let before = if is_model { seq.saturating_sub(1) } else { after };
-            if schema.key.is_empty() {
-                continue;
+            if !schema.key.is_empty() {
+                let rows = relation.map_or(0, |relation| relation.rows);
+                images.insert(name.clone(), Image::new(store, schema, files, rows, before)?);
             }
-            let rows = relation.map_or(0, |relation| relation.rows);
-            let mut old: LiveFiles = files.iter().filter(|file| file.seq <= before).cloned().collect();
-            if files.iter().any(|file| file.from() <= before && file.seq > before) {
-                let head = match as_of.take() {
-                    Some(head) => head,
-                    None if is_model => Head::at(self.star, self.pipeline, before).await?,
-                    None => Head::at(self.lake.0, self.pipeline, before).await?,
-                };
-                old = head.live_of(name);
-                // Only tables can have been merged beyond what the star covers.
-                as_of = Some(head).filter(|_| !is_model);
-            }
-            images.insert(name.clone(), Image::new(store, schema, (old, files), rows, before)?);
         }
         Ok(images)
+    }
+
+    /// Whether files of a table were merged of which some came before a manifest and some after it: what it was as of that
+    /// manifest, and which keys went since, are not in them any more.
+    pub(super) fn merged_across(&self, name: &str, seq: u64) -> bool {
+        let files = self.lake.1.live.get(name).map(Vec::as_slice).unwrap_or_default();
+        state::entries(files).any(|file| file.from() <= seq && file.seq > seq)
     }
 
     /// A table of the lake.
