@@ -202,7 +202,11 @@ async fn find_in(store: Store, part: LiveFile, keys: Vec<KeyDigest>) -> Result<V
     let content = Content::of_some_rows(&store, &part.file, WHOLE_BYTES).await?;
     let selection = match &content {
         Content::Whole(_) => None,
-        Content::Partial(file) => Some(pages(file.metadata(), &keys)),
+        Content::Partial(file) => match pages(file.metadata(), &keys) {
+            Some(selection) => Some(selection),
+            // All keys are between two pages.
+            None => return Ok(Vec::new()),
+        },
     };
     let mut found = Vec::new();
     let mut batches = content.batches(schema(), None, selection);
@@ -213,8 +217,8 @@ async fn find_in(store: Store, part: LiveFile, keys: Vec<KeyDigest>) -> Result<V
     Ok(found)
 }
 
-/// The rows of the pages that can hold one of these keys, by the statistics of the part.
-fn pages(metadata: &ParquetMetaData, keys: &[KeyDigest]) -> RowSelection {
+/// The rows of the pages that can hold one of these keys, by the statistics of the part; none where no page can.
+fn pages(metadata: &ParquetMetaData, keys: &[KeyDigest]) -> Option<RowSelection> {
     let mut ranges: Vec<Range<usize>> = Vec::new();
     let mut start = 0;
     for (number, group) in metadata.row_groups().iter().enumerate() {
@@ -237,7 +241,7 @@ fn pages(metadata: &ParquetMetaData, keys: &[KeyDigest]) -> RowSelection {
         }
         start += rows;
     }
-    RowSelection::from_consecutive_ranges(ranges.into_iter(), start)
+    (!ranges.is_empty()).then(|| RowSelection::from_consecutive_ranges(ranges.into_iter(), start))
 }
 
 /// All entries of the covered files of a unit.

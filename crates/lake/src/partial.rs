@@ -172,6 +172,9 @@ impl Checked {
             (from <= upto && upto <= bytes.len()).then(|| bytes.slice(from..upto))
         };
         let piece = |range: &Range<u64>| {
+            if range.is_empty() {
+                return Ok(Bytes::new());
+            }
             if range.start >= self.body {
                 return slice(&self.tail, self.body, range).ok_or_else(outside);
             }

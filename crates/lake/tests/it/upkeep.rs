@@ -251,6 +251,19 @@ async fn a_few_keys_of_many_are_found_without_the_data_and_selected_by_a_few_pag
     let of_data: u64 = asked.keys.iter().filter(|key| **key == data.key).count() as u64;
     assert!(of_data > 0 && asked.bytes < data.bytes + index.bytes / 2, "{asked:?} of {}", data.bytes);
 
+    // Keys that are in no page, but between the first and the last of the part.
+    let even: Vec<(i32, String)> = many().into_iter().map(|(id, name)| (2 * id, name)).collect();
+    let even: Vec<(i32, &str)> = even.iter().map(|(id, name)| (*id, name.as_str())).collect();
+    let sparse = write(&store, 9, FileMode::Full, &rows(&even)).await;
+    let at = Micros(AT.0 + 1_000);
+    let sparse = upkeep(&store, ("people", at), &people(), &sparse, (9, false)).await.unwrap().unwrap().live;
+    let sparse = State::new(&store, people(), sparse).unwrap();
+    for odd in (1..2 * MANY).step_by(2_048) {
+        assert_eq!(sparse.find(&digests(&[odd])).await.unwrap().len(), 0, "{odd}");
+    }
+    assert_eq!(sparse.find(&digests(&[4_096, 4_095, 4_097])).await.unwrap().len(), 1);
+    counting.asked();
+
     let all = state.index().await.unwrap();
     assert_eq!((all.len(), counting.asked().keys.contains(&data.key)), (MANY as usize, false));
     let plain = State::new(&store, people(), state::entries(&files).cloned().collect()).unwrap();
