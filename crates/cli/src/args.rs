@@ -324,8 +324,19 @@ pub(crate) struct Again {
 /// `lake`.
 #[derive(Subcommand, Debug)]
 pub(crate) enum Lake {
+    /// Merge the small files of lake and star, and list the large ones in the key index
+    Compact(Compact),
     /// List what dead and superseded runs left in lake and star, and remove it with --delete
     Vacuum(Vacuum),
+}
+
+/// `lake compact`.
+#[derive(Args, Debug)]
+pub(crate) struct Compact {
+    #[command(flatten)]
+    pub(crate) print: Print,
+    #[command(flatten)]
+    pub(crate) places: Places,
 }
 
 /// `lake vacuum`.

@@ -232,6 +232,8 @@ mod tests {
             finished: Micros(2),
             origin: crate::manifest::Origin::Ingest { source },
             relations: Default::default(),
+            upkept: Default::default(),
+            compaction: false,
         };
         crate::succession::next(None, Default::default(), draft)
     }

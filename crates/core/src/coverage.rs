@@ -178,6 +178,8 @@ mod tests {
             finished: Micros(1),
             origin,
             relations: names.iter().map(relation).collect(),
+            upkept: BTreeMap::new(),
+            compaction: false,
         };
         next(None, BTreeMap::new(), draft)
     }

@@ -25,6 +25,9 @@ pub const POINTS: &[&str] = &[
     "lake.object_staged",
     "lake.object_linked",
     "lake.checkpoint",
+    // The upkeep of files: some were merged, and a part of the key index is written.
+    "lake.merged",
+    "lake.indexed",
     "transform.star_read",
     "transform.planned",
     "transform.claimed",
@@ -54,6 +57,7 @@ pub const POINTS: &[&str] = &[
 /// Every bug that can be planted, after limits that a test lowers.
 pub const PLANTS: &[&str] = &[
     "small_checkpoint",
+    "small_index",
     "small_first_load",
     "short_silence",
     "stopped_clock",
@@ -72,6 +76,11 @@ pub const PLANTS: &[&str] = &[
     "manifest_overwritten",
     "links_unchecked",
     "run_id_ignored",
+    // The key index.
+    "index_unchecked",
+    "index_part_skipped",
+    "blocks_unchecked",
+    "merged_keeps_oldest",
     // Evaluation.
     "tombstones_ignored",
     "inputs_now",

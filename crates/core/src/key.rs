@@ -5,6 +5,8 @@
 //! | data file | `<name>/<yyyy>/<mm>/<dd>/<hhmmssffffff>.parquet`, further parts `<hhmmssffffff>-0002.parquet` |
 //! | tombstones, retractions | `_deleted/<name>/<yyyy>/…` |
 //! | quarantine | `_quarantine/<name>/<yyyy>/…` |
+//! | merged files | `_merged/<name>/<yyyy>/…` |
+//! | parts of the key index | `_index/<name>/<yyyy>/…` |
 //! | claim | `_claims/<yyyymmddhhmmssffffff>` |
 //! | manifest | `_manifests/<u64::MAX - seq, 20 digits>.json`, so that the newest is first in a listing |
 //!
@@ -22,6 +24,10 @@ pub const CLAIMS: &str = "_claims";
 pub const DELETED: &str = "_deleted";
 /// Where refused rows are.
 pub const QUARANTINE: &str = "_quarantine";
+/// Where merged files are.
+pub const MERGED: &str = "_merged";
+/// Where parts of the key index are.
+pub const INDEX: &str = "_index";
 
 /// A table's or model's name as one segment of a key: letters, digits and `_` stay, every other byte becomes `%XX`, and
 /// a name that starts with `_` gets it encoded too, so that no table can pose as a folder of ours.
@@ -52,6 +58,16 @@ pub fn deleted(name: &str, at: Micros, part: u32) -> String {
 /// The key of a part of the refused rows that a run set aside.
 pub fn refused(name: &str, at: Micros, part: u32) -> String {
     format!("{QUARANTINE}/{}", data(name, at, part))
+}
+
+/// The key of a part of what a run merged: rows, tombstones and refused rows count on.
+pub fn merged(name: &str, at: Micros, part: u32) -> String {
+    format!("{MERGED}/{}", data(name, at, part))
+}
+
+/// The key of a part of the key index.
+pub fn index(name: &str, at: Micros, part: u32) -> String {
+    format!("{INDEX}/{}", data(name, at, part))
 }
 
 /// The key by whose creation a run claims its window end.
@@ -98,6 +114,10 @@ pub enum Kind {
     Deleted,
     /// Refused rows.
     Refused,
+    /// Merged files.
+    Merged,
+    /// A part of the key index.
+    Index,
     /// A claimed time.
     Claim,
 }
@@ -109,11 +129,9 @@ pub fn parse(key: &str) -> Option<(Kind, Micros)> {
         return time(claimed).map(|at| (Kind::Claim, at));
     }
     let below = |folder: &str| key.strip_prefix(folder).and_then(|rest| rest.strip_prefix('/'));
-    let (kind, data) = match (below(DELETED), below(QUARANTINE)) {
-        (Some(rest), _) => (Kind::Deleted, rest),
-        (_, Some(rest)) => (Kind::Refused, rest),
-        _ => (Kind::Data, key),
-    };
+    let folders = [(DELETED, Kind::Deleted), (QUARANTINE, Kind::Refused), (MERGED, Kind::Merged), (INDEX, Kind::Index)];
+    let found = folders.into_iter().find_map(|(folder, kind)| Some((kind, below(folder)?)));
+    let (kind, data) = found.unwrap_or((Kind::Data, key));
     let [segment, year, month, day, file] = data.split('/').collect::<Vec<_>>().try_into().ok()?;
     let stem = file.strip_suffix(".parquet")?;
     let (clock, part) = stem.split_once('-').map_or((stem, None), |(clock, part)| (clock, Some(part)));
@@ -183,6 +201,8 @@ mod tests {
             assert_eq!(parse(&data("x#1", AT, part)), Some((Kind::Data, AT)));
             assert_eq!(parse(&deleted("address", AT, part)), Some((Kind::Deleted, AT)));
             assert_eq!(parse(&refused("address", AT, part)), Some((Kind::Refused, AT)));
+            assert_eq!(parse(&merged("address", AT, part)), Some((Kind::Merged, AT)));
+            assert_eq!(parse(&index("address", AT, part)), Some((Kind::Index, AT)));
         }
         assert_eq!(parse(&claim(AT)), Some((Kind::Claim, AT)));
         for other in [

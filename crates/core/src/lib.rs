@@ -12,6 +12,7 @@ pub mod drift;
 pub mod error;
 pub mod event;
 pub mod fault;
+pub mod index;
 pub mod key;
 pub mod load_plan;
 pub mod manifest;

@@ -5,8 +5,8 @@
 //! * manifest n+1 holds the SHA-256 of manifest n, and each holds a checksum of itself;
 //! * a manifest carries everything that the next run starts from: the state of every table or model, also of those
 //!   that its run did not read;
-//! * every hundredth is a checkpoint, which lists the live files of every table or model, so that no reader needs
-//!   more than a hundred manifests.
+//! * a checkpoint lists the live files of every table or model. Every manifest is one while these are few, which merging
+//!   keeps them, so that a run needs the newest manifest alone; else every hundredth is, so that no reader needs more.
 
 use std::collections::BTreeMap;
 
@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::capture::{Horizon, SafeTime};
 use crate::digest::sha256_hex;
 use crate::error::{Error, Result};
+use crate::index::{Covers, Tail};
 use crate::schema::TableSchema;
 use crate::time::Micros;
 
@@ -22,6 +23,10 @@ use crate::time::Micros;
 pub const FORMAT: u32 = 1;
 /// A manifest whose seq is a multiple of this is a checkpoint.
 pub const CHECKPOINT_EVERY: u64 = 100;
+/// And so is one with at most so many live files.
+pub const CHECKPOINT_FILES: usize = 1_000;
+/// How many runs before its own a manifest names.
+pub const RUNS_KEPT: usize = 15;
 
 /// One committed run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -50,8 +55,17 @@ pub struct Manifest {
     pub finished: Micros,
     /// The newest seq with changes, this one included.
     pub newest_change: u64,
+    /// SHA-256 of the manifest that `newest_change` names; none where that is this one, or was not kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest_change_sha256: Option<String>,
     /// The newest checkpoint, this one included; 0 before the first.
     pub checkpoint: u64,
+    /// The runs of the manifests before, newest first, at most [`RUNS_KEPT`]; none in a manifest from before they were kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runs_before: Option<Vec<String>>,
+    /// What a run that only looked after files did: the manifest holds what the one before it holds.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub compaction: bool,
     /// What ingest or transform adds.
     pub origin: Origin,
     /// Every table (ingest) or model (transform) by name.
@@ -59,6 +73,9 @@ pub struct Manifest {
     /// In a checkpoint: the live files by table or model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub live: Option<BTreeMap<String, Vec<LiveFile>>>,
+    /// In a checkpoint: the parts of the key index by table or model.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub index: BTreeMap<String, Vec<LiveFile>>,
     /// What the stage printed: name to first file.
     pub result: BTreeMap<String, String>,
     /// SHA-256 of this document with an empty checksum: an altered manifest is refused even when it is the newest.
@@ -316,6 +333,8 @@ pub enum FileMode {
     Deleted,
     /// Keys whose row was refused, with the reason.
     Refused,
+    /// A part of the key index: it says where entries are, and holds none.
+    Index,
 }
 
 /// One immutable Parquet file.
@@ -331,16 +350,37 @@ pub struct DataFile {
     pub sha256: String,
     /// What it does to the state before.
     pub mode: FileMode,
+    /// Its last bytes, by which parts of it can be read; none in files from before there were such.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tail: Option<Tail>,
 }
 
 /// A file that is part of a state, with the seq that committed it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LiveFile {
-    /// The manifest that named it.
+    /// The manifest that named it; of merged files the newest one.
     pub seq: u64,
+    /// The oldest manifest of merged files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<u64>,
+    /// What a part of the key index covers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub covers: Option<Covers>,
     /// The file.
     #[serde(flatten)]
     pub file: DataFile,
+}
+
+impl LiveFile {
+    /// A file that the manifest of this seq named.
+    pub fn new(seq: u64, file: DataFile) -> LiveFile {
+        LiveFile { seq, from: None, covers: None, file }
+    }
+
+    /// The oldest seq whose entries it holds or covers.
+    pub fn from(&self) -> u64 {
+        self.from.unwrap_or(self.seq)
+    }
 }
 
 impl Manifest {
@@ -414,8 +454,7 @@ impl Manifest {
     /// The files that this manifest adds to a table or model, with their seq.
     pub fn files_of(&self, name: &str) -> Vec<LiveFile> {
         let run = self.relations.get(name).and_then(|r| r.run.as_ref());
-        run.map(|run| run.all_files().map(|file| LiveFile { seq: self.seq, file: file.clone() }).collect())
-            .unwrap_or_default()
+        run.map(|run| run.all_files().map(|file| LiveFile::new(self.seq, file.clone())).collect()).unwrap_or_default()
     }
 }
 
@@ -439,6 +478,10 @@ fn syntax(error: &serde_json::Error) -> String {
 
 fn is_zero(number: &u64) -> bool {
     *number == 0
+}
+
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// 64-bit numbers as text: JSON readers in other languages lose digits beyond 2^53.
@@ -472,10 +515,14 @@ mod tests {
             started: Micros(1),
             finished: Micros(2),
             newest_change: 0,
+            newest_change_sha256: None,
             checkpoint: 0,
+            runs_before: None,
+            compaction: false,
             origin: Origin::Transform { lake_id: "l".into(), after: 0, upto: u64::MAX, upto_sha256: None },
             relations: BTreeMap::new(),
             live: None,
+            index: BTreeMap::new(),
             result: BTreeMap::new(),
             checksum: String::new(),
         }

@@ -60,7 +60,7 @@ mod tests {
     }
 
     fn file() -> DataFile {
-        DataFile { key: "t/1".into(), rows: 1, bytes: 1, sha256: String::new(), mode: FileMode::Window }
+        DataFile { key: "t/1".into(), rows: 1, bytes: 1, sha256: String::new(), mode: FileMode::Window, tail: None }
     }
 
     fn at(before: Option<&Relation>, seq: u64, replaced: bool, run: RelationRun) -> Relation {

@@ -6,7 +6,8 @@ use crate::error::{Error, Result};
 use crate::manifest::{FileMode, LiveFile, Manifest};
 
 /// The files of one table or model as of a manifest: the files of its base (if any), then everything newer, in the order
-/// of their seq. The state is, per key, the newest entry, row or tombstone.
+/// of their seq; and, in any place, the parts of the key index that cover some of them. The state is, per key, the newest
+/// entry, row or tombstone.
 pub type LiveFiles = Vec<LiveFile>;
 
 /// The live files of every table or model as of the last manifest of a chain.
@@ -15,7 +16,7 @@ pub type LiveFiles = Vec<LiveFile>;
 pub fn live_files(chain: &[Manifest]) -> Result<BTreeMap<String, LiveFiles>> {
     let Some(first) = chain.first() else { return Ok(BTreeMap::new()) };
     let mut live = match &first.live {
-        Some(live) => live.clone(),
+        Some(_) => listed(first),
         None if first.seq == 1 => added(BTreeMap::new(), first),
         None => return Err(Error::internal("a chain of manifests does not start at a checkpoint")),
     };
@@ -41,9 +42,25 @@ pub fn added(mut live: BTreeMap<String, LiveFiles>, manifest: &Manifest) -> BTre
     live
 }
 
-/// Bytes of all live files that a reader of the state opens.
+/// What a checkpoint lists: the live files of every table or model, and the parts of the key index beside them.
+fn listed(checkpoint: &Manifest) -> BTreeMap<String, LiveFiles> {
+    let mut live = checkpoint.live.clone().unwrap_or_default();
+    for (name, parts) in &checkpoint.index {
+        if let Some(files) = live.get_mut(name) {
+            files.extend(parts.iter().cloned());
+        }
+    }
+    live
+}
+
+/// The files that hold entries, without the parts of the key index.
+pub fn entries(files: &[LiveFile]) -> impl Iterator<Item = &LiveFile> {
+    files.iter().filter(|file| file.file.mode != FileMode::Index)
+}
+
+/// Bytes of all live files that a reader of the whole state opens.
 pub fn bytes(files: &[LiveFile]) -> u64 {
-    files.iter().map(|f| f.file.bytes).sum()
+    entries(files).map(|f| f.file.bytes).sum()
 }
 
 /// Whether a file lists keys that are gone.

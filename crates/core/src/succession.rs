@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::event::StageResult;
 use crate::fault;
-use crate::manifest::{CHECKPOINT_EVERY, FORMAT, Manifest, Origin, Relation};
+use crate::manifest::{
+    CHECKPOINT_EVERY, CHECKPOINT_FILES, FORMAT, FileMode, LiveFile, Manifest, Origin, RUNS_KEPT, Relation,
+};
 use crate::state::{self, LiveFiles};
 use crate::time::Micros;
 
@@ -31,6 +33,10 @@ pub struct Draft {
     pub origin: Origin,
     /// Every table or model from now on; those that the run did not touch have no `run`.
     pub relations: BTreeMap<String, Relation>,
+    /// Of tables or models whose files the run merged or indexed, all live files with this run's own.
+    pub upkept: BTreeMap<String, LiveFiles>,
+    /// Whether that is all that the run did.
+    pub compaction: bool,
 }
 
 /// The manifest that follows `previous`, which comes with its hash and the live files as of it.
@@ -42,8 +48,7 @@ pub fn next(previous: Option<(&Manifest, &str)>, live_before: BTreeMap<String, L
     // A relation that vanished is a change too: readers have to see the list without it.
     let vanished = before.is_some_and(|m| m.relations.keys().any(|name| !draft.relations.contains_key(name)));
     let changed = vanished || draft.relations.values().any(|r| r.last_change == seq);
-    let every = if fault::planted("small_checkpoint") { 4 } else { CHECKPOINT_EVERY };
-    let is_checkpoint = seq.is_multiple_of(every);
+    let (every, few) = if fault::planted("small_checkpoint") { (4, 0) } else { (CHECKPOINT_EVERY, CHECKPOINT_FILES) };
     let result: StageResult = draft
         .relations
         .iter()
@@ -65,17 +70,51 @@ pub fn next(previous: Option<(&Manifest, &str)>, live_before: BTreeMap<String, L
         started: draft.started,
         finished: draft.finished,
         newest_change: if changed { seq } else { before.map_or(0, |m| m.newest_change) },
-        checkpoint: if is_checkpoint { seq } else { before.map_or(0, |m| m.checkpoint) },
+        newest_change_sha256: previous.filter(|_| !changed).and_then(change_sha256),
+        checkpoint: before.map_or(0, |m| m.checkpoint),
+        runs_before: runs_before(before),
+        compaction: draft.compaction,
         origin: draft.origin,
         relations: draft.relations,
         live: None,
+        index: BTreeMap::new(),
         result,
         checksum: String::new(),
     };
-    if is_checkpoint {
-        manifest.live = Some(state::added(live_before, &manifest));
+    let mut live = state::added(live_before, &manifest);
+    let is_upkept = !draft.upkept.is_empty();
+    live.extend(draft.upkept.into_iter().filter(|(name, _)| manifest.relations.contains_key(name)));
+    // A list that differs from what the chain adds up to has to be said.
+    if is_upkept || seq.is_multiple_of(every) || live.values().map(Vec::len).sum::<usize>() <= few {
+        manifest.checkpoint = seq;
+        let is_index = |file: &LiveFile| file.file.mode == FileMode::Index;
+        for (name, files) in &mut live {
+            let (parts, files_alone) = std::mem::take(files).into_iter().partition(is_index);
+            *files = files_alone;
+            manifest.index.insert(name.clone(), parts);
+        }
+        manifest.index.retain(|_, parts| !parts.is_empty());
+        manifest.live = Some(live);
     }
     manifest
+}
+
+/// The hash of the newest manifest with changes, as of a manifest that comes with its own hash.
+pub fn change_sha256((manifest, sha256): (&Manifest, &str)) -> Option<String> {
+    match manifest.newest_change == manifest.seq {
+        true => Some(sha256.to_string()),
+        false => manifest.newest_change_sha256.clone(),
+    }
+}
+
+/// The runs that the next manifest names. What a manifest of an older version does not name stays unknown until there are
+/// enough newer ones, so that a reader looks at the manifests themselves.
+fn runs_before(before: Option<&Manifest>) -> Option<Vec<String>> {
+    let Some(before) = before else { return Some(Vec::new()) };
+    let older = before.runs_before.as_ref();
+    let mut runs = vec![before.run_id.clone()];
+    runs.extend(older.into_iter().flatten().take(RUNS_KEPT - 1).cloned());
+    Some(runs)
 }
 
 /// The relations that a run starts from: those of `previous` that `keeps` names, without what its own run did.
@@ -96,7 +135,7 @@ mod tests {
     use crate::schema::TableSchema;
 
     fn relation(seq: u64, base: u64, file: &str, mode: FileMode) -> Relation {
-        let file = DataFile { key: file.into(), rows: 1, bytes: 1, sha256: String::new(), mode };
+        let file = DataFile { key: file.into(), rows: 1, bytes: 1, sha256: String::new(), mode, tail: None };
         Relation {
             schema: TableSchema {
                 columns: vec![],
@@ -128,6 +167,8 @@ mod tests {
             finished: Micros(1),
             origin: Origin::Transform { lake_id: "l".into(), after: 0, upto: 0, upto_sha256: None },
             relations,
+            upkept: BTreeMap::new(),
+            compaction: false,
         }
     }
 
@@ -145,19 +186,60 @@ mod tests {
     }
 
     #[test]
+    fn every_manifest_is_a_checkpoint_while_live_files_are_few() {
+        let all = chain(5);
+        assert!(all.iter().all(|m| m.checkpoint == m.seq && m.live.is_some()));
+        let many = vec![all[4].files_of("t")[0].clone(); CHECKPOINT_FILES];
+        let relations = [("t".to_string(), relation(6, 3, "t/6", FileMode::Window))].into();
+        let next = next(Some((&all[4], "sha")), [("t".to_string(), many)].into(), draft(relations));
+        assert_eq!((next.checkpoint, next.live), (5, None));
+    }
+
+    #[test]
+    fn a_list_that_a_run_merged_is_said_and_is_no_change() {
+        let all = chain(5);
+        let merged = LiveFile { from: Some(3), ..LiveFile::new(5, all[4].files_of("t")[0].file.clone()) };
+        let part = LiveFile { file: DataFile { mode: FileMode::Index, ..merged.file.clone() }, ..merged.clone() };
+        let list = vec![merged.clone(), part.clone()];
+        let carried = carried(all.last(), |_| true);
+        let upkept = [("t".to_string(), list.clone()), ("gone".to_string(), list.clone())].into();
+        let next = next(Some((&all[4], "sha")), BTreeMap::new(), Draft { upkept, compaction: true, ..draft(carried) });
+        assert_eq!((next.newest_change, next.newest_change_sha256.as_deref()), (5, Some("sha")));
+        assert_eq!((next.relations["t"].base, next.relations["t"].last_change), (3, 5));
+        assert_eq!((&next.live.as_ref().unwrap()["t"], &next.index["t"]), (&vec![merged], &vec![part]));
+        assert_eq!(state::live_files(&[next]).unwrap(), [("t".to_string(), list)].into());
+    }
+
+    #[test]
+    fn a_manifest_names_the_runs_before_it_and_the_hash_of_the_newest_change() {
+        let all = chain(20);
+        assert_eq!(
+            (all[0].runs_before.as_deref(), all[19].runs_before.as_ref().unwrap().len()),
+            (Some(&[][..]), RUNS_KEPT)
+        );
+        let mut quiet = next(Some((&all[19], "of 20")), BTreeMap::new(), draft(carried(all.last(), |_| true)));
+        assert_eq!(
+            (all[19].newest_change_sha256.as_deref(), quiet.newest_change_sha256.as_deref()),
+            (None, Some("of 20"))
+        );
+        quiet = next(Some((&quiet, "of 21")), BTreeMap::new(), draft(carried(Some(&quiet), |_| true)));
+        assert_eq!(quiet.newest_change_sha256.as_deref(), Some("of 20"));
+    }
+
+    #[test]
     fn a_checkpoint_lists_what_its_chain_adds_up_to() {
-        let all = chain(101);
+        let all = fault::with_planted("small_checkpoint", || chain(101));
         let whole = state::live_files(&all).unwrap();
         let keys: Vec<&str> = whole["t"].iter().map(|f| f.file.key.as_str()).collect();
         assert_eq!((keys.len(), keys[0]), (99, "t/3"));
-        assert_eq!(all[99].checkpoint, 100);
-        assert_eq!(all[100].checkpoint, 100);
+        assert_eq!((all[99].checkpoint, all[100].checkpoint), (100, 100));
+        assert!(all[100].live.is_none());
         assert_eq!(state::live_files(&all[99..]).unwrap()["t"].len(), 99);
     }
 
     #[test]
     fn a_chain_with_a_gap_or_without_its_start_is_no_state() {
-        let all = chain(4);
+        let all = fault::with_planted("small_checkpoint", || chain(3));
         assert!(state::live_files(&[all[0].clone(), all[2].clone()]).is_err());
         assert!(state::live_files(&all[1..]).is_err());
     }

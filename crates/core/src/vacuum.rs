@@ -56,6 +56,10 @@ pub enum Garbage {
     Deleted,
     /// Refused rows that no manifest names.
     Refused,
+    /// Merged files that no manifest names.
+    Merged,
+    /// Parts of the key index that no manifest names.
+    Index,
     /// The claim of a run that committed nothing.
     Claim,
     /// A file that was on its way into its place in a folder.
@@ -69,6 +73,8 @@ impl Garbage {
             Garbage::Data => "data",
             Garbage::Deleted => "deleted",
             Garbage::Refused => "refused",
+            Garbage::Merged => "merged",
+            Garbage::Index => "index",
             Garbage::Claim => "claim",
             Garbage::Staging => "staging",
         }
@@ -80,7 +86,8 @@ impl Known {
     pub fn add(&mut self, manifest: &Manifest) {
         let runs = manifest.relations.values().filter_map(|relation| relation.run.as_ref());
         let files = runs.flat_map(|run| run.all_files());
-        let live = manifest.live.iter().flat_map(|live| live.values()).flatten().map(|live| &live.file);
+        let listed = manifest.live.iter().flat_map(|live| live.values()).chain(manifest.index.values());
+        let live = listed.flatten().map(|live| &live.file);
         self.named.extend(files.chain(live).map(|file| hash(&file.key)));
         self.claimed.insert(manifest.at);
         self.newest = self.newest.max(Some(manifest.at));
@@ -96,7 +103,9 @@ impl Known {
         let Some((kind, at)) = key::parse(object) else { return Verdict::Foreign };
         let is_named = match kind {
             Kind::Claim => self.claimed.contains(&at),
-            Kind::Data | Kind::Deleted | Kind::Refused => self.named.contains(&hash(object)),
+            Kind::Data | Kind::Deleted | Kind::Refused | Kind::Merged | Kind::Index => {
+                self.named.contains(&hash(object))
+            }
         };
         if is_named && !is_staged {
             Verdict::Named
@@ -111,6 +120,8 @@ impl Known {
                 Kind::Data => Garbage::Data,
                 Kind::Deleted => Garbage::Deleted,
                 Kind::Refused => Garbage::Refused,
+                Kind::Merged => Garbage::Merged,
+                Kind::Index => Garbage::Index,
                 Kind::Claim => Garbage::Claim,
             })
         }
@@ -131,7 +142,7 @@ mod tests {
     use crate::succession;
 
     fn file(key: String, mode: FileMode) -> DataFile {
-        DataFile { key, rows: 1, bytes: 1, sha256: String::new(), mode }
+        DataFile { key, rows: 1, bytes: 1, sha256: String::new(), mode, tail: None }
     }
 
     /// A manifest at this time, whose run wrote rows and tombstones of `t`.
@@ -165,6 +176,8 @@ mod tests {
             finished: at,
             origin: Origin::Transform { lake_id: "l".into(), after: 0, upto: 0, upto_sha256: None },
             relations: [("t".to_string(), relation)].into(),
+            upkept: Default::default(),
+            compaction: false,
         };
         succession::next(None, Default::default(), draft)
     }
@@ -194,10 +207,14 @@ mod tests {
         assert_eq!(judge(key::manifest(7)), Verdict::Named);
         let mut known = Known::default();
         let mut checkpoint = manifest(20 * SECOND);
-        let of_old = LiveFile { seq: 1, file: file(key::data("t", Micros(SECOND), 1), FileMode::Full) };
+        let of_old = LiveFile::new(1, file(key::data("t", Micros(SECOND), 1), FileMode::Full));
+        let part = LiveFile::new(1, file(key::index("t", Micros(SECOND), 1), FileMode::Index));
         checkpoint.live = Some([("t".to_string(), vec![of_old])].into());
+        checkpoint.index = [("t".to_string(), vec![part])].into();
         known.add(&checkpoint);
         assert_eq!(known.judge(&key::data("t", Micros(SECOND), 1), OLD), Verdict::Named);
+        assert_eq!(known.judge(&key::index("t", Micros(SECOND), 1), OLD), Verdict::Named);
+        assert_eq!(known.judge(&key::index("t", Micros(SECOND), 2), OLD), Verdict::Garbage(Garbage::Index));
     }
 
     #[test]

@@ -44,7 +44,7 @@ async fn rows(bytes: &[u8], projection: Option<Vec<usize>>) -> Result<u64> {
     let key = "t/fuzzed.parquet".to_string();
     store.create(&key, Bytes::copy_from_slice(bytes)).await?;
     let sha256 = sha256_hex(bytes);
-    let file = DataFile { key, rows: ROWS, bytes: bytes.len() as u64, sha256, mode: FileMode::Full };
+    let file = DataFile { key, rows: ROWS, bytes: bytes.len() as u64, sha256, mode: FileMode::Full, tail: None };
     let batches = reader::read(&store, &file, schema(), projection);
     batches.try_fold(0, async |rows, batch| Ok(rows + batch.num_rows() as u64)).await
 }

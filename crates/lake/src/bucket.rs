@@ -1,6 +1,7 @@
 //! A store behind object_store: S3 and what speaks its protocol, or memory for tests and the simulator.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +11,8 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut};
 use object_store::path::Path;
 use object_store::{
-    ClientOptions, Error as StoreError, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, RetryConfig,
-    WriteMultipart,
+    ClientOptions, Error as StoreError, GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions,
+    PutPayload, RetryConfig, WriteMultipart,
 };
 use starlift_core::{Error, ErrorKind, Result};
 
@@ -121,6 +122,25 @@ impl Bucket {
             return Ok(Some(Found::OtherSize(size)));
         }
         Ok(Some(Found::Whole(Content::File(Arc::new(aside.into_file()), size))))
+    }
+
+    pub(crate) async fn get_range(&self, key: &str, range: Range<u64>, expected: u64) -> Result<Option<Found>> {
+        let failed = |e: StoreError| from_store(&e, Doing::Read, &self.place(key));
+        let path = self.path(key)?;
+        let options = GetOptions { range: Some(GetRange::Bounded(range)), ..GetOptions::default() };
+        let found = match self.store.get_opts(&path, options).await {
+            Ok(found) => found,
+            Err(e) if is_absent(&e) => return Ok(None),
+            // A range behind the end of an object that lost its end is an error of its own.
+            Err(e) => match self.store.head(&path).await {
+                Ok(meta) if meta.size != expected => return Ok(Some(Found::OtherSize(meta.size))),
+                _ => return Err(failed(e)),
+            },
+        };
+        if found.meta.size != expected {
+            return Ok(Some(Found::OtherSize(found.meta.size)));
+        }
+        Ok(Some(Found::Whole(found.bytes().await.map_err(failed)?)))
     }
 
     pub(crate) async fn put(&self, key: &str, content: Bytes) -> Result<PutAnswer> {

@@ -5,7 +5,8 @@
 //!   of 32-bit numbers, a short text), else 120 bits of their SHA-256 behind a mark that no length uses.
 //! * A [`RowDigest`] is 128 bits of the SHA-256 of all columns.
 //!
-//! Digests are for one process: no file holds them, so their form may change.
+//! The key index holds digests. A change of their form needs a new `starlift_core::index::FORM`: a test compares them with
+//! what they were, because the form is that of `arrow::row`, which a new version of it may change.
 //!
 //! In a key, `-0.0` counts as `0.0` and every NaN as one, as PostgreSQL compares them (manual, 8.1.3); in a row they
 //! differ, because a value arrives exactly. Texts that only a collation holds for equal (`citext`, nondeterministic

@@ -7,7 +7,8 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{self, ErrorKind as IoKind, Write};
+use std::io::{self, ErrorKind as IoKind, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -55,6 +56,17 @@ impl Folder {
         blocking(move || {
             folder.refuse_links(&path, Doing::Read)?;
             open_sized(&path, expected).map_err(|e| from_io(e, Doing::Read, &path))
+        })
+        .await
+    }
+
+    /// A range of the object's bytes where it has `expected` of them, or its size; none where it does not exist.
+    pub(crate) async fn get_range(&self, key: &str, range: Range<u64>, expected: u64) -> Result<Option<Found>> {
+        let path = self.path(key);
+        let folder = self.clone();
+        blocking(move || {
+            folder.refuse_links(&path, Doing::Read)?;
+            read_range(&path, range, expected).map_err(|e| from_io(e, Doing::Read, &path))
         })
         .await
     }
@@ -274,7 +286,23 @@ fn read_whole(path: &Path, expected: Option<u64>) -> io::Result<Option<Found>> {
         return Ok(Some(Found::OtherSize(size)));
     }
     let mut content = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
-    io::Read::read_to_end(&mut file, &mut content)?;
+    file.read_to_end(&mut content)?;
+    Ok(Some(Found::Whole(content.into())))
+}
+
+fn read_range(path: &Path, range: Range<u64>, expected: u64) -> io::Result<Option<Found>> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == IoKind::NotFound => return Ok(None),
+        Err(e) => return Err(e),
+    };
+    let size = file.metadata()?.len();
+    if expected != size {
+        return Ok(Some(Found::OtherSize(size)));
+    }
+    file.seek(SeekFrom::Start(range.start))?;
+    let mut content = vec![0; usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(0)];
+    file.read_exact(&mut content)?;
     Ok(Some(Found::Whole(content.into())))
 }
 

@@ -1,13 +1,15 @@
 //! The newest state of a lake or star, and the keys that an event may name.
+//!
+//! While live files are few, every manifest is a checkpoint, and one listing and one read give the whole head.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use futures::TryStreamExt;
 use starlift_core::event::{StageResult, printable};
-use starlift_core::manifest::Manifest;
+use starlift_core::manifest::{Manifest, RUNS_KEPT};
 use starlift_core::state::{self, LiveFiles};
-use starlift_core::{Error, Result, fault, key};
+use starlift_core::{Error, Result, fault, key, succession};
 
 use crate::commit::REPLAY_DEPTH;
 use crate::manifests::{self, Stored};
@@ -44,12 +46,23 @@ impl Head {
     }
 
     /// The manifest that an earlier call with the same run id committed, if there is one among the newest
-    /// [`REPLAY_DEPTH`]. What lies before the checkpoint is read only where the chain is shorter than that.
+    /// [`REPLAY_DEPTH`]. Manifests before the newest are read only where the run is one of theirs, or where an older version
+    /// did not name them.
     pub async fn find_run(&self, store: &Store, run_id: &str) -> Result<Option<Stored>> {
         if fault::planted("run_id_ignored") {
             return Ok(None);
         }
+        let Some(newest) = self.newest() else { return Ok(None) };
         let is_its = |stored: &Stored| stored.manifest.run_id == run_id;
+        let older = newest.seq().saturating_sub(1).min(RUNS_KEPT as u64);
+        if let Some(runs) = newest.manifest.runs_before.as_ref().filter(|runs| runs.len() as u64 >= older) {
+            if is_its(newest) {
+                return Ok(Some(newest.clone()));
+            }
+            let Some(back) = runs.iter().position(|run| run == run_id) else { return Ok(None) };
+            let seq = newest.seq().saturating_sub(1 + back as u64);
+            return manifests::read(store, seq).await.map(|stored| Some(stored).filter(is_its));
+        }
         let at_hand = self.chain.iter().rev().take(REPLAY_DEPTH);
         let left = REPLAY_DEPTH - at_hand.len();
         if let Some(found) = at_hand.clone().find(|stored| is_its(stored)) {
@@ -73,6 +86,16 @@ impl Head {
     /// The newest manifest.
     pub fn manifest(&self) -> Option<&Manifest> {
         self.chain.last().map(|s| &s.manifest)
+    }
+
+    /// The newest seq with changes.
+    pub fn newest_change(&self) -> Option<u64> {
+        self.manifest().map(|manifest| manifest.newest_change)
+    }
+
+    /// SHA-256 of the newest manifest with changes; none where it is not known.
+    pub fn change_sha256(&self) -> Option<String> {
+        self.newest().and_then(|stored| succession::change_sha256((&stored.manifest, &stored.sha256)))
     }
 
     /// The live files of a table or model.

@@ -11,6 +11,8 @@ use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
+use crate::index;
+
 /// Rows that are looked at.
 const SAMPLE_ROWS: usize = 4_096;
 /// Bytes after which a dictionary is given up, where later rows repeat less than the first ones.
@@ -35,6 +37,28 @@ pub(crate) fn properties(level: ZstdLevel, row_group_rows: usize, first: &Record
         }
     }
     builder.build()
+}
+
+/// Entries of a page of the key index: few, so that little is read for one key.
+const INDEX_PAGE_ROWS: usize = 2_048;
+
+/// The properties of a part of the key index: its first column is sorted, and the pages of all columns hold the same entries.
+pub(crate) fn of_index(level: ZstdLevel) -> WriterProperties {
+    let column = |name: &str| ColumnPath::from(vec![name.to_string()]);
+    WriterProperties::builder()
+        .set_compression(Compression::ZSTD(level))
+        .set_dictionary_enabled(false)
+        .set_statistics_enabled(EnabledStatistics::None)
+        .set_column_statistics_enabled(column(index::KEY), EnabledStatistics::Page)
+        .set_column_encoding(column(index::KEY), Encoding::DELTA_BYTE_ARRAY)
+        // Hashes have no order and no pattern.
+        .set_column_compression(column(index::ROW), Compression::UNCOMPRESSED)
+        .set_column_encoding(column(index::FILE), Encoding::DELTA_BINARY_PACKED)
+        .set_column_encoding(column(index::POSITION), Encoding::DELTA_BINARY_PACKED)
+        .set_write_batch_size(INDEX_PAGE_ROWS)
+        .set_data_page_row_count_limit(INDEX_PAGE_ROWS)
+        .set_created_by(format!("starlift {}", env!("CARGO_PKG_VERSION")))
+        .build()
 }
 
 /// Whether a value comes twice on average, or cannot be compared.

@@ -7,6 +7,8 @@
 //! * [`mod@commit`] and [`manifests`]: one create-only put commits a run; chains of manifests are checked link by link;
 //! * [`head`]: the newest state of a lake or star, which a run starts from;
 //! * [`state`]: a table or model as of a manifest, newest entry per key;
+//! * [`mod@upkeep`]: many small files become few, and the key index says where entries are, so that a state stays cheap;
+//! * [`mod@compact`]: all of that at once, as a run of its own;
 //! * [`digest`], [`keys`], [`difference`] and [`multiset`]: which rows are new, differ or are gone;
 //! * [`spill`] and [`partitions`]: files for what does not fit in memory;
 //! * [`quarantine`]: which rows are refused;
@@ -17,6 +19,7 @@
 
 pub mod claim;
 pub mod commit;
+pub mod compact;
 pub mod difference;
 pub mod digest;
 pub mod head;
@@ -29,23 +32,28 @@ pub mod reader;
 pub mod spill;
 pub mod state;
 pub mod store;
+pub mod upkeep;
 pub mod vacuum;
 pub mod writer;
 
+mod blocks;
 mod bucket;
 mod content;
 mod failure;
 mod folder;
+mod index;
 mod key_text;
 mod layout;
 mod location;
 mod part;
+mod partial;
 mod renewal;
 mod success;
 mod upload;
 
 pub use claim::claim;
 pub use commit::{Commit, commit};
+pub use compact::compact;
 pub use difference::{Difference, Gone, tombstones};
 pub use digest::{Digests, KeyDigest, RowDigest};
 pub use head::Head;
@@ -58,4 +66,5 @@ pub use quarantine::Quarantine;
 pub use spill::Spill;
 pub use state::State;
 pub use store::{CreateOutcome, Store};
+pub use upkeep::upkeep;
 pub use writer::{FileWriter, PartNumbers, WriterOptions};

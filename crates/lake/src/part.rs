@@ -14,8 +14,11 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use starlift_core::Error;
+use starlift_core::index::Tail;
 
+use crate::blocks::BLOCKS;
 use crate::upload::{Published, Upload};
+use crate::writer::ROW_BYTES;
 
 /// Parquet numbers row groups with 15 bits, and keeps what is known of each until the file ends.
 const MOST_GROUPS: usize = 4_096;
@@ -104,19 +107,18 @@ impl Part {
         Ok(())
     }
 
-    /// Completes the file and makes it visible. `row_bytes` is the name under which its metadata says how many bytes a row
-    /// takes.
-    pub(crate) async fn publish(
-        mut self,
-        row_bytes: &str,
-        complete: impl FnOnce(),
-    ) -> starlift_core::Result<Published> {
+    /// Completes the file and makes it visible: its row groups, and the tail with the hashes of their blocks.
+    pub(crate) async fn publish(mut self, complete: impl FnOnce()) -> starlift_core::Result<(Published, Option<Tail>)> {
         self.end_group().await.map_err(failed)?;
-        self.file.append_key_value_metadata(KeyValue::new(row_bytes.to_string(), self.row_bytes.to_string()));
+        // All of the row groups has to be with the upload before the tail begins.
+        self.send().await.map_err(failed)?;
+        let blocks = self.upload.blocks();
+        self.file.append_key_value_metadata(KeyValue::new(ROW_BYTES.to_string(), self.row_bytes.to_string()));
+        self.file.append_key_value_metadata(KeyValue::new(BLOCKS.to_string(), blocks.end_body()));
         self.file.finish().map_err(failed)?;
         self.send().await.map_err(failed)?;
         complete();
-        self.upload.publish().await
+        Ok((self.upload.publish().await?, blocks.tail()))
     }
 
     /// Gives the part up; nothing of it is visible.
@@ -161,6 +163,7 @@ impl Part {
 
     /// Hands the encoded bytes to the upload.
     async fn send(&mut self) -> Result<()> {
+        self.file.flush()?;
         let encoded = std::mem::take(self.file.inner_mut());
         self.upload.write(encoded.into()).await.map_err(|e| ParquetError::External(Box::new(e)))
     }

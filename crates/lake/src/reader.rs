@@ -1,8 +1,10 @@
-//! Reading data files: nothing is parsed before its size and SHA-256 are those of the manifest.
+//! Reading data files: nothing is parsed before its hash is that of the manifest. Small files are read and hashed whole; of
+//! large ones one row group is at a time, block by block (`partial.rs`).
 //!
 //! Every damage is a Data error that names the file: missing, truncated, altered, of another schema, with another number
 //! of rows. A panic of the Parquet reader, which only a file that was written wrong could cause, is one too. Memory: a few
-//! batches of [`BATCH_BYTES`], the pages that they come from, and of files up to 1 MiB their bytes; larger ones stay on disk
+//! batches of [`BATCH_BYTES`], the pages that they come from, of files up to 1 MiB their bytes, and of files beyond
+//! [`WHOLE_BYTES`] the columns of one row group; files between, and large ones from before tails were kept, stay on disk
 //! ([`crate::content`]). So it does not follow the size of a file, nor its rows.
 
 use std::path::Path;
@@ -13,14 +15,16 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, stream};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReaderBuilder, RowSelection};
-use parquet::file::metadata::FileMetaData;
+use parquet::file::metadata::{FileMetaData, ParquetMetaData};
 use parquet::file::reader::Length;
+use parquet::schema::types::SchemaDescriptor;
 use starlift_core::manifest::{DataFile, FileMode};
 use starlift_core::{Error, Result, TableSchema};
 use tokio::sync::mpsc;
 
 use crate::content::Content;
 use crate::failure::{Doing, from_io};
+use crate::partial::PartialFile;
 use crate::store::{Found, Store};
 use crate::writer::ROW_BYTES;
 
@@ -28,7 +32,9 @@ use crate::writer::ROW_BYTES;
 pub const BATCH_ROWS: usize = 8_192;
 /// Bytes of a batch, about, where its rows are wide; Arrow's texts end at 2 GiB a batch.
 const BATCH_BYTES: usize = 2 << 20;
-const BATCHES_AHEAD: usize = 2;
+pub(crate) const BATCHES_AHEAD: usize = 2;
+/// Bytes beyond which a file is not read as a whole.
+const WHOLE_BYTES: u64 = 8 << 20;
 const FETCH_FILES: usize = 16;
 const FETCH_BYTES: u64 = 8 << 20;
 
@@ -44,7 +50,7 @@ pub fn read(
     projection: Option<Vec<usize>>,
 ) -> BoxStream<'static, Result<RecordBatch>> {
     let (store, file) = (store.clone(), file.clone());
-    stream::once(async move { fetch(store, file).await?.verify().await })
+    stream::once(async move { Verified::of(&store, &file).await })
         .map_ok(move |file| file.batches(schema.clone(), projection.clone(), None))
         .try_flatten()
         .boxed()
@@ -55,12 +61,51 @@ pub fn read_keys(store: &Store, file: &DataFile, schema: &TableSchema) -> BoxStr
     match file.mode {
         FileMode::Deleted => read(store, file, schema.key_to_arrow(), None),
         FileMode::Refused => read(store, file, schema.refused_to_arrow(), Some((0..schema.key.len()).collect())),
-        FileMode::Full | FileMode::Window => read(store, file, schema.to_arrow(), Some(schema.key_positions())),
+        FileMode::Full | FileMode::Window | FileMode::Index => {
+            read(store, file, schema.to_arrow(), Some(schema.key_positions()))
+        }
+    }
+}
+
+/// What is known to be what a manifest says: a whole file, or the tail of a large one, whose rest is checked as it is read.
+#[derive(Clone)]
+pub(crate) enum Verified {
+    Whole(VerifiedFile),
+    Partial(Box<PartialFile>),
+}
+
+impl Verified {
+    /// Errors: Data for a file that is missing or altered; those of the store.
+    pub(crate) async fn of(store: &Store, file: &DataFile) -> Result<Verified> {
+        Verified::of_some_rows(store, file, WHOLE_BYTES).await
+    }
+
+    /// The same, where only a few rows are wanted: of a file of more than `whole` bytes the tail.
+    pub(crate) async fn of_some_rows(store: &Store, file: &DataFile, whole: u64) -> Result<Verified> {
+        if file.bytes > whole
+            && let Some(partial) = PartialFile::open(store, file).await?
+        {
+            return Ok(Verified::Partial(Box::new(partial)));
+        }
+        Ok(Verified::Whole(fetch(store.clone(), file.clone()).await?.verify().await?))
+    }
+
+    /// Decodes all rows, or the selected ones.
+    pub(crate) fn batches(
+        &self,
+        schema: SchemaRef,
+        projection: Option<Vec<usize>>,
+        selection: Option<RowSelection>,
+    ) -> BoxStream<'static, Result<RecordBatch>> {
+        match self {
+            Verified::Whole(file) => file.batches(schema, projection, selection),
+            Verified::Partial(file) => file.batches(schema, projection, selection),
+        }
     }
 }
 
 /// Fetches and verifies files in their order, small ones at once: at most 16 of them and 8 MiB, or one larger file.
-pub(crate) fn fetch_all(store: &Store, files: Vec<DataFile>) -> BoxStream<'static, Result<VerifiedFile>> {
+pub(crate) fn fetch_all(store: &Store, files: Vec<DataFile>) -> BoxStream<'static, Result<Verified>> {
     let store = store.clone();
     stream::iter(together(files))
         .flat_map(move |group| {
@@ -69,7 +114,7 @@ pub(crate) fn fetch_all(store: &Store, files: Vec<DataFile>) -> BoxStream<'stati
             stream::iter(group)
                 .map(move |file| {
                     let store = store.clone();
-                    async move { fetch(store, file).await?.verify().await }
+                    async move { Verified::of(&store, &file).await }
                 })
                 .buffered(at_once)
         })
@@ -188,39 +233,63 @@ impl Decoding {
         // Texts of parquet and arrow speak of positions and types, not of values.
         let unreadable = |e: &dyn std::fmt::Display| damaged(&file, "cannot be read", e.to_string());
         let builder = ParquetRecordBatchReaderBuilder::try_new(content).map_err(|e| unreadable(&e))?;
-        if builder.schema().fields() != schema.fields() {
-            return Err(damaged(
-                &file,
-                "has other columns than its manifest says",
-                describe(&schema, builder.schema()),
-            ));
+        let layout = Layout::of(&file, &schema, projection, builder.schema(), builder.metadata())?;
+        let mask = layout.mask(builder.parquet_schema());
+        let mut builder = builder.with_batch_size(layout.batch_rows).with_projection(mask);
+        if let Some(selection) = selection {
+            builder = builder.with_row_selection(selection);
         }
-        let rows = builder.metadata().file_metadata().num_rows();
+        let reader = builder.build().map_err(|e| unreadable(&e))?;
+        Ok(reader.map(move |batch| layout.arrange(&batch.map_err(|e| e.to_string())?)))
+    }
+}
+
+/// Which columns of a file are read, and in which order they are given.
+pub(crate) struct Layout {
+    yielded: SchemaRef,
+    stored: Vec<usize>,
+    order: Vec<usize>,
+    /// Rows of a batch.
+    pub(crate) batch_rows: usize,
+}
+
+impl Layout {
+    /// Errors: Data where the file has other columns or another number of rows than its manifest says; Internal for a
+    /// column that the schema does not have.
+    pub(crate) fn of(
+        file: &DataFile,
+        schema: &SchemaRef,
+        projection: Option<Vec<usize>>,
+        found: &SchemaRef,
+        metadata: &ParquetMetaData,
+    ) -> Result<Layout> {
+        if found.fields() != schema.fields() {
+            return Err(damaged(file, "has other columns than its manifest says", describe(schema, found)));
+        }
+        let rows = metadata.file_metadata().num_rows();
         if u64::try_from(rows) != Ok(file.rows) {
             let detail = format!("it holds {rows} rows, its manifest says {}", file.rows);
-            return Err(damaged(&file, "has another number of rows than its manifest says", detail));
+            return Err(damaged(file, "has another number of rows than its manifest says", detail));
         }
         let wanted = projection.unwrap_or_else(|| (0..schema.fields().len()).collect());
-        let yielded = project_schema(&schema, &wanted)?;
+        let yielded = project_schema(schema, &wanted)?;
         // Parquet returns columns in the file's order, each once.
         let mut stored = wanted.clone();
         stored.sort_unstable();
         stored.dedup();
         let order: Vec<usize> = wanted.iter().filter_map(|p| stored.binary_search(p).ok()).collect();
-        let mask = ProjectionMask::roots(builder.parquet_schema(), stored);
-        let rows = batch_rows(builder.metadata().file_metadata());
-        let mut builder = builder.with_batch_size(rows).with_projection(mask);
-        if let Some(selection) = selection {
-            builder = builder.with_row_selection(selection);
-        }
-        let reader = builder.build().map_err(|e| unreadable(&e))?;
-        Ok(reader.map(move |batch| {
-            let batch = batch.map_err(|e| e.to_string())?;
-            let columns = order.iter().map(|position| batch.column(*position).clone()).collect();
-            let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-            // Our schema, without the metadata of this file, so that every batch of a table has the same.
-            RecordBatch::try_new_with_options(yielded.clone(), columns, &options).map_err(|e| e.to_string())
-        }))
+        Ok(Layout { yielded, stored, order, batch_rows: batch_rows(metadata.file_metadata()) })
+    }
+
+    pub(crate) fn mask(&self, schema: &SchemaDescriptor) -> ProjectionMask {
+        ProjectionMask::roots(schema, self.stored.iter().copied())
+    }
+
+    /// A batch as it was read, in our schema, without the metadata of its file, so that every batch of a table has the same.
+    pub(crate) fn arrange(&self, batch: &RecordBatch) -> Result<RecordBatch, String> {
+        let columns = self.order.iter().map(|position| batch.column(*position).clone()).collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        RecordBatch::try_new_with_options(self.yielded.clone(), columns, &options).map_err(|e| e.to_string())
     }
 }
 
@@ -245,12 +314,12 @@ fn describe(expected: &SchemaRef, found: &SchemaRef) -> String {
     }
 }
 
-fn wrong_size(file: &DataFile, size: u64) -> Error {
+pub(crate) fn wrong_size(file: &DataFile, size: u64) -> Error {
     let what = if size < file.bytes { "is truncated" } else { "is altered" };
     damaged(file, what, format!("it has {size} bytes, its manifest says {}", file.bytes))
 }
 
-fn damaged(file: &DataFile, what: &str, detail: String) -> Error {
+pub(crate) fn damaged(file: &DataFile, what: &str, detail: String) -> Error {
     Error::data(format!("data file `{}` {what}", file.key))
         .with_detail(detail)
         .with_hint("restore this object from a backup or an older version of the bucket")

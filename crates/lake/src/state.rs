@@ -1,49 +1,36 @@
 //! A table or model as of a manifest: per key the newest entry, row, refused row or tombstone.
 //!
-//! Files are read newest first. Of every file but the oldest the key digests are kept, so that an older entry of the same
-//! key is passed over; the oldest, which is the base, streams through. They are [`Keys`]: what does not fit in memory is put
-//! aside, and so is the index of a whole table ([`State::index`]).
+//! Who wants all rows reads all files, newest first (`walk.rs`). Who wants a few keys, or digests alone, asks the key index
+//! (`index.rs`) for what it covers, and reads the files that are newer than it; of files that it covers, only the pages that
+//! hold wanted rows are read. Without an index all of this comes from the files, and to the same.
+//!
+//! Keys that are kept on the way, and those of a whole table ([`State::index`]), are [`Keys`]: what does not fit in memory is
+//! put aside.
 //!
 //! Within one manifest a tombstone comes before a refused row, that before a row of a window, and that before a row of a
 //! full read: the closing window of a full read in chunks is newer than its chunks. A table without a key is the rows of
 //! its files. A refused row is an entry of its key like any other: it hides the older row, and key counts know it.
 
+mod walk;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use arrow::array::{BooleanArray, RecordBatch};
-use arrow::compute::filter_record_batch;
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
-use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
-use starlift_core::manifest::{DataFile, FileMode, LiveFile};
+use starlift_core::index::{Unit, newness, units};
+use starlift_core::manifest::{FileMode, LiveFile};
 use starlift_core::{Error, Result, TableSchema, fault};
 
+use self::walk::{Ask, Entries, Wanted};
 use crate::digest::{Digests, KeyDigest, RowDigest};
 use crate::keys::Keys;
 use crate::multiset::Multiset;
-use crate::reader::{VerifiedFile, fetch_all, project_schema};
+use crate::reader;
 use crate::spill::Spill;
 use crate::store::Store;
-
-/// What a walk over the entries of a state asks for.
-#[derive(Clone)]
-struct Wanted {
-    /// These keys; all, where there are none.
-    keys: Option<Arc<HashSet<KeyDigest>>>,
-    /// Rows, with these columns; no rows, where there are none.
-    rows: Option<Vec<usize>>,
-    /// Whether refused rows are wanted.
-    refused: bool,
-}
-
-/// Some entries of a state.
-enum Entries {
-    Rows(RecordBatch),
-    /// With the columns of [`TableSchema::refused_to_arrow`].
-    Refused(RecordBatch),
-}
 
 /// A table or model as of a manifest. Cloning is cheap; nothing is read before one of its methods asks.
 #[derive(Debug, Clone)]
@@ -53,6 +40,8 @@ pub struct State {
     arrow: SchemaRef,
     /// Newest first, without tombstones that are older than every row.
     files: Arc<[LiveFile]>,
+    /// The same, with what the key index covers.
+    units: Arc<[Unit]>,
 }
 
 impl State {
@@ -61,16 +50,28 @@ impl State {
     /// Errors: Data for tombstones of a table without a key; Internal for a key that names no column.
     pub fn new(store: &Store, schema: TableSchema, files: Vec<LiveFile>) -> Result<State> {
         Digests::new(&schema)?;
-        let mut files = files;
-        files.sort_by_key(newness);
         let deleted = |file: &LiveFile| file.file.mode == FileMode::Deleted;
         if schema.key.is_empty() && files.iter().any(deleted) {
             return Err(Error::data("a table without a key has tombstones"));
         }
-        files.retain(|file| !(deleted(file) && fault::planted("tombstones_ignored")));
+        let (mut parts, mut files): (Vec<_>, Vec<_>) =
+            files.into_iter().partition(|file| file.file.mode == FileMode::Index);
+        if fault::planted("tombstones_ignored") {
+            files.retain(|file| !deleted(file));
+            parts.clear();
+        }
+        let mut units = units(&[files.clone(), parts].concat());
+        files.sort_by_key(newness);
         let oldest_row = files.iter().position(|file| !deleted(file)).unwrap_or(files.len());
-        let files = files.split_off(oldest_row).into_iter().rev().collect();
-        Ok(State { store: store.clone(), arrow: schema.to_arrow(), schema: Arc::new(schema), files })
+        let too_old: Vec<LiveFile> = files.drain(..oldest_row).collect();
+        // A part of the index counts the files that it covers: there they stay.
+        units.iter_mut().filter(|unit| unit.parts.is_empty()).for_each(|unit| {
+            unit.files.retain(|file| !too_old.contains(file));
+        });
+        units.retain(|unit| !unit.files.is_empty());
+        files.reverse();
+        let (arrow, schema) = (schema.to_arrow(), Arc::new(schema));
+        Ok(State { store: store.clone(), arrow, schema, files: files.into(), units: units.into() })
     }
 
     /// Its columns and key.
@@ -122,11 +123,34 @@ impl State {
 
     /// Every refused row, with the columns of [`TableSchema::refused_to_arrow`].
     pub fn refused(&self) -> BoxStream<'static, Result<RecordBatch>> {
-        if !self.has_refused_files() {
+        let of_refused = |file: &&LiveFile| file.file.mode == FileMode::Refused;
+        let files: Vec<LiveFile> = self.files.iter().filter(of_refused).cloned().collect();
+        if files.is_empty() {
             return futures::stream::empty().boxed();
         }
-        let wanted = Wanted { keys: None, rows: None, refused: true };
-        self.entries(wanted).map_ok(|(Entries::Rows(batch) | Entries::Refused(batch))| batch).boxed()
+        let state = self.clone();
+        async_stream::try_stream! {
+            // They are few, and whether one of them is the newest entry of its key is asked of these keys alone.
+            let mut keys = None;
+            if !state.schema.key.is_empty() {
+                let digests = Digests::new(&state.schema)?;
+                let mut found = HashSet::new();
+                for live in &files {
+                    let mut batches = reader::read(&state.store, &live.file, state.schema.refused_to_arrow(), None);
+                    while let Some(batch) = batches.try_next().await? {
+                        found.extend(digests.keys_of_refused(&batch)?);
+                    }
+                }
+                keys = Some(Arc::new(found));
+            }
+            let mut entries = state.entries(Wanted { keys, ask: Ask::Nothing, refused: true });
+            while let Some(entries) = entries.try_next().await? {
+                if let Entries::Refused(batch) = entries {
+                    yield batch;
+                }
+            }
+        }
+        .boxed()
     }
 
     /// The digests of the row, or of the refused row, of these keys; keys without an entry are left out.
@@ -136,8 +160,8 @@ impl State {
         if keys.is_empty() {
             return Ok(HashMap::new());
         }
-        let mut digests = self.digests_of(Some(Arc::new(keys.clone())));
         let mut found = HashMap::new();
+        let mut digests = self.digest_entries(Some(Arc::new(keys.clone())));
         while let Some(some) = digests.try_next().await? {
             found.extend(some);
         }
@@ -149,12 +173,32 @@ impl State {
     /// Errors: as in the stream of [`State::scan`]; Unavailable or Config where they cannot be put aside.
     pub async fn index(&self) -> Result<Keys> {
         let mut keys = Keys::empty(self.store.spill());
-        let mut digests = self.digests_of(None);
+        let mut digests = self.digests();
         while let Some(some) = digests.try_next().await? {
             some.into_iter().try_for_each(|(key, row)| keys.add_before(key, row))?;
         }
         keys.complete()?;
         Ok(keys)
+    }
+
+    /// The digests of [`State::index`], some at a time, in no particular order; each key comes once.
+    pub fn digests(&self) -> BoxStream<'static, Result<Vec<(KeyDigest, RowDigest)>>> {
+        self.digest_entries(None)
+    }
+
+    /// The digests of the keys of all entries, refused rows included, some at a time; each key comes once.
+    pub fn key_digests(&self) -> BoxStream<'static, Result<Vec<KeyDigest>>> {
+        let entries = self.entries(Wanted { keys: None, ask: Ask::Keys, refused: true });
+        let digests = Digests::new(&self.schema);
+        let digests = Arc::new(digests);
+        entries
+            .map(move |entries| match (entries?, digests.as_ref()) {
+                (Entries::Digests(found), _) => Ok(found.into_iter().map(|(key, _)| key).collect()),
+                (Entries::Rows(batch), Ok(digests)) => digests.keys_of_key_batch(&batch),
+                (Entries::Refused(batch), Ok(digests)) => digests.keys_of_refused(&batch),
+                (_, Err(error)) => Err(Error::internal(error.message().to_string())),
+            })
+            .boxed()
     }
 
     /// How many rows it has, counted.
@@ -171,35 +215,32 @@ impl State {
         Multiset::of(&self.schema, self.scan(None)).await
     }
 
-    fn has_refused_files(&self) -> bool {
-        self.files.iter().any(|file| file.file.mode == FileMode::Refused)
-    }
-
     fn key_batches(&self, keys: Option<Arc<HashSet<KeyDigest>>>) -> BoxStream<'static, Result<RecordBatch>> {
         let positions = self.schema.key_positions();
         let of_refused: Vec<usize> = (0..positions.len()).collect();
-        let entries = self.entries(Wanted { keys, rows: Some(positions), refused: true });
+        let entries = self.entries(Wanted { keys, ask: Ask::Rows(positions), refused: true });
         entries
             .map(move |entries| match entries? {
                 Entries::Rows(batch) => Ok(batch),
                 Entries::Refused(batch) => batch.project(&of_refused).map_err(filtering),
+                Entries::Digests(_) => Err(Error::internal("digests came where rows were asked for")),
             })
             .boxed()
     }
 
-    fn digests_of(
+    fn digest_entries(
         &self,
         keys: Option<Arc<HashSet<KeyDigest>>>,
     ) -> BoxStream<'static, Result<Vec<(KeyDigest, RowDigest)>>> {
-        let rows = Some((0..self.arrow.fields().len()).collect());
-        let mut entries = self.entries(Wanted { keys, rows, refused: true });
-        let schema = Arc::clone(&self.schema);
+        let state = self.clone();
         async_stream::try_stream! {
-            let digests = Digests::new(&schema)?;
+            let digests = Digests::new(&state.schema)?;
+            let mut entries = state.entries(Wanted { keys, ask: Ask::Digests, refused: true });
             while let Some(entries) = entries.try_next().await? {
                 yield match entries {
                     Entries::Rows(batch) => digests.keys(&batch)?.into_iter().zip(digests.rows(&batch)?).collect(),
                     Entries::Refused(batch) => digests.refused(&batch)?,
+                    Entries::Digests(found) => found,
                 };
             }
         }
@@ -213,152 +254,16 @@ impl State {
         projection: Option<Vec<usize>>,
     ) -> BoxStream<'static, Result<RecordBatch>> {
         let columns = projection.unwrap_or_else(|| (0..self.arrow.fields().len()).collect());
-        let entries = self.entries(Wanted { keys, rows: Some(columns), refused: false });
-        entries.map_ok(|(Entries::Rows(batch) | Entries::Refused(batch))| batch).boxed()
-    }
-
-    /// The newest entries of keys.
-    fn entries(&self, wanted: Wanted) -> BoxStream<'static, Result<Entries>> {
-        let state = self.clone();
-        async_stream::try_stream! {
-            let Wanted { keys: wanted, rows: projection, refused } = wanted;
-            let digests = Digests::new(&state.schema)?;
-            let key_columns = state.schema.key_positions();
-            let base = state.files.last().map(newness);
-            let mut settled = Keys::empty(state.store.spill());
-            let mut contents = fetch_all(&state.store, state.files.iter().map(|f| f.file.clone()).collect());
-            for live in state.files.iter() {
-                if wanted.as_ref().is_some_and(|wanted| settled.len() >= wanted.len() as u64) {
-                    break;
-                }
-                let content = contents.try_next().await?.ok_or_else(|| missing_content(&live.file))?;
-                let is_wanted = |key: &KeyDigest| wanted.as_ref().is_none_or(|wanted| wanted.contains(key));
-                if live.file.mode == FileMode::Deleted {
-                    let mut keys = content.batches(state.schema.key_to_arrow(), None, None);
-                    while let Some(batch) = keys.try_next().await? {
-                        settle(&mut settled, digests.keys_of_key_batch(&batch)?.into_iter().filter(is_wanted))?;
-                    }
-                    continue;
-                }
-                if live.file.mode == FileMode::Refused {
-                    let mut rows = content.batches(state.schema.refused_to_arrow(), None, None);
-                    while let Some(batch) = rows.try_next().await? {
-                        if key_columns.is_empty() {
-                            if refused {
-                                yield Entries::Refused(batch);
-                            }
-                            continue;
-                        }
-                        let keys = digests.keys_of_refused(&batch)?;
-                        let mask = masked(keys, |key| Ok(is_wanted(&key) && settled.insert(key)?))?;
-                        if refused && mask.true_count() > 0 {
-                            yield Entries::Refused(filter_record_batch(&batch, &mask).map_err(filtering)?);
-                        }
-                    }
-                    continue;
-                }
-                let is_base = base == Some(newness(live));
-                let Some(columns) = projection.clone() else {
-                    // Only refused rows are wanted: newer rows hide them, and the base hides nothing.
-                    if !is_base {
-                        let mut keys = content.batches(Arc::clone(&state.arrow), Some(key_columns.clone()), None);
-                        while let Some(batch) = keys.try_next().await? {
-                            settle(&mut settled, digests.keys_of_key_batch(&batch)?)?;
-                        }
-                    }
-                    continue;
-                };
-                let as_it_is = wanted.is_none() && (state.schema.key.is_empty() || (is_base && settled.is_empty()));
-                if as_it_is {
-                    let mut rows = content.batches(Arc::clone(&state.arrow), Some(columns), None);
-                    while let Some(batch) = rows.try_next().await? {
-                        yield Entries::Rows(batch);
-                    }
-                    continue;
-                }
-                // Nothing is older than the base, so its keys need not be kept, unless they are counted.
-                let keep_keys = !is_base || wanted.is_some();
-                let mut choose = |key: KeyDigest| {
-                    Ok(is_wanted(&key) && if keep_keys { settled.insert(key)? } else { !settled.contains(&key)? })
-                };
-                if wanted.is_some() {
-                    // Most files hold none of the wanted keys, and then their other columns are not decoded.
-                    let chosen = choose_rows(&content, &state, &digests, &mut choose).await?;
-                    if let Some(selection) = chosen {
-                        let mut rows = content.batches(Arc::clone(&state.arrow), Some(columns), Some(selection));
-                        while let Some(batch) = rows.try_next().await? {
-                            yield Entries::Rows(batch);
-                        }
-                    }
-                    continue;
-                }
-                let read: Vec<usize> = columns.iter().chain(&key_columns).copied().collect();
-                let yielded: Vec<usize> = (0..columns.len()).collect();
-                let mut rows = content.batches(Arc::clone(&state.arrow), Some(read), None);
-                while let Some(batch) = rows.try_next().await? {
-                    let keys = digests.keys_of_columns(&batch.columns()[columns.len()..])?;
-                    let mask = masked(keys, &mut choose)?;
-                    if mask.true_count() > 0 {
-                        let batch = batch.project(&yielded).and_then(|b| filter_record_batch(&b, &mask));
-                        yield Entries::Rows(batch.map_err(filtering)?);
-                    }
-                }
-            }
-            // A wrong projection is an error also where there is no file to find it in.
-            project_schema(&state.arrow, &projection.unwrap_or_default())?;
-        }
-        .boxed()
+        let entries = self.entries(Wanted { keys, ask: Ask::Rows(columns), refused: false });
+        entries
+            .map(|entries| match entries? {
+                Entries::Rows(batch) | Entries::Refused(batch) => Ok(batch),
+                Entries::Digests(_) => Err(Error::internal("digests came where rows were asked for")),
+            })
+            .boxed()
     }
 }
 
 fn filtering(error: arrow::error::ArrowError) -> Error {
     Error::internal("rows cannot be filtered").with_source(error)
-}
-
-/// Takes note of keys whose newest entry was met.
-fn settle(settled: &mut Keys, keys: impl IntoIterator<Item = KeyDigest>) -> Result<()> {
-    keys.into_iter().try_for_each(|key| settled.insert(key).map(|_| ()))
-}
-
-/// For each key whether it is chosen.
-fn masked(keys: Vec<KeyDigest>, choose: impl FnMut(KeyDigest) -> Result<bool>) -> Result<BooleanArray> {
-    Ok(keys.into_iter().map(choose).collect::<Result<Vec<bool>>>()?.into())
-}
-
-/// Later files hide earlier ones.
-fn newness(file: &LiveFile) -> (u64, u8) {
-    let mode = match file.file.mode {
-        FileMode::Full => 0,
-        FileMode::Window => 1,
-        FileMode::Refused => 2,
-        FileMode::Deleted => 3,
-    };
-    (file.seq, mode)
-}
-
-/// The rows of a file whose key is chosen; none where there are none.
-async fn choose_rows(
-    content: &VerifiedFile,
-    state: &State,
-    digests: &Digests,
-    choose: &mut impl FnMut(KeyDigest) -> Result<bool>,
-) -> Result<Option<RowSelection>> {
-    let mut selectors: Vec<RowSelector> = Vec::new();
-    let mut any = false;
-    let mut keys = content.batches(Arc::clone(&state.arrow), Some(state.schema.key_positions()), None);
-    while let Some(batch) = keys.try_next().await? {
-        for key in digests.keys_of_key_batch(&batch)? {
-            let chosen = choose(key)?;
-            any |= chosen;
-            match selectors.last_mut() {
-                Some(last) if last.skip != chosen => last.row_count += 1,
-                _ => selectors.push(if chosen { RowSelector::select(1) } else { RowSelector::skip(1) }),
-            }
-        }
-    }
-    Ok(any.then(|| selectors.into()))
-}
-
-fn missing_content(file: &DataFile) -> Error {
-    Error::internal(format!("data file `{}` was not fetched", file.key))
 }

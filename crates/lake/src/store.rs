@@ -12,6 +12,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,6 +66,7 @@ pub(crate) struct Listed {
 
 /// An object that was asked for with its size.
 pub(crate) enum Found<T = Bytes> {
+    /// What was asked for: all of it, or a range.
     Whole(T),
     /// It has this many bytes instead, and was not read.
     OtherSize(u64),
@@ -146,6 +148,15 @@ impl Store {
         match &self.backend {
             Backend::Folder(folder) => folder.open(key, expected).await,
             Backend::Bucket(bucket) => bucket.open(key, expected, &self.spill).await,
+        }
+    }
+
+    /// A range of the object where it has the expected size; none where it does not exist.
+    pub(crate) async fn get_range(&self, key: &str, range: Range<u64>, expected: u64) -> Result<Option<Found>> {
+        check_key(key)?;
+        match &self.backend {
+            Backend::Folder(folder) => folder.get_range(key, range, expected).await,
+            Backend::Bucket(bucket) => bucket.get_range(key, range, expected).await,
         }
     }
 

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use starlift_core::digest::hex;
 use starlift_core::{Error, Result};
 
+use crate::blocks::Hashing;
 use crate::bucket::{PART_BYTES, Parts};
 use crate::folder::StagedFile;
 use crate::store::{Backend, CreateOutcome, Store};
@@ -16,6 +17,7 @@ pub(crate) struct Upload {
     store: Store,
     key: String,
     hasher: Sha256,
+    blocks: Hashing,
     bytes: u64,
     sink: Sink,
 }
@@ -39,11 +41,18 @@ impl Upload {
             Backend::Folder(folder) => Sink::Folder(folder.open_staged(key).await?),
             Backend::Bucket(_) => Sink::Memory(BytesMut::new()),
         };
-        Ok(Upload { store, key: key.to_string(), hasher: Sha256::new(), bytes: 0, sink })
+        let (hasher, blocks) = (Sha256::new(), Hashing::default());
+        Ok(Upload { store, key: key.to_string(), hasher, blocks, bytes: 0, sink })
+    }
+
+    /// The hashes of its blocks, as they come to be.
+    pub(crate) fn blocks(&self) -> Hashing {
+        self.blocks.clone()
     }
 
     pub(crate) async fn write(&mut self, bytes: Bytes) -> Result<()> {
         self.hasher.update(&bytes);
+        self.blocks.update(&bytes);
         self.bytes += bytes.len() as u64;
         match &mut self.sink {
             Sink::Folder(file) => file.write(&bytes).await,

@@ -16,6 +16,7 @@ use starlift_core::{Error, Micros, Result, fault, key};
 use crate::layout;
 use crate::part::{GroupLimits, Part, failed};
 use crate::store::Store;
+use crate::upload::Published;
 
 const SLICE_ROWS: usize = 8_192;
 const SLICE_BYTES: usize = 4 << 20;
@@ -59,8 +60,8 @@ impl PartNumbers {
     }
 }
 
-/// Writes the rows (with [`FileMode::Deleted`] the keys, with [`FileMode::Refused`] the refused rows) of one table or model
-/// in one run: one writer for each, or several that share their [`PartNumbers`].
+/// Writes the rows (with [`FileMode::Deleted`] the keys, with [`FileMode::Refused`] the refused rows, with [`FileMode::Index`]
+/// entries of the key index) of one table or model in one run: one writer for each, or several that share their [`PartNumbers`].
 pub struct FileWriter {
     store: Store,
     name: String,
@@ -70,6 +71,7 @@ pub struct FileWriter {
     options: WriterOptions,
     level: ZstdLevel,
     numbers: PartNumbers,
+    merges: bool,
     open: Option<Open>,
     files: Vec<DataFile>,
 }
@@ -112,6 +114,7 @@ impl FileWriter {
             options,
             level,
             numbers: PartNumbers::default(),
+            merges: false,
             open: None,
             files: Vec::new(),
         })
@@ -120,6 +123,12 @@ impl FileWriter {
     /// Takes the numbers of its parts from these.
     pub fn numbered_by(mut self, numbers: &PartNumbers) -> FileWriter {
         self.numbers = numbers.clone();
+        self
+    }
+
+    /// Writes what was merged, whose keys are `core::key::merged`.
+    pub(crate) fn merging(mut self) -> FileWriter {
+        self.merges = true;
         self
     }
 
@@ -195,12 +204,17 @@ impl FileWriter {
         let too_many = || Error::internal(format!("`{}` has too many parts", self.name));
         let number = self.numbers.next().ok_or_else(too_many)?;
         let key = match self.mode {
+            FileMode::Index => key::index(&self.name, self.at, number),
+            _ if self.merges => key::merged(&self.name, self.at, number),
             FileMode::Deleted => key::deleted(&self.name, self.at, number),
             FileMode::Refused => key::refused(&self.name, self.at, number),
             FileMode::Full | FileMode::Window => key::data(&self.name, self.at, number),
         };
         let upload = self.store.upload(&key).await?;
-        let properties = layout::properties(self.level, self.options.row_group_rows, first);
+        let properties = match self.mode {
+            FileMode::Index => layout::of_index(self.level),
+            _ => layout::properties(self.level, self.options.row_group_rows, first),
+        };
         let limits = GroupLimits { rows: self.options.row_group_rows, bytes: self.options.row_group_bytes };
         let part = Part::new(upload, self.schema.clone(), properties, limits).map_err(failed)?;
         Ok(Open { key, part })
@@ -209,9 +223,10 @@ impl FileWriter {
     async fn close_part(&mut self) -> Result<()> {
         let Some(Open { key, part }) = self.open.take() else { return Ok(()) };
         let rows = part.rows();
-        let published = part.publish(ROW_BYTES, || fault::point("lake.file_complete")).await?;
+        let (published, tail) = part.publish(|| fault::point("lake.file_complete")).await?;
         fault::point("lake.file_published");
-        self.files.push(DataFile { key, rows, bytes: published.bytes, sha256: published.sha256, mode: self.mode });
+        let Published { bytes, sha256 } = published;
+        self.files.push(DataFile { key, rows, bytes, sha256, mode: self.mode, tail });
         Ok(())
     }
 }

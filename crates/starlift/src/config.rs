@@ -48,6 +48,8 @@ pub struct Config {
     pub lake_ingest: String,
     /// Where the star is: a folder or URL.
     pub lake_transform: String,
+    /// Whether runs merge small files and keep the key index; `lake compact` does so in any case.
+    pub lake_compact: bool,
     /// The warehouse database.
     pub warehouse: DatabaseConfig,
     /// The longest that one statement of a load may run in the warehouse, in seconds; 0 for no limit.

@@ -9,12 +9,12 @@ use starlift_postgres::load as ledger;
 use crate::config::Side;
 use crate::context::Context;
 use crate::report::RelationReport;
-use crate::{ingest, load, secrets, transform};
+use crate::{ingest, load, secrets, transform, upkeep};
 
 /// One committed run of one stage.
 #[derive(Debug, Clone, Serialize)]
 pub struct HistoryEntry {
-    /// `ingest`, `transform` or `load`.
+    /// `ingest`, `transform`, `load`, or `compact` for a manifest of lake or star that changed nothing.
     pub stage: &'static str,
     /// The manifest's seq; for load the star's seq.
     pub seq: u64,
@@ -59,6 +59,7 @@ pub async fn history(ctx: &Context, limit: usize) -> Result<(Vec<HistoryEntry>, 
 
 fn of_manifest(stage: &'static str, manifest: &Manifest) -> HistoryEntry {
     let relations = manifest.relations.iter().filter_map(|(name, r)| RelationReport::of(name, r)).collect();
+    let stage = if manifest.compaction { upkeep::NAME } else { stage };
     entry(stage, manifest.seq, &manifest.run_id, manifest.started, manifest.finished, relations)
 }
 

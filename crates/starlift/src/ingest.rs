@@ -43,6 +43,7 @@ use crate::config::Side;
 use crate::context::{Context, new_id, now};
 use crate::quarantine::{self, Allowance};
 use crate::report::{Outcome, StageReport};
+use crate::upkeep;
 
 use self::looks::Looks;
 use self::table::{Done, Numbers};
@@ -211,5 +212,6 @@ async fn ingest_with(ctx: &Context, event: Option<&[u8]>, asked: &Asked) -> Resu
     session.await_durable(&source).await?;
     fault::point("ingest.source_released");
 
-    commit::commit(ctx, &lake, &head, commit::Done { source, at, started, relations, warnings }).await
+    let upkept = upkeep::of_run(ctx, (STAGE, &lake), &head, (seq, at), &relations).await;
+    commit::commit(ctx, &lake, &head, commit::Done { source, at, started, relations, upkept, warnings }).await
 }

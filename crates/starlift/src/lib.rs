@@ -23,6 +23,7 @@ pub mod size;
 pub mod status;
 pub mod telemetry;
 mod transform;
+pub mod upkeep;
 pub mod vacuum;
 pub mod verdicts;
 pub mod verify;

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use starlift_core::manifest::{CaptureState, Proof};
+use starlift_core::manifest::{CaptureState, Proof, RUNS_KEPT};
 use starlift_core::{Micros, Result};
-use starlift_lake::{Head, manifests};
+use starlift_lake::{Head, Store, Stored, manifests};
 use starlift_postgres::load as ledger;
 
 use crate::config::Side;
@@ -61,7 +61,7 @@ pub struct RelationStatus {
     /// Of a table that not every run reads completely: its passes.
     pub passes: Option<PassStatus>,
     /// What the last ingest that read a table completely proved about it; none for a model, and where that was before the newest
-    /// checkpoint.
+    /// 16 manifests.
     pub proof: Option<Proof>,
 }
 
@@ -110,6 +110,7 @@ pub async fn status(ctx: &Context) -> Result<Status> {
         }
     };
     let now = now();
+    let read = runs(&ctx.lake()?, &lake).await?;
     let of = |head: &Head, is_pending: &dyn Fn(u64) -> bool, as_of: &dyn Fn(&str) -> Option<Micros>| {
         let relations = head.manifest().map(|m| m.relations.clone()).unwrap_or_default();
         let seq = head.manifest().map_or(0, |m| m.seq);
@@ -125,11 +126,11 @@ pub async fn status(ctx: &Context) -> Result<Status> {
                 as_of,
                 age_seconds: as_of.map(|at| now.millis_since(at) / 1000),
                 last_change: relation.last_change,
-                files: files.len() as u64,
+                files: starlift_core::state::entries(&files).count() as u64,
                 bytes: starlift_core::state::bytes(&files),
                 pending: is_pending(relation.last_change),
                 passes: relation.capture.as_ref().and_then(|c| PassStatus::of(c, seq)),
-                proof: proof(head, &name),
+                proof: proof(&read, &name),
                 name,
             }
         };
@@ -187,9 +188,17 @@ pub async fn status(ctx: &Context) -> Result<Status> {
     })
 }
 
-/// What the newest run that read a table proved.
-fn proof(head: &Head, name: &str) -> Option<Proof> {
-    head.chain.iter().rev().find_map(|stored| stored.manifest.relations.get(name)?.run.as_ref()?.proof)
+/// What the newest of these runs, newest first, that read a table proved.
+fn proof(runs: &[Stored], name: &str) -> Option<Proof> {
+    runs.iter().find_map(|stored| stored.manifest.relations.get(name)?.run.as_ref()?.proof)
+}
+
+/// The newest manifests of the lake, newest first, as far back as tells what was proved of each table.
+async fn runs(store: &Store, lake: &Head) -> Result<Vec<Stored>> {
+    let Some(newest) = lake.newest() else { return Ok(Vec::new()) };
+    let mut relations = newest.manifest.relations.values();
+    let back = if relations.all(|relation| relation.run.is_some()) { 1 } else { RUNS_KEPT };
+    manifests::history_from(store, newest, back).await
 }
 
 /// The star seq that the warehouse holds, and the rows that load has set aside, by model.

@@ -49,7 +49,7 @@ pub struct Vacuumed {
 pub struct GarbageObject {
     /// Its key.
     pub key: String,
-    /// `data`, `deleted`, `claim` or `staging`.
+    /// `data`, `deleted`, `refused`, `merged`, `index`, `claim` or `staging`.
     pub kind: &'static str,
     /// Its size.
     pub bytes: u64,

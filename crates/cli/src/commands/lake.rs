@@ -1,10 +1,11 @@
-//! `lake vacuum`: what dead and superseded runs left.
+//! `lake compact`: fewer files, and an index of keys. `lake vacuum`: what dead and superseded runs left.
 
 use starlift::telemetry::one_line;
+use starlift::upkeep::{CompactReport, Compacted};
 use starlift::vacuum::{VacuumReport, VacuumRequest, Vacuumed};
 use starlift::{count, size};
 
-use crate::args::{Lake, Vacuum};
+use crate::args::{Compact, Lake, Vacuum};
 use crate::failure::{Ended, Exit};
 use crate::shell::Shell;
 use crate::style::Style;
@@ -17,8 +18,47 @@ const LISTED: usize = 50;
 /// Looks after lake and star.
 pub(crate) async fn run(shell: &Shell, args: &Lake) -> Ended {
     match args {
+        Lake::Compact(args) => compact(shell, args).await,
         Lake::Vacuum(args) => vacuum(shell, args).await,
     }
+}
+
+async fn compact(shell: &Shell, args: &Compact) -> Ended {
+    let context = shell.context(args.places.overrides(), None).await?;
+    shell.bars.wait_for("merging");
+    let report = starlift::upkeep::compact(&context).await?;
+    shell.bars.clear();
+    if args.print.json {
+        stdout::json(&report)?;
+    } else {
+        stdout::print(&compacted(shell.out, &report))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn compacted(style: Style, report: &CompactReport) -> String {
+    report.places.iter().map(|place| of_place(style, place)).collect()
+}
+
+fn of_place(style: Style, place: &Compacted) -> String {
+    let name = style.bold(place.name);
+    if place.superseded {
+        return format!("{} {name}: another run committed first; run `starlift lake compact` again\n", style.alert());
+    }
+    let Some(seq) = place.seq else { return format!("{} {name}: nothing to merge or to index\n", style.tick()) };
+    let mut text = format!("{} {name}: manifest {seq}, which changes nothing\n", style.tick());
+    let columns = [("name", Align::Left), ("files", Align::Right), ("size", Align::Right), ("indexed", Align::Right)];
+    let mut table = Table::new(columns);
+    for relation in &place.relations {
+        table.row([
+            one_line(&relation.name).to_string(),
+            format!("{} -> {}", count::of(relation.files_before), count::of(relation.files)),
+            format!("{} -> {}", size::of(relation.bytes_before), size::of(relation.bytes)),
+            count::of(relation.indexed),
+        ]);
+    }
+    text.push_str(&table.render(style, "  "));
+    text
 }
 
 async fn vacuum(shell: &Shell, args: &Vacuum) -> Ended {
@@ -85,6 +125,7 @@ fn listed(style: Style, place: &Vacuumed) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use starlift::upkeep::CompactedRelation;
     use starlift::vacuum::{GarbageObject, Kept};
 
     fn report(deleted: bool, garbage: usize) -> VacuumReport {
@@ -97,6 +138,32 @@ mod tests {
             kept: Kept { named: 12, running: 2, young: 0, foreign: 1 },
         };
         VacuumReport { deleted, older_than_seconds: 86_400, places: vec![place("lake", garbage), place("star", 0)] }
+    }
+
+    #[test]
+    fn what_was_merged_is_said_for_each_place() {
+        let relation = CompactedRelation {
+            name: "payment".into(),
+            files_before: 12,
+            files: 2,
+            bytes_before: 4_096,
+            bytes: 2_048,
+            indexed: 9_000,
+        };
+        let place =
+            |name, seq, superseded, relations| Compacted { name, url: String::new(), seq, superseded, relations };
+        let report = CompactReport {
+            places: vec![place("lake", Some(7), false, vec![relation]), place("star", None, false, vec![])],
+        };
+        assert_eq!(
+            compacted(Style::PLAIN, &report),
+            "+ lake: manifest 7, which changes nothing\n\
+             \x20 name       files                size  indexed\n\
+             \x20 payment  12 -> 2  4.0 KiB -> 2.0 KiB    9,000\n\
+             + star: nothing to merge or to index\n"
+        );
+        let late = of_place(Style::PLAIN, &place("star", None, true, vec![]));
+        assert!(late.contains("another run committed first"), "{late}");
     }
 
     #[test]

@@ -286,7 +286,7 @@ async fn a_file_that_is_not_what_its_manifest_says_is_refused() {
         let key = format!("{key}{}", content.len());
         store.create(&key, bytes::Bytes::from(content)).await.unwrap();
         let sha256 = starlift_core::digest::sha256_hex(content.as_bytes());
-        let file = DataFile { key, rows: 1, bytes: content.len() as u64, sha256, mode: FileMode::Full };
+        let file = DataFile { key, rows: 1, bytes: content.len() as u64, sha256, mode: FileMode::Full, tail: None };
         let error = read_all(&store, &file).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Data, "{content}");
         assert!(error.message().contains("cannot be read"), "{error:?}");

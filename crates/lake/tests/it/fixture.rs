@@ -62,7 +62,7 @@ pub(crate) async fn write_with(
 }
 
 pub(crate) fn live(seq: u64, files: Vec<DataFile>) -> Vec<LiveFile> {
-    files.into_iter().map(|file| LiveFile { seq, file }).collect()
+    files.into_iter().map(|file| LiveFile::new(seq, file)).collect()
 }
 
 pub(crate) async fn collect(batches: impl Stream<Item = Result<RecordBatch>> + Unpin) -> BTreeMap<i32, String> {
@@ -97,10 +97,14 @@ pub(crate) fn first(write_id: &str) -> Manifest {
         started: AT,
         finished: AT,
         newest_change: 0,
+        newest_change_sha256: None,
         checkpoint: 0,
+        runs_before: None,
+        compaction: false,
         origin: Origin::Transform { lake_id: "l".into(), after: 0, upto: 0, upto_sha256: None },
         relations: BTreeMap::new(),
         live: None,
+        index: BTreeMap::new(),
         result: BTreeMap::new(),
         checksum: String::new(),
     }

@@ -13,6 +13,8 @@ use starlift_core::manifest::FileMode;
 use starlift_core::{Column, ColumnType, TableSchema};
 use starlift_lake::{Digests, FileWriter, State, Store, WriterOptions};
 
+use starlift_core::digest::sha256_hex;
+
 use crate::fixture::{AT, live};
 
 const TEN_TO_38: i128 = 100_000_000_000_000_000_000_000_000_000_000_000_000;
@@ -180,4 +182,34 @@ fn the_extremes_of_the_default_numeric_are_in_the_table() {
     let array = values(&ColumnType::Numeric { precision: 38, scale: 10 });
     let array = array.as_any().downcast_ref::<Decimal128Array>().unwrap();
     assert_eq!((array.value(0), array.value(1)), (TEN_TO_38 - 1, 1 - TEN_TO_38));
+}
+
+/// Files of the key index hold digests: where this fails, `starlift_core::index::FORM` has to be raised, so that what older
+/// versions wrote is passed over.
+#[test]
+fn digests_have_the_form_that_files_of_the_key_index_hold() {
+    let mut all = Vec::new();
+    let (schema, batch) = table();
+    all.extend(Digests::new(&schema).unwrap().rows(&batch).unwrap().into_iter().flat_map(|digest| digest.0));
+    for column_type in every_type() {
+        let of = |name: &str, column_type| Column {
+            name: name.into(),
+            column_type,
+            nullable: true,
+            declared: None,
+            labels: vec![],
+        };
+        let columns = vec![of("c", column_type.clone()), of("id", ColumnType::Int4)];
+        for key in [vec!["c".to_string()], vec!["id".into(), "c".into()]] {
+            let schema =
+                TableSchema { columns: columns.clone(), key, oid: None, partitions: vec![], attributes: vec![] };
+            let ids: ArrayRef = Arc::new(Int32Array::from(vec![1, 2, 3, 4, 5]));
+            let batch = RecordBatch::try_new(schema.to_arrow(), vec![values(&column_type), ids]).unwrap();
+            all.extend(Digests::new(&schema).unwrap().keys(&batch).unwrap().into_iter().flat_map(|digest| digest.0));
+        }
+    }
+    assert_eq!(
+        (starlift_core::index::FORM, sha256_hex(&all).as_str()),
+        (1, "d50cd76b49d330cff0bc63f395014d15d4c99331c5c3c8659964c7e8197f088b")
+    );
 }

@@ -42,6 +42,7 @@ pub(crate) async fn write(
     let key = match mode {
         FileMode::Deleted => key::deleted(name, at, 1),
         FileMode::Refused => key::refused(name, at, 1),
+        FileMode::Index => key::index(name, at, 1),
         FileMode::Full | FileMode::Window => key::data(name, at, 1),
     };
     let content: Bytes = rows.iter().flatten().flat_map(|n| n.to_le_bytes()).collect();
@@ -50,6 +51,7 @@ pub(crate) async fn write(
         bytes: content.len() as u64,
         sha256: sha256_hex(&content),
         mode,
+        tail: None,
         key: key.clone(),
     };
     if run.port.planted(Planted::ClaimIgnored) {
@@ -73,7 +75,7 @@ async fn parquet(
     let column = |n: usize| Arc::new(Int32Array::from_iter_values(rows.iter().map(|row| row[n]))) as ArrayRef;
     let (arrow, columns) = match mode {
         FileMode::Deleted => (schema.key_to_arrow(), vec![column(0)]),
-        FileMode::Refused => return Err(Error::internal("no row of the simulator is refused")),
+        FileMode::Refused | FileMode::Index => return Err(Error::internal("no row of the simulator is refused")),
         FileMode::Full | FileMode::Window => (schema.to_arrow(), vec![column(0), column(1), column(2)]),
     };
     let batch = RecordBatch::try_new(arrow.clone(), columns).map_err(|e| Error::internal("no batch").with_source(e))?;

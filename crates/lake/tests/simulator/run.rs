@@ -62,7 +62,8 @@ impl Run {
         let mut head = Head::read(&self.store(bucket), PIPELINE).await?;
         if self.port.planted(Planted::BaseIgnored) {
             head.live.clear();
-            for stored in &head.chain {
+            let all = manifests::history(&self.store(bucket), usize::MAX).await?;
+            for stored in all.iter().rev() {
                 for name in stored.manifest.relations.keys() {
                     head.live.entry(name.clone()).or_default().extend(stored.manifest.files_of(name));
                 }
@@ -96,6 +97,8 @@ impl Run {
             finished: at,
             origin,
             relations,
+            upkept: BTreeMap::new(),
+            compaction: false,
         };
         let previous = head.newest().map(|s| (&s.manifest, s.sha256.as_str()));
         let manifest = succession::next(previous, head.live.clone(), draft.clone());

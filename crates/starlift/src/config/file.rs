@@ -101,6 +101,7 @@ struct Column {
 struct Lake {
     ingest: Option<String>,
     transform: Option<String>,
+    compact: Option<bool>,
 }
 
 #[derive(Deserialize, Default)]
@@ -196,6 +197,7 @@ fn merge(file: File, project_dir: &Path, environment: Environment, overrides: Ov
                 .with_hint("give one of these words, or unset it to take the file's")
         }),
     };
+    let compact = switch("STARLIFT_LAKE_COMPACT", file.lake.compact)?;
     let incremental = switch("STARLIFT_TRANSFORM_INCREMENTAL", file.transform.incremental)?;
     let bulk = switch("STARLIFT_WAREHOUSE_BULK", file.warehouse.bulk)?;
     let quarantine = QuarantineConfig {
@@ -225,6 +227,7 @@ fn merge(file: File, project_dir: &Path, environment: Environment, overrides: Ov
             xid_pass_every,
         },
         lake_ingest: place(overrides.lake_ingest, "STARLIFT_LAKE_INGEST", file.lake.ingest, "lake/ingest"),
+        lake_compact: compact,
         lake_transform: place(
             overrides.lake_transform,
             "STARLIFT_LAKE_TRANSFORM",

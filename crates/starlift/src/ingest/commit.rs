@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use starlift_core::manifest::{Manifest, Origin, Relation, Source};
+use starlift_core::state::LiveFiles;
 use starlift_core::{Micros, Result, fault, succession};
 use starlift_lake::{Commit, Head, Store, commit as put};
 
@@ -16,11 +17,13 @@ pub(super) struct Done {
     pub(super) at: Micros,
     pub(super) started: Micros,
     pub(super) relations: BTreeMap<String, Relation>,
+    /// The live files of tables whose files were merged or indexed.
+    pub(super) upkept: BTreeMap<String, LiveFiles>,
     pub(super) warnings: Vec<String>,
 }
 
 pub(super) async fn commit(ctx: &Context, lake: &Store, head: &Head, done: Done) -> Result<StageReport> {
-    let Done { source, at, started, relations, warnings } = done;
+    let Done { source, at, started, relations, upkept, warnings } = done;
     let draft = succession::Draft {
         pipeline: ctx.config.pipeline.clone(),
         new_id: new_id(),
@@ -32,6 +35,8 @@ pub(super) async fn commit(ctx: &Context, lake: &Store, head: &Head, done: Done)
         finished: now(),
         origin: Origin::Ingest { source },
         relations,
+        upkept,
+        compaction: false,
     };
     let previous = head.newest().map(|s| (&s.manifest, s.sha256.as_str()));
     fault::point("ingest.before_manifest");

@@ -39,10 +39,9 @@ pub(super) async fn reconcile(
     let digests = Digests::new(&table.schema)?;
     // Keys alone: with which rows they come was for the window to compare.
     let mut known = Keys::empty(task.lake.spill());
-    let mut stored = state.keys();
-    while let Some(batch) = stored.try_next().await? {
-        let mut keys = digests.keys_of_key_batch(&batch)?.into_iter();
-        keys.try_for_each(|key| known.add_before(key, RowDigest([0; 16])))?;
+    let mut stored = state.key_digests();
+    while let Some(keys) = stored.try_next().await? {
+        keys.into_iter().try_for_each(|key| known.add_before(key, RowDigest([0; 16])))?;
     }
     drop(stored);
     known.complete()?;

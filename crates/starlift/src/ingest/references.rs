@@ -87,7 +87,7 @@ async fn lacks(task: &Task<'_>, relations: &BTreeMap<String, Relation>, name: &s
     if written.iter().map(|file| file.rows).sum::<u64>() > FEW_ROWS {
         return Ok(true);
     }
-    let live = |file: &starlift_core::manifest::DataFile| LiveFile { seq: task.seq, file: file.clone() };
+    let live = |file: &starlift_core::manifest::DataFile| LiveFile::new(task.seq, file.clone());
     let rows = State::new(task.lake, from.schema.clone(), written.iter().map(live).collect())?;
     let digests = Digests::new(&to.schema)?;
     let types: Vec<_> = to.schema.key_columns().map(|column| column.column_type.to_arrow()).collect();

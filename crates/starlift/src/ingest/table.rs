@@ -53,6 +53,7 @@ impl Numbers {
             FileMode::Full | FileMode::Window => "rows",
             FileMode::Deleted => "deleted",
             FileMode::Refused => "refused",
+            FileMode::Index => "index",
         };
         let mut numbers = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         numbers.entry((table.to_string(), kind)).or_default().clone()

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use starlift_core::manifest::{FileMode, LiveFile, Manifest};
-use starlift_core::state::LiveFiles;
+use starlift_core::state::{self, LiveFiles};
 use starlift_core::{Error, Result, TableSchema};
 use starlift_lake::reader::{read, read_keys};
 use starlift_lake::{Digests, Head, KeyDigest, State, Store, manifests};
@@ -87,7 +87,7 @@ fn ahead(rows: u64, keys: impl FnOnce() -> BatchStream<'static> + Send + 'static
 
 /// Rows of files, those included that newer ones hide.
 fn count(files: &[LiveFile]) -> u64 {
-    files.iter().filter(|file| !has_no_rows(file)).map(|file| file.file.rows).sum()
+    state::entries(files).filter(|file| !has_no_rows(file)).map(|file| file.file.rows).sum()
 }
 
 /// How the rows of keys that stand aside are read from the state of their model as of a manifest.

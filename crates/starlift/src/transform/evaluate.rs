@@ -217,7 +217,7 @@ fn order(models: &[Model]) -> Vec<&Model> {
 
 fn relation_files(relation: &Relation, seq: u64) -> LiveFiles {
     let files = relation.run.iter().flat_map(|run| run.all_files());
-    files.map(|file| starlift_core::manifest::LiveFile { seq, file: file.clone() }).collect()
+    files.map(|file| starlift_core::manifest::LiveFile::new(seq, file.clone())).collect()
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::TryStreamExt;
 use starlift_core::manifest::DataFile;
-use starlift_core::state::LiveFiles;
+use starlift_core::state::{self, LiveFiles};
 use starlift_core::{Result, TableSchema};
 use starlift_lake::{Digests, KeyDigest, State, Store, reader};
 
@@ -23,11 +23,13 @@ pub(super) struct Image {
 }
 
 impl Image {
-    /// Of the live files as of the later manifest; what came after the seq `before` is what changed.
+    /// Of the live files as of the later manifest; what came after the seq `before` is what changed. No files may have been
+    /// merged across that seq.
     ///
     /// Errors: those of [`State::new`].
     pub(super) fn new(store: &Store, schema: TableSchema, files: LiveFiles, rows: u64, before: u64) -> Result<Image> {
-        let (old, new): (LiveFiles, LiveFiles) = files.iter().cloned().partition(|file| file.seq <= before);
+        let old: LiveFiles = files.iter().filter(|file| file.seq <= before).cloned().collect();
+        let new: LiveFiles = state::entries(&files).filter(|file| file.seq > before).cloned().collect();
         Ok(Image {
             before: State::new(store, schema.clone(), old)?,
             after: State::new(store, schema.clone(), files)?,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use starlift_core::manifest::Relation;
 use starlift_core::model::Model;
-use starlift_core::state::LiveFiles;
+use starlift_core::state::{self, LiveFiles};
 use starlift_core::{Error, Result, TableSchema};
 use starlift_lake::{Head, State, Store};
 use starlift_models::{InputSource, Session, SessionOptions};
@@ -97,6 +97,13 @@ impl<'a> Inputs<'a> {
             }
         }
         Ok(images)
+    }
+
+    /// Whether files of a table were merged of which some came before a manifest and some after it: what it was as of that
+    /// manifest, and which keys went since, are not in them any more.
+    pub(super) fn merged_across(&self, name: &str, seq: u64) -> bool {
+        let files = self.lake.1.live.get(name).map(Vec::as_slice).unwrap_or_default();
+        state::entries(files).any(|file| file.from() <= seq && file.seq > seq)
     }
 
     /// A table of the lake.

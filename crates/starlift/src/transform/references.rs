@@ -18,6 +18,9 @@ use crate::config::Project;
 /// The refused keys of models that have any, as this run leaves them.
 pub(super) type RefusedKeys = BTreeMap<String, HashSet<KeyDigest>>;
 
+/// Batches of rows whose keys are looked for.
+const LOOKED_FOR: usize = 2;
+
 /// The references of one model.
 pub(super) struct References {
     list: Vec<Reference>,
@@ -34,8 +37,10 @@ struct Reference {
     refused: HashSet<KeyDigest>,
     state: State,
     spill: Spill,
-    /// The keys that have a row; read when the first row is tested.
-    known: Option<Keys>,
+    /// Keys that have a row.
+    known: Keys,
+    /// How often some keys were looked for; beyond [`LOOKED_FOR`] all keys are known.
+    looked: usize,
     failed: RefusedRows,
 }
 
@@ -76,7 +81,8 @@ impl References {
                 refused: refused.get(target).cloned().unwrap_or_default(),
                 state: State::new(star, target_schema.clone(), files.clone())?,
                 spill: star.spill().clone(),
-                known: None,
+                known: Keys::empty(star.spill()),
+                looked: 0,
                 failed: RefusedRows::default(),
             });
         }
@@ -126,20 +132,17 @@ impl References {
     ) -> Result<Vec<Option<(String, String)>>> {
         let mut why = vec![None; rows.num_rows()];
         for reference in self.list.iter_mut().filter(|_| rows.num_rows() > 0) {
-            let mut known = match reference.known.take() {
-                Some(known) => known,
-                None => reference.read().await?,
-            };
-            for (row, (slot, value)) in why.iter_mut().zip(reference.keys(rows)?).enumerate() {
+            let values = reference.keys(rows)?;
+            reference.look_for(&values).await?;
+            for (row, (slot, value)) in why.iter_mut().zip(values).enumerate() {
                 let Some(value) = value else { continue };
-                if !known.contains(&value)? {
+                if !reference.known.contains(&value)? {
                     reference.failed.count(&reference.column, &reference.text, || key(row));
                     if !reference.warns && slot.is_none() {
                         *slot = Some((reference.column.clone(), reference.text.clone()));
                     }
                 }
             }
-            reference.known = Some(known);
         }
         Ok(why)
     }
@@ -151,7 +154,26 @@ impl References {
 }
 
 impl Reference {
-    async fn read(&self) -> Result<Keys> {
+    /// Finds out which of these keys have a row: a few by asking for them, more by reading all keys.
+    async fn look_for(&mut self, values: &[Option<KeyDigest>]) -> Result<()> {
+        if self.looked > LOOKED_FOR {
+            return Ok(());
+        }
+        let mut open: HashSet<KeyDigest> = HashSet::new();
+        for key in values.iter().flatten() {
+            if !self.known.contains(key)? {
+                open.insert(*key);
+            }
+        }
+        if open.is_empty() {
+            return Ok(());
+        }
+        self.looked += 1;
+        if self.looked <= LOOKED_FOR {
+            let found = self.state.find(&open).await?;
+            let mut found = found.into_keys().filter(|key| !self.refused.contains(key));
+            return found.try_for_each(|key| self.known.insert(key).map(|_| ()));
+        }
         let mut known = Keys::empty(&self.spill);
         let mut keys = self.state.scan(Some(self.state.schema().key_positions()));
         while let Some(batch) = keys.try_next().await? {
@@ -160,7 +182,8 @@ impl Reference {
             keys.try_for_each(|key| known.add_before(key, RowDigest([0; 16])))?;
         }
         known.complete()?;
-        Ok(known)
+        self.known = known;
+        Ok(())
     }
 
     /// The key that each row refers to; none where it refers to none, or to a value that is no key of that type.

@@ -100,7 +100,8 @@ impl Run<'_> {
     }
 
     /// Whether an input is not what it was with some rows changed: a table that was read anew, also one that the model
-    /// reads through others, which may have waited for it; a model whose columns changed; a table without a key.
+    /// reads through others, which may have waited for it; a model whose columns changed; a table without a key. And a table
+    /// whose files do not show any more what came since.
     fn replaced(&self, inputs: &Inputs<'_>, model: &Model, relations: &Relations, after: u64) -> Option<String> {
         let tables = self.ctx.project.graph.outer_inputs_of(&model.name);
         let table = tables.iter().find(|name| inputs.table(name).is_some_and(|table| table.base > after));
@@ -113,6 +114,9 @@ impl Run<'_> {
         };
         if let Some(name) = model.inputs.iter().find(replaced) {
             return Some(format!("{name} was replaced"));
+        }
+        if let Some(name) = model.inputs.iter().find(|name| inputs.merged_across(name, after)) {
+            return Some(format!("files of {name} were merged since"));
         }
         let keyless = |name: &&String| {
             inputs.table(name).is_some_and(|table| table.schema.key.is_empty() && table.last_change > after)

@@ -105,6 +105,8 @@ async fn tamper(place: &Path, table: &str, mode: FileMode, change: impl Fn(Recor
         finished: at,
         origin: before.origin.clone(),
         relations,
+        upkept: Default::default(),
+        compaction: false,
     };
     let manifest = succession::next(Some((before, &newest.sha256)), live, draft);
     assert!(matches!(commit(&store, manifest).await.unwrap(), Commit::Committed(_)));

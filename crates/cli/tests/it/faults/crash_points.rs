@@ -9,7 +9,7 @@ use super::amount::{Amount, Random, side_by_side};
 use super::shop::Shop;
 
 /// Limits that are lowered, so that short histories come to every point.
-const LIMITS: (&str, &str) = ("STARLIFT_PLANTED", "small_checkpoint,small_first_load");
+const LIMITS: (&str, &str) = ("STARLIFT_PLANTED", "small_checkpoint,small_index,small_first_load");
 /// Shops that live at the same time.
 const SHOPS: usize = 3;
 

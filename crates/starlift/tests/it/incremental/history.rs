@@ -1,5 +1,6 @@
 //! Four small tables that live: a lake is written as ingest would write it, with random inserts, updates, deletes, rows that
-//! come back, rows that are set aside, and now and then a table that is read anew.
+//! come back, rows that are set aside, and now and then a table that is read anew. Files are merged and indexed at random, also
+//! those that no transform has seen.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,10 +8,10 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::SchemaRef;
 use starlift::Head;
-use starlift_core::manifest::{CaptureState, DataFile, FileMode, Origin, RelationRun, Source};
+use starlift_core::manifest::{CaptureState, DataFile, FileMode, LiveFile, Origin, RelationRun, Source};
 use starlift_core::relation::{self, Pass};
 use starlift_core::{Column, ColumnType, Micros, TableSchema, succession};
-use starlift_lake::{Commit, FileWriter, Store, WriterOptions, commit};
+use starlift_lake::{Commit, FileWriter, Store, WriterOptions, commit, upkeep};
 
 use super::random::Random;
 
@@ -101,6 +102,17 @@ impl History {
             let relation = relation::table(relations.get(name), schema(number), capture, seq, pass);
             relations.insert(name.into(), relation);
         }
+        let mut upkept = BTreeMap::new();
+        for (name, relation) in relations.iter().filter(|(_, relation)| relation.base != seq) {
+            if !random.chance(400) {
+                continue;
+            }
+            let mut live = head.live_of(name);
+            live.extend(relation.run.iter().flat_map(|run| run.all_files()).map(|f| LiveFile::new(seq, f.clone())));
+            let (settled, all) = (seq - u64::from(random.chance(500)), random.chance(300));
+            let done = upkeep(&self.lake, (name, at), &relation.schema, &live, (settled, all)).await.unwrap();
+            upkept.extend(done.map(|done| (name.clone(), done.live)));
+        }
         let draft = succession::Draft {
             pipeline: "p".into(),
             new_id: "lake".into(),
@@ -112,6 +124,8 @@ impl History {
             finished: at,
             origin: Origin::Ingest { source: source() },
             relations,
+            upkept,
+            compaction: false,
         };
         let next = succession::next(previous, head.live.clone(), draft);
         assert!(matches!(commit(&self.lake, next).await.unwrap(), Commit::Committed(_)));

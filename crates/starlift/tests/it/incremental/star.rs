@@ -62,7 +62,9 @@ impl Pair {
             lake_transform: Some(self.dir.path().join(star).to_string_lossy().into_owned()),
             ..Overrides::default()
         };
-        let environment = Environment::of([("STARLIFT_TRANSFORM_INCREMENTAL", incremental)]);
+        // Where models are evaluated whole, their files are as they were written, too.
+        let environment =
+            Environment::of([("STARLIFT_TRANSFORM_INCREMENTAL", incremental), ("STARLIFT_LAKE_COMPACT", incremental)]);
         let config = Config::read(self.dir.path(), environment, overrides)?;
         let project = Project::read(self.dir.path())?;
         starlift::transform(&Context::new(config, project, Arc::new(Unwatched), None), None).await

@@ -27,10 +27,10 @@ async fn sleeper(bugs: &'static str) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_manifest_that_can_be_overwritten_breaks_the_chain_and_without_links_loses_rows() {
     let (without, unchecked, overwritten, both) = tokio::join!(
-        sleeper(""),
-        sleeper("links_unchecked"),
-        sleeper("manifest_overwritten"),
-        sleeper("manifest_overwritten,links_unchecked")
+        sleeper("small_checkpoint"),
+        sleeper("small_checkpoint,links_unchecked"),
+        sleeper("small_checkpoint,manifest_overwritten"),
+        sleeper("small_checkpoint,manifest_overwritten,links_unchecked")
     );
     assert_caught(&without, &overwritten, "manifest 2");
     assert_caught(&unchecked, &both, "fact_sale: missing (31,32,702.00");
