@@ -4,6 +4,7 @@
 //! database or a store.
 
 pub mod capture;
+pub mod chunk;
 pub mod coverage;
 pub mod digest;
 pub mod drift;
@@ -21,6 +22,7 @@ pub mod state;
 pub mod succession;
 pub mod time;
 pub mod types;
+pub mod unfinished;
 pub mod vacuum;
 pub mod xid;
 

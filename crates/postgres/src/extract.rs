@@ -13,6 +13,7 @@
 //! tables waits for it, and queries of the application wait for that DDL: keep it short.
 
 mod filter;
+mod heap;
 mod identity;
 mod shared;
 mod statement;

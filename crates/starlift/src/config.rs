@@ -97,6 +97,8 @@ pub struct SourceConfig {
     pub statement_timeout_seconds: u64,
     /// How many connections may read one large table at once; 1: that of the run alone.
     pub connections: usize,
+    /// Bytes of a chunk: a full read of a larger table goes in such parts, each in a transaction of its own; 0: never.
+    pub chunk_bytes: u64,
 }
 
 /// How one table is read where the default does not do.

@@ -9,12 +9,20 @@
 //! 5. The source's WAL is flushed up to the snapshot: a crash of the source takes nothing back that the lake has.
 //! 6. One create-only put of the manifest.
 //!
+//! # Tables that are too large for one transaction
+//!
+//! A full read that replaces the state of a large table goes in chunks, each in a pass of its own through these steps
+//! (`ingest/chunks.rs`), recorded in its manifest as part of an unfinished base that no reader of states sees. A run makes passes
+//! until the base is closed or its time is nearly over.
+//!
 //! # What a crash leaves behind
 //!
-//! Before step 6 nothing is visible: a claim and files that no manifest names stay until `lake vacuum`. After it the
-//! run is complete. Two runs at once both read the same state; one creates the manifest, the other is superseded and the
+//! Before step 6 nothing of a pass is visible: a claim and files that no manifest names stay until `lake vacuum`. After it the
+//! pass is complete, and with the last one the run. Two runs at once both read the same state; one creates the manifest, the other is superseded and the
 //! next run covers its rows, because the watermark moves only inside a manifest.
 
+mod chunk;
+mod chunks;
 pub(crate) mod commit;
 pub(crate) mod drift;
 mod encoders;
@@ -27,12 +35,14 @@ mod sink;
 mod table;
 mod window;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use starlift_core::{Result, capture, event, fault, succession};
-use starlift_lake::{Head, claim};
+use starlift_core::{Error, Result, capture, event, fault, succession};
+use starlift_lake::{Head, Store, claim};
 use starlift_postgres::extract::SourceSession;
 
+use self::chunks::{GoesOn, Passed, Passes, Plan};
 use crate::config::Side;
 use crate::context::{Context, new_id, now};
 use crate::quarantine::{self, Allowance};
@@ -91,61 +101,139 @@ async fn ingest_with(ctx: &Context, event: Option<&[u8]>, repair: &BTreeSet<Stri
     let started = now();
     let listed = event.map(event::parse_ingest).transpose()?.unwrap_or_default();
     let lake = ctx.lake()?;
-    let head = Head::read(&lake, &ctx.config.pipeline).await?;
+    let mut head = Head::read(&lake, &ctx.config.pipeline).await?;
     if let Some(done) = head.find_run(&lake, &ctx.run_id).await? {
         return Ok(StageReport::of_manifest(STAGE, &done.manifest, Outcome::Replayed, started, now()));
     }
 
-    #[cfg(debug_assertions)]
-    let head = crate::planted::state_from_names(head, &lake).await?;
-
     let mut session = open(ctx).await?;
     fault::point("ingest.connected");
-    let selection = selection::select(ctx, &session, &listed).await?;
-    selection.check()?;
-    let snapshot = session.begin(&selection.lockable()).await?;
-    fault::point("ingest.snapshot");
-    // Read again under the locks: what DDL did between the first look and the locks counts, and none can come after.
-    let selection = selection.again(ctx, &session).await?;
-    let source = starlift_core::manifest::Source { tables: selection.captured(), ..snapshot.source };
-    let newest = head.manifest();
-    capture::check_lag(newest, &source, snapshot.lsn_before)?;
-    drift::check(ctx, newest, &selection)?;
-    let at = claim(&lake, snapshot.now, newest.map(|m| m.at), &new_id()).await?;
-    fault::point("ingest.claimed");
-
-    let mut relations = succession::carried(newest, |name| source.tables.iter().any(|table| table == name));
-    let seq = succession::next_seq(newest);
-    #[cfg(debug_assertions)]
-    crate::planted::remember_snapshot(&lake, &session, seq, at).await?;
-    let allowance = Allowance::of(ctx);
-    let mut warnings = Vec::new();
-    let task = table::Task {
-        ctx,
-        lake: &lake,
-        head: &head,
-        source: &source,
-        at,
-        seq,
-        selection: &selection,
-        repair,
-        allowance: &allowance,
-    };
-    for name in selection.tables() {
-        ctx.progress.started(STAGE, &name);
-        let (relation, refused) =
-            task.read(&session, &name).await.map_err(|e| e.with_context("table", name.clone()))?;
-        warnings.extend(quarantine::warning("table", &name, &refused));
-        relations.insert(name.clone(), relation);
-        ctx.progress.finished(STAGE, &name);
-        fault::point("ingest.table_done");
+    let work = Work { ctx, lake: &lake, listed: &listed, repair };
+    let mut passes = Passes::new(ctx, started);
+    loop {
+        let begun = now();
+        // Boxed, like what it reads: its state is large, and a stack of debug builds small.
+        let has_time = match passes.in_time(Box::pin(work.pass(&mut session, head, &passes))).await? {
+            Some(Passed::Done(report)) => return Ok(passes.done(report)),
+            Some(Passed::LookAgain) => {
+                passes.alone = false;
+                true
+            }
+            Some(Passed::GoesOn(passed)) => {
+                fault::point("ingest.chunk_committed");
+                passes.took(*passed, Duration::from_millis(now().millis_since(begun)))
+            }
+            None => false,
+        };
+        if !has_time {
+            return passes.stopped().ok_or_else(|| Error::internal("a run without time did nothing"));
+        }
+        head = Head::read(&lake, &ctx.config.pipeline).await?;
     }
-    #[cfg(debug_assertions)]
-    crate::planted::one_watermark(&mut relations, &source);
-    // Nothing was written; ending the transaction before the commit lets the locks and the snapshot go.
-    session.end().await?;
-    session.await_durable(&source).await?;
-    fault::point("ingest.source_released");
+}
 
-    commit::commit(ctx, &lake, &head, commit::Done { source, at, started, relations, warnings }).await
+/// What the passes of one run have in common.
+struct Work<'a> {
+    ctx: &'a Context,
+    lake: &'a Store,
+    listed: &'a [String],
+    repair: &'a BTreeSet<String>,
+}
+
+impl Work<'_> {
+    /// One transaction and what is committed of it.
+    async fn pass(&self, session: &mut SourceSession, head: Head, passes: &Passes<'_>) -> Result<Passed> {
+        let (ctx, lake) = (self.ctx, self.lake);
+        let started = now();
+        #[cfg(debug_assertions)]
+        let head = crate::planted::state_from_names(head, lake).await?;
+
+        let selection = selection::select(ctx, session, self.listed).await?;
+        selection.check()?;
+        let newest = head.manifest();
+        let alone = chunks::alone(newest, &selection).filter(|_| passes.alone && ctx.config.source.chunk_bytes > 0);
+        let lockable = alone.clone().map_or_else(|| selection.lockable(), |name| vec![name]);
+        let snapshot = session.begin(&lockable).await?;
+        fault::point("ingest.snapshot");
+        // Read again under the locks: what DDL did between the first look and the locks counts, and none can come after.
+        let selection = selection.again(ctx, session).await?;
+        let source = starlift_core::manifest::Source { tables: selection.captured(), ..snapshot.source };
+        capture::check_lag(newest, &source, snapshot.lsn_before)?;
+        drift::check(ctx, newest, &selection)?;
+
+        let seq = succession::next_seq(newest);
+        let allowance = Allowance::of(ctx);
+        let mut task = table::Task {
+            ctx,
+            lake,
+            head: &head,
+            source: &source,
+            at: snapshot.now,
+            seq,
+            selection: &selection,
+            repair: self.repair,
+            allowance: &allowance,
+            closing: &BTreeMap::new(),
+        };
+        let locked = alone.clone().map_or_else(|| selection.tables(), |name| vec![name]);
+        let steps = chunks::steps(&task, session, &locked).await?;
+        let plan = Plan::of(locked, &steps, alone.is_some());
+        if alone.is_some() && plan.chunk.is_none() {
+            session.end().await?;
+            return Ok(Passed::LookAgain);
+        }
+        let closing = chunks::closing(&plan, &steps);
+        task.closing = &closing;
+        allowance.resume(passes.counted + chunks::counted(newest, &selection, &steps));
+
+        task.at = claim(lake, snapshot.now, newest.map(|m| m.at), &new_id()).await?;
+        let at = task.at;
+        fault::point("ingest.claimed");
+        let is_captured = |name: &str| source.tables.iter().any(|table| table == name);
+        let mut relations = succession::carried(newest, is_captured);
+        let mut unfinished = succession::carried_unfinished(newest, is_captured);
+        if plan.chunk.is_none() {
+            // What is read in a window after all, or closed, is finished.
+            unfinished.retain(|name, _| !plan.others.contains(name));
+        }
+        #[cfg(debug_assertions)]
+        crate::planted::remember_snapshot(lake, session, seq, at).await?;
+        let mut warnings = Vec::new();
+        let mut counted = 0;
+        for name in &plan.others {
+            ctx.progress.started(STAGE, name);
+            let (relation, refused) =
+                Box::pin(task.read(session, name)).await.map_err(|e| e.with_context("table", name.clone()))?;
+            warnings.extend(quarantine::warning("table", name, &refused));
+            counted += allowance.counted(name, &refused);
+            relations.insert(name.clone(), relation);
+            ctx.progress.finished(STAGE, name);
+            fault::point("ingest.table_done");
+        }
+        let mut closes_next = false;
+        if let Some((name, chunk)) = &plan.chunk {
+            ctx.progress.started(STAGE, name);
+            let (base, refused) = Box::pin(task.chunk(session, name, chunk.clone()))
+                .await
+                .map_err(|e| e.with_context("table", name.clone()))?;
+            warnings.extend(quarantine::warning("table", name, &refused));
+            closes_next = base.is_read() && !plan.more_chunks;
+            tracing::info!(stage = STAGE, run_id = ctx.run_id, table = name, "{}", base.text());
+            unfinished.insert(name.clone(), base);
+            ctx.progress.finished(STAGE, name);
+        }
+        #[cfg(debug_assertions)]
+        crate::planted::one_watermark(&mut relations, &source);
+        // Nothing was written; ending the transaction before the commit lets the locks and the snapshot go.
+        session.end().await?;
+        session.await_durable(&source).await?;
+        fault::point("ingest.source_released");
+
+        let done = commit::Done { source, at, started, relations, unfinished, warnings };
+        let (report, waits) = commit::commit(ctx, lake, &head, done).await?;
+        if plan.chunk.is_none() || report.outcome != Outcome::Committed {
+            return Ok(Passed::Done(report));
+        }
+        Ok(Passed::GoesOn(Box::new(GoesOn { report, closes_next, counted, waits: waits.unwrap_or_default() })))
+    }
 }

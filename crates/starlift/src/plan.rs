@@ -9,6 +9,7 @@ use starlift_core::coverage::{Evaluate, TransformPlan};
 use starlift_core::drift::DriftPolicy;
 use starlift_core::load_plan::LoadPlan;
 use starlift_core::model::ModelKind;
+use starlift_core::unfinished::Unfinished;
 use starlift_lake::Head;
 use starlift_postgres::load as ledger;
 
@@ -16,6 +17,7 @@ use crate::config::Side;
 use crate::context::Context;
 use crate::ingest::look;
 use crate::secrets;
+use crate::transform::coverable::Coverable;
 
 /// What a run would do.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -73,7 +75,8 @@ pub async fn plan(ctx: &Context) -> Result<Plan> {
     // The star before the lake that it covers, as transform does.
     let star_store = ctx.star()?;
     let star = Head::read(&star_store, &ctx.config.pipeline).await?;
-    let lake = Head::read(&ctx.lake()?, &ctx.config.pipeline).await?;
+    let lake_store = ctx.lake()?;
+    let lake = Head::read(&lake_store, &ctx.config.pipeline).await?;
     match look(ctx).await {
         Ok(seen) => {
             for table in seen.tables() {
@@ -91,6 +94,11 @@ pub async fn plan(ctx: &Context) -> Result<Plan> {
         Err(error) => plan.notes.push(format!("the source was not asked: {}", secrets::message(&error))),
     }
 
+    crate::transform::check_inputs(&ctx.project, lake.manifest())?;
+    let coverable = Coverable::of(&lake_store, &ctx.config.pipeline, lake, star.manifest()).await?;
+    plan.notes.extend(coverable.waits.iter().map(|waits| format!("transform waits: {waits}")));
+    let waits_for_chunks = coverable.waits.filter(|_| coverable.head.is_none());
+    let lake = coverable.head.unwrap_or_default();
     let planned = lake.manifest().map(|m| crate::transform::plan(ctx, m, star.manifest())).transpose()?;
     let ways = match crate::transform::ways(ctx, &lake).await {
         Ok(ways) => ways,
@@ -119,7 +127,7 @@ pub async fn plan(ctx: &Context) -> Result<Plan> {
         let waits = planned.as_ref().and_then(|p| p.waiting.get(&model.name));
         plan.transform.push(PlannedModel {
             name: model.name.clone(),
-            evaluate: reason.is_some() && waits.is_none(),
+            evaluate: reason.is_some() && waits.is_none() && waits_for_chunks.is_none(),
             reason: waits.map(|tables| format!("waits for {}", tables.join(", "))).or(reason),
             how: how.filter(|_| waits.is_none()).map(str::to_string),
             whole_because: whole_because.filter(|_| waits.is_none()),
@@ -148,7 +156,11 @@ fn planned_table(
     let read = capture::decide_read(mode, has_key, &table.schema.fingerprint(), before, source);
     let (word, reason) = match read {
         Read::Window(_) => ("window", None),
-        Read::Full { reason, .. } => ("full", Some(reason.text().to_string())),
+        Read::Full { reason, replaces } => {
+            let base = lake.manifest().and_then(|m| m.unfinished.get(&table.name));
+            let base = base.filter(|base| replaces && base.fingerprint == table.schema.fingerprint());
+            ("full", Some(base.map_or_else(|| reason.text().to_string(), Unfinished::text)))
+        }
     };
     PlannedTable {
         name: table.name.clone(),

@@ -18,6 +18,8 @@ use crate::secrets;
 
 /// The file's name in a project.
 pub(super) const FILE: &str = "starlift.toml";
+/// About 20 s of reading on two cores, so that a slower machine still needs about a minute.
+const DEFAULT_CHUNK_MB: u32 = 1024;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -58,6 +60,7 @@ struct SourceSection {
     schema: Option<String>,
     statement_timeout_seconds: Option<u64>,
     connections: Option<u16>,
+    chunk_mb: Option<u32>,
     drift: Option<String>,
     #[serde(default)]
     tables: BTreeMap<String, Table>,
@@ -176,6 +179,13 @@ fn merge(file: File, project_dir: &Path, environment: Environment, overrides: Ov
     if !(1..=64).contains(&connections) {
         return Err(Error::config("`connections` of `[source]` cannot be used").with_hint("give 1 to 64"));
     }
+    let chunk_mb = match environment.get("STARLIFT_SOURCE_CHUNK_MB") {
+        None => file.source.chunk_mb.unwrap_or(DEFAULT_CHUNK_MB),
+        Some(text) => text.parse().map_err(|_| {
+            Error::config("STARLIFT_SOURCE_CHUNK_MB is no number")
+                .with_hint("give whole digits, 0 for no chunks, or unset it to take the file's")
+        })?,
+    };
     let incremental = match environment.get("STARLIFT_TRANSFORM_INCREMENTAL") {
         None => file.transform.incremental.unwrap_or(true),
         Some(text) => text.parse().map_err(|_| {
@@ -206,6 +216,7 @@ fn merge(file: File, project_dir: &Path, environment: Environment, overrides: Ov
             drift: drift(file.source.drift.as_deref())?.unwrap_or_default(),
             statement_timeout_seconds: file.source.statement_timeout_seconds.unwrap_or(3600),
             connections: usize::try_from(connections).unwrap_or(1),
+            chunk_bytes: u64::from(chunk_mb) << 20,
         },
         lake_ingest: place(overrides.lake_ingest, "STARLIFT_LAKE_INGEST", file.lake.ingest, "lake/ingest"),
         lake_transform: place(

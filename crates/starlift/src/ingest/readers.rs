@@ -12,7 +12,7 @@ use starlift_postgres::extract::SourceSession;
 use tokio::sync::{mpsc, oneshot};
 
 use super::incoming::{Came, Ended};
-use super::pages::{self, Pages};
+use super::pages::{self, Pages, Part};
 use super::table::Task;
 use crate::config::Side;
 use crate::context::Context;
@@ -23,6 +23,8 @@ struct Work {
     table: SourceTable,
     snapshot: String,
     pages: Pages,
+    /// A condition on the rows.
+    condition: Option<String>,
 }
 
 enum Message {
@@ -41,16 +43,18 @@ pub(super) struct Readers {
 }
 
 impl Readers {
-    /// Opens connections that read all of a table; none where one alone reads it, the session itself.
+    /// Opens connections that read all of a table, or a part of it; none where one alone reads it, the session itself.
     ///
     /// Errors: those of the session.
     pub(super) async fn start(
         task: &Task<'_>,
         session: &SourceSession,
         table: &SourceTable,
+        part: Option<&Part>,
     ) -> Result<Option<Readers>> {
         let allowed = task.ctx.config.source.connections;
-        let number = pages::connections(allowed, session.server_version(), table);
+        let bytes = part.map_or(table.bytes, |part| part.bytes);
+        let number = pages::connections(allowed, session.server_version(), table, bytes);
         if number < 2 {
             return Ok(None);
         }
@@ -58,8 +62,9 @@ impl Readers {
             tracing::warn!(table = %table.name, "read by one connection: the role may not export a snapshot");
             return Ok(None);
         };
-        let pages = Pages::of(table.bytes, number);
-        let work = Arc::new(Work { ctx: task.ctx.clone(), table: table.clone(), snapshot, pages });
+        let pages = part.map_or_else(|| Pages::of(bytes, number), |part| Pages::of_part(part, number));
+        let condition = part.map(|part| part.condition.clone());
+        let work = Arc::new(Work { ctx: task.ctx.clone(), table: table.clone(), snapshot, pages, condition });
         let (sender, messages) = mpsc::channel(number);
         let mut answers = Vec::with_capacity(number);
         for _ in 0..number {
@@ -158,7 +163,10 @@ impl Work {
     async fn read(&self, session: &SourceSession, out: &mpsc::Sender<Message>) -> Result<Ended> {
         let mut ended = Ended::default();
         while let Some(part) = self.pages.take() {
-            let rows = session.copy_rows(&self.table, Some(part.filter())).await?;
+            let rows = match &self.condition {
+                None => session.copy_rows(&self.table, Some(part.filter())).await?,
+                Some(condition) => session.copy_pages(&self.table, part, condition).await?,
+            };
             let mut rows = rows.with_values(self.ctx.config.quarantine.keep_values);
             while let Some(came) = Came::next(&self.table, &mut rows).await? {
                 // Who does not listen any more has an error of its own.

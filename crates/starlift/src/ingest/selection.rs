@@ -81,6 +81,11 @@ impl Selection {
         self.names.iter().cloned().collect()
     }
 
+    /// Whether a table is read.
+    pub(crate) fn holds(&self, name: &str) -> bool {
+        self.names.contains(name)
+    }
+
     /// The tables that can be locked.
     pub(crate) fn lockable(&self) -> Vec<String> {
         self.chosen().filter(|t| t.kind.is_lockable()).map(|t| t.name.clone()).collect()

@@ -1,6 +1,6 @@
 //! One table of one ingest: read its window or all of it, write what is new or differs, prove the count.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -9,6 +9,7 @@ use starlift_core::capture::{self, Read};
 use starlift_core::manifest::{DataFile, FileMode, Proof, Relation, RelationRun, Source};
 use starlift_core::refused::RefusedRows;
 use starlift_core::relation::{self, Pass};
+use starlift_core::xid::XidWindow;
 use starlift_core::{Error, Micros, Result, fault};
 use starlift_lake::{
     Difference, Digests, FileWriter, Head, KeyDigest, Multiset, Quarantine, State, Store, WriterOptions, tombstones,
@@ -34,6 +35,8 @@ pub(super) struct Task<'a> {
     pub(super) repair: &'a BTreeSet<String>,
     /// What the tables of the run set aside, together.
     pub(super) allowance: &'a Allowance,
+    /// Tables whose chunks are all read, with the window that closes them.
+    pub(super) closing: &'a BTreeMap<String, XidWindow>,
 }
 
 /// What reading one table came to.
@@ -74,14 +77,15 @@ impl Task<'_> {
         let before = newest.and_then(|m| m.relations.get(name));
         let mode = self.ctx.config.capture(name);
         let fingerprint = table.schema.fingerprint();
-        let has_key = !table.schema.key.is_empty();
-        let read = capture::decide_read(mode, has_key, &fingerprint, before, self.source);
-        let read = if self.repair.contains(name) { read.repairing() } else { read };
+        let read = self.decide(table);
 
         let state = self.state(table, before, &fingerprint)?;
         let rows_before = before.map_or(0, |r| r.rows);
         let (written, replaced) = match read {
             Read::Window(window) => (self.window(session, table, &state, rows_before, window).await?, false),
+            Read::Full { replaces: true, .. } if self.closing.contains_key(name) => {
+                (Box::pin(self.close(session, table, before)).await?, true)
+            }
             Read::Full { replaces: true, .. } if before.is_some_and(|b| b.fingerprint == fingerprint) => {
                 self.keyless(session, table, &state).await?
             }
@@ -97,11 +101,11 @@ impl Task<'_> {
             mode: if matches!(read, Read::Window(_)) { "window" } else { "full" }.into(),
             reason: match read {
                 Read::Window(_) => None,
-                Read::Full { reason, .. } => Some(reason.text().into()),
+                Read::Full { reason, .. } => Some(self.reason(name, reason)),
             },
             rows_read: written.rows_read,
             bytes_read: written.bytes_read,
-            millis: now().millis_since(begun),
+            millis: now().millis_since(begun) + self.millis_of_chunks(name),
             proof: Some(self.prove(table, &written)?),
             files: written.files,
             deleted: written.deleted,
@@ -111,6 +115,14 @@ impl Task<'_> {
         let capture = capture::state_after(mode, self.source, self.at);
         let relation = relation::table(before, table.schema.clone(), capture, self.seq, pass);
         Ok((relation, written.newly_refused))
+    }
+
+    /// How this run reads a table.
+    pub(super) fn decide(&self, table: &SourceTable) -> Read {
+        let before = self.head.manifest().and_then(|m| m.relations.get(&table.name));
+        let (mode, has_key) = (self.ctx.config.capture(&table.name), !table.schema.key.is_empty());
+        let read = capture::decide_read(mode, has_key, &table.schema.fingerprint(), before, self.source);
+        if self.repair.contains(&table.name) { read.repairing() } else { read }
     }
 
     /// Every row, as the new base of the table's state.
@@ -202,7 +214,7 @@ impl Task<'_> {
     }
 
     /// What stood aside of a table, also where it had other columns.
-    async fn standing(&self, table: &SourceTable, before: Option<&Relation>) -> Result<Quarantine> {
+    pub(super) async fn standing(&self, table: &SourceTable, before: Option<&Relation>) -> Result<Quarantine> {
         match before {
             Some(before) if before.refused > 0 => {
                 let files = self.head.live_of(&table.name);
