@@ -101,6 +101,9 @@ pub(crate) fn first(write_id: &str) -> Manifest {
         origin: Origin::Transform { lake_id: "l".into(), after: 0, upto: 0, upto_sha256: None },
         relations: BTreeMap::new(),
         live: None,
+        unfinished: BTreeMap::new(),
+        complete: None,
+        chunks: None,
         result: BTreeMap::new(),
         checksum: String::new(),
     }
