@@ -139,7 +139,8 @@ pub fn decide_read(
     }
 }
 
-fn window(state: &CaptureState, now: &Source) -> Result<XidWindow, FullReason> {
+/// The window that follows from a state, or why none does.
+pub(crate) fn window(state: &CaptureState, now: &Source) -> Result<XidWindow, FullReason> {
     if state.identity != now.identity {
         return Err(FullReason::Source);
     }

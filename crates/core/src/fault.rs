@@ -15,6 +15,8 @@ pub const POINTS: &[&str] = &[
     "ingest.keys_compared",
     "ingest.tombstones_written",
     "ingest.table_done",
+    "ingest.chunk_copied",
+    "ingest.chunk_committed",
     "ingest.source_released",
     "ingest.before_manifest",
     "ingest.after_manifest",
@@ -59,6 +61,7 @@ pub const PLANTS: &[&str] = &[
     "small_checkpoint",
     "small_index",
     "small_first_load",
+    "small_chunks",
     "short_silence",
     "stopped_clock",
     // Capture.
@@ -70,6 +73,7 @@ pub const PLANTS: &[&str] = &[
     "state_from_names",
     "durability_ignored",
     "horizon_ignored",
+    "closing_from_last_chunk",
     // Commit.
     "claim_ignored",
     "exists_is_success",

@@ -6,6 +6,7 @@
 pub mod alarm;
 pub mod budget;
 pub mod capture;
+pub mod chunk;
 pub mod coverage;
 pub mod digest;
 pub mod drift;
@@ -24,6 +25,7 @@ pub mod state;
 pub mod succession;
 pub mod time;
 pub mod types;
+pub mod unfinished;
 pub mod vacuum;
 pub mod xid;
 

@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::index::{Covers, Tail};
 use crate::schema::TableSchema;
 use crate::time::Micros;
+use crate::unfinished::Unfinished;
 
 /// The format that this version writes, and the only one that it reads.
 pub const FORMAT: u32 = 1;
@@ -76,6 +77,15 @@ pub struct Manifest {
     /// In a checkpoint: the parts of the key index by table or model.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub index: BTreeMap<String, Vec<LiveFile>>,
+    /// Tables that are being read in chunks: what will replace their state. No reader of states sees it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unfinished: BTreeMap<String, Unfinished>,
+    /// Where there are such tables: the newest seq before at which there were none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub complete: Option<u64>,
+    /// In a checkpoint: the files of the chunks so far, by table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chunks: Option<BTreeMap<String, Vec<LiveFile>>>,
     /// What the stage printed: name to first file.
     pub result: BTreeMap<String, String>,
     /// SHA-256 of this document with an empty checksum: an altered manifest is refused even when it is the newest.
@@ -451,6 +461,13 @@ impl Manifest {
         self.relations.get(name).is_some_and(|relation| relation.base == self.seq)
     }
 
+    /// The files of the chunk that this manifest adds to the unfinished base of a table, with their seq.
+    pub fn chunk_of(&self, name: &str) -> Vec<LiveFile> {
+        let run = self.unfinished.get(name).and_then(|base| base.run.as_ref());
+        run.map(|run| run.all_files().map(|file| LiveFile { seq: self.seq, file: file.clone() }).collect())
+            .unwrap_or_default()
+    }
+
     /// The files that this manifest adds to a table or model, with their seq.
     pub fn files_of(&self, name: &str) -> Vec<LiveFile> {
         let run = self.relations.get(name).and_then(|r| r.run.as_ref());
@@ -476,7 +493,7 @@ fn syntax(error: &serde_json::Error) -> String {
     format!("not a complete manifest at line {} column {}", error.line(), error.column())
 }
 
-fn is_zero(number: &u64) -> bool {
+pub(crate) fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
@@ -523,6 +540,9 @@ mod tests {
             relations: BTreeMap::new(),
             live: None,
             index: BTreeMap::new(),
+            unfinished: BTreeMap::new(),
+            complete: None,
+            chunks: None,
             result: BTreeMap::new(),
             checksum: String::new(),
         }

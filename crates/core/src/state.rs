@@ -58,6 +58,33 @@ pub fn entries(files: &[LiveFile]) -> impl Iterator<Item = &LiveFile> {
     files.iter().filter(|file| file.file.mode != FileMode::Index)
 }
 
+/// The files of the unfinished bases as of the last manifest of a chain, by table: chunks that no state holds yet.
+///
+/// `chain` is as in [`live_files`], which checks it.
+pub fn chunk_files(chain: &[Manifest]) -> BTreeMap<String, LiveFiles> {
+    let mut chunks = BTreeMap::new();
+    for (position, manifest) in chain.iter().enumerate() {
+        chunks = match (position, &manifest.chunks) {
+            (0, Some(chunks)) => chunks.clone(),
+            _ => added_chunks(chunks, manifest),
+        };
+    }
+    chunks
+}
+
+/// The files of the chunks after one more manifest: those of bases that it closes or drops go, a base that begins has no others.
+pub fn added_chunks(mut chunks: BTreeMap<String, LiveFiles>, manifest: &Manifest) -> BTreeMap<String, LiveFiles> {
+    chunks.retain(|name, _| manifest.unfinished.contains_key(name));
+    for (name, base) in &manifest.unfinished {
+        let files = chunks.entry(name.clone()).or_default();
+        if base.first == manifest.seq {
+            files.clear();
+        }
+        files.extend(manifest.chunk_of(name));
+    }
+    chunks
+}
+
 /// Bytes of all live files that a reader of the whole state opens.
 pub fn bytes(files: &[LiveFile]) -> u64 {
     entries(files).map(|f| f.file.bytes).sum()

@@ -9,6 +9,7 @@ use crate::manifest::{
 };
 use crate::state::{self, LiveFiles};
 use crate::time::Micros;
+use crate::unfinished::Unfinished;
 
 /// What a run adds to the manifest before.
 #[derive(Debug, Clone)]
@@ -78,6 +79,9 @@ pub fn next(previous: Option<(&Manifest, &str)>, live_before: BTreeMap<String, L
         relations: draft.relations,
         live: None,
         index: BTreeMap::new(),
+        unfinished: BTreeMap::new(),
+        complete: None,
+        chunks: None,
         result,
         checksum: String::new(),
     };
@@ -115,6 +119,37 @@ fn runs_before(before: Option<&Manifest>) -> Option<Vec<String>> {
     let mut runs = vec![before.run_id.clone()];
     runs.extend(older.into_iter().flatten().take(RUNS_KEPT - 1).cloned());
     Some(runs)
+}
+
+/// The manifest that follows `previous`, with tables that are being read in chunks. Besides the live files, those of the
+/// chunks as of `previous` come with it.
+pub fn next_unfinished(
+    previous: Option<(&Manifest, &str)>,
+    (live_before, chunks_before): (BTreeMap<String, LiveFiles>, BTreeMap<String, LiveFiles>),
+    draft: Draft,
+    unfinished: BTreeMap<String, Unfinished>,
+) -> Manifest {
+    let mut manifest = next(previous, live_before, draft);
+    let before = previous.map(|(m, _)| m);
+    // Passes of one run: what it printed first for a table stays.
+    if let Some(before) = before.filter(|before| before.goes_on() && before.run_id == manifest.run_id) {
+        let earlier = before.result.clone().into_iter().filter(|(name, _)| manifest.relations.contains_key(name));
+        manifest.result.extend(earlier.collect::<Vec<_>>());
+    }
+    if !unfinished.is_empty() {
+        manifest.complete = Some(before.map_or(0, Manifest::complete_upto));
+        manifest.unfinished = unfinished;
+    }
+    if manifest.live.is_some() && !manifest.unfinished.is_empty() {
+        manifest.chunks = Some(state::added_chunks(chunks_before, &manifest));
+    }
+    manifest
+}
+
+/// The unfinished bases that a run starts from: those of `previous` that `keeps` names, without what its own run did.
+pub fn carried_unfinished(previous: Option<&Manifest>, keeps: impl Fn(&str) -> bool) -> BTreeMap<String, Unfinished> {
+    let bases = previous.map(|m| &m.unfinished).into_iter().flatten().filter(|(name, _)| keeps(name));
+    bases.map(|(name, base)| (name.clone(), Unfinished { run: None, ..base.clone() })).collect()
 }
 
 /// The relations that a run starts from: those of `previous` that `keeps` names, without what its own run did.

@@ -85,9 +85,11 @@ impl Known {
     /// Takes in a manifest; every one of the chain has to be, in any order.
     pub fn add(&mut self, manifest: &Manifest) {
         let runs = manifest.relations.values().filter_map(|relation| relation.run.as_ref());
-        let files = runs.flat_map(|run| run.all_files());
-        let listed = manifest.live.iter().flat_map(|live| live.values()).chain(manifest.index.values());
-        let live = listed.flatten().map(|live| &live.file);
+        // Chunks of a base that is not finished, also of one that never will be, are named like all else.
+        let chunks = manifest.unfinished.values().filter_map(|base| base.run.as_ref());
+        let files = runs.chain(chunks).flat_map(|run| run.all_files());
+        let listed = manifest.live.iter().chain(&manifest.chunks).flat_map(|live| live.values());
+        let live = listed.chain(manifest.index.values()).flatten().map(|live| &live.file);
         self.named.extend(files.chain(live).map(|file| hash(&file.key)));
         self.claimed.insert(manifest.at);
         self.newest = self.newest.max(Some(manifest.at));

@@ -92,7 +92,10 @@ pub async fn compact(
         upkept: relations.iter().map(|(name, _, done)| (name.clone(), done.live.clone())).collect::<BTreeMap<_, _>>(),
         compaction: true,
     };
-    let next = succession::next(Some((manifest, &newest.sha256)), head.live.clone(), draft);
+    // Tables that are being read in chunks go on as they were.
+    let unfinished = succession::carried_unfinished(Some(manifest), |_| true);
+    let files = (head.live.clone(), head.chunks.clone());
+    let next = succession::next_unfinished(Some((manifest, &newest.sha256)), files, draft, unfinished);
     Ok(match commit(store, next).await? {
         Commit::Committed(stored) => Compaction::Committed { stored: Box::new(stored), relations },
         Commit::Superseded(_) => Compaction::Superseded,

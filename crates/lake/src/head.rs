@@ -16,18 +16,21 @@ use crate::manifests::{self, Stored};
 use crate::store::Store;
 
 /// The newest state of a lake or star: its manifests since the checkpoint and the live files that they add up to.
+#[derive(Default)]
 pub struct Head {
     /// Oldest first; empty for a store without manifests.
     pub chain: Vec<Stored>,
     /// Live files by table or model.
     pub live: BTreeMap<String, LiveFiles>,
+    /// The chunks of tables that are being read, which no state holds yet.
+    pub chunks: BTreeMap<String, LiveFiles>,
 }
 
 impl Head {
     /// Reads the newest manifests of a store and checks that they belong to this pipeline.
     pub async fn read(store: &Store, pipeline: &str) -> Result<Head> {
         match manifests::newest(store).await? {
-            None => Ok(Head { chain: Vec::new(), live: BTreeMap::new() }),
+            None => Ok(Head::default()),
             Some(newest) => Head::of(store, pipeline, newest).await,
         }
     }
@@ -42,18 +45,20 @@ impl Head {
         check_pipeline(store, &newest.manifest, pipeline)?;
         let chain = manifests::chain(store, &newest).await?;
         let plain: Vec<Manifest> = chain.iter().map(|s| s.manifest.clone()).collect();
-        Ok(Head { live: state::live_files(&plain)?, chain })
+        Ok(Head { live: state::live_files(&plain)?, chunks: state::chunk_files(&plain), chain })
     }
 
     /// The manifest that an earlier call with the same run id committed, if there is one among the newest
     /// [`REPLAY_DEPTH`]. Manifests before the newest are read only where the run is one of theirs, or where an older version
     /// did not name them.
+    ///
+    /// A manifest after which its run went on (it holds a chunk) is not that run's result: who comes again goes on too.
     pub async fn find_run(&self, store: &Store, run_id: &str) -> Result<Option<Stored>> {
         if fault::planted("run_id_ignored") {
             return Ok(None);
         }
         let Some(newest) = self.newest() else { return Ok(None) };
-        let is_its = |stored: &Stored| stored.manifest.run_id == run_id;
+        let is_its = |stored: &Stored| stored.manifest.run_id == run_id && !stored.manifest.goes_on();
         let older = newest.seq().saturating_sub(1).min(RUNS_KEPT as u64);
         if let Some(runs) = newest.manifest.runs_before.as_ref().filter(|runs| runs.len() as u64 >= older) {
             if is_its(newest) {
@@ -101,6 +106,11 @@ impl Head {
     /// The live files of a table or model.
     pub fn live_of(&self, name: &str) -> LiveFiles {
         self.live.get(name).cloned().unwrap_or_default()
+    }
+
+    /// The files of the chunks of a table so far.
+    pub fn chunks_of(&self, name: &str) -> LiveFiles {
+        self.chunks.get(name).cloned().unwrap_or_default()
     }
 
     /// Whether every key of an event is named by a manifest. The event steers nothing; a key that no run wrote shows that
@@ -154,7 +164,8 @@ pub(crate) fn check_pipeline(store: &Store, manifest: &Manifest, pipeline: &str)
 }
 
 fn names(manifest: &Manifest, name: &str, key: &str) -> bool {
-    manifest.files_of(name).iter().any(|file| file.file.key == key)
+    // The first file of a base is named by the manifest of its first chunk, too.
+    manifest.files_of(name).iter().chain(&manifest.chunk_of(name)).any(|file| file.file.key == key)
 }
 
 #[cfg(test)]

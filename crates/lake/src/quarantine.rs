@@ -84,6 +84,27 @@ impl Quarantine {
         Ok(Quarantine { standing, counted, replaces: true, ..Quarantine::empty(schema)? })
     }
 
+    /// What stood in another state too is not new, where that has the same key: the state before the one that chunks replace.
+    pub fn knowing(mut self, other: Quarantine) -> Quarantine {
+        if self.schema.key_to_arrow() == other.schema.key_to_arrow() {
+            self.counted.extend(other.counted);
+        }
+        self
+    }
+
+    /// Of refused rows of the state, those that stand as they stood: neither came as a good row, nor is gone, nor is refused
+    /// for another reason. A run that names the state's files anew has to write them again.
+    ///
+    /// Errors: Internal for other columns than those of [`TableSchema::refused_to_arrow`].
+    pub fn unchanged(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let stands = |(key, digest): (KeyDigest, RowDigest)| {
+            self.standing.get(&key) == Some(&digest) && self.current.get(&key) == Some(&digest)
+        };
+        let entries = self.digests.refused(batch)?;
+        let mask: BooleanArray = entries.into_iter().map(|entry| Some(stands(entry))).collect();
+        filter_record_batch(batch, &mask).map_err(|e| Error::internal("refused rows cannot be filtered").with_source(e))
+    }
+
     /// Takes refused rows, with the columns of [`TableSchema::refused_to_arrow`], and returns those that have to be written.
     ///
     /// Errors: Internal for other columns.

@@ -14,6 +14,7 @@
 
 mod cursor;
 mod filter;
+mod heap;
 mod identity;
 mod shared;
 mod statement;

@@ -105,6 +105,8 @@ pub struct SourceConfig {
     pub statement_timeout_seconds: u64,
     /// How many connections may read one large table at once; 1: that of the run alone.
     pub connections: usize,
+    /// Bytes of a chunk: a full read of a larger table goes in such parts, each in a transaction of its own; 0: never.
+    pub chunk_bytes: u64,
     /// From so many MiB on a table is large: not every run scans it, unless its entry says so.
     pub large_from_mb: u64,
     /// One of so many runs makes an xid pass of a large table, unless its entry says otherwise.

@@ -101,6 +101,12 @@ impl Context {
         })
     }
 
+    /// How much of the time that the run was given is left, and how much that was; none means as long as it takes.
+    pub(crate) fn time_left(&self) -> Option<(Duration, Duration)> {
+        let deadline = self.deadline?;
+        Some((deadline.over.saturating_duration_since(Instant::now()), deadline.given))
+    }
+
     /// The same context for a new run.
     pub fn for_new_run(&self) -> Context {
         self.for_run(new_id())

@@ -58,7 +58,7 @@ pub async fn history(ctx: &Context, limit: usize) -> Result<(Vec<HistoryEntry>, 
 }
 
 fn of_manifest(stage: &'static str, manifest: &Manifest) -> HistoryEntry {
-    let relations = manifest.relations.iter().filter_map(|(name, r)| RelationReport::of(name, r)).collect();
+    let relations = RelationReport::all_of(manifest);
     let stage = if manifest.compaction { upkeep::NAME } else { stage };
     entry(stage, manifest.seq, &manifest.run_id, manifest.started, manifest.finished, relations)
 }

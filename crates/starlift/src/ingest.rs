@@ -10,12 +10,20 @@
 //! 5. The source's WAL is flushed up to the snapshot: a crash of the source takes nothing back that the lake has.
 //! 6. One create-only put of the manifest.
 //!
+//! # Tables that are too large for one transaction
+//!
+//! A full read that replaces the state of a large table goes in chunks, each in a pass of its own through these steps
+//! (`ingest/chunks.rs`), recorded in its manifest as part of an unfinished base that no reader of states sees. A run makes passes
+//! until the base is closed or its time is nearly over.
+//!
 //! # What a crash leaves behind
 //!
-//! Before step 6 nothing is visible: a claim and files that no manifest names stay until `lake vacuum`. After it the
-//! run is complete. Two runs at once both read the same state; one creates the manifest, the other is superseded and the
-//! next run covers its rows, because the watermark moves only inside a manifest.
+//! Before step 6 nothing of a pass is visible: a claim and files that no manifest names stay until `lake vacuum`. After it the
+//! pass is complete, and with the last one the run. Two runs at once both read the same state; one creates the manifest, the
+//! other is superseded and the next run covers its rows, because the watermark moves only inside a manifest.
 
+mod chunk;
+mod chunks;
 pub(crate) mod commit;
 pub(crate) mod drift;
 mod encoders;
@@ -32,11 +40,12 @@ mod table;
 mod window;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use starlift_core::capture::{Choice, PassReason};
-use starlift_core::manifest::{Manifest, Source};
+use starlift_core::manifest::{Manifest, Relation, Source};
 use starlift_core::{Error, Result, capture, event, fault, succession};
-use starlift_lake::{Head, claim};
+use starlift_lake::{Head, Store, claim};
 use starlift_postgres::extract::SourceSession;
 
 use crate::config::Side;
@@ -45,6 +54,7 @@ use crate::quarantine::{self, Allowance};
 use crate::report::{Outcome, StageReport};
 use crate::upkeep;
 
+use self::chunks::{GoesOn, Passed, Passes, Plan};
 use self::looks::Looks;
 use self::table::{Done, Numbers};
 pub(crate) use selection::Selection;
@@ -143,75 +153,167 @@ async fn ingest_with(ctx: &Context, event: Option<&[u8]>, asked: &Asked) -> Resu
     let started = now();
     let listed = event.map(event::parse_ingest).transpose()?.unwrap_or_default();
     let lake = ctx.lake()?;
-    let head = Head::read(&lake, &ctx.config.pipeline).await?;
+    let mut head = Head::read(&lake, &ctx.config.pipeline).await?;
     if let Some(done) = head.find_run(&lake, &ctx.run_id).await? {
         return Ok(StageReport::of_manifest(STAGE, &done.manifest, Outcome::Replayed, started, now()));
     }
 
-    #[cfg(debug_assertions)]
-    let head = crate::planted::state_from_names(head, &lake).await?;
-
     let mut session = open(ctx).await?;
     fault::point("ingest.connected");
-    let newest = head.manifest();
-    let mut looks = Looks::begin(&session, newest).await?;
-    let selection = selection::select(ctx, &session, &listed).await?;
-    selection.check(ctx)?;
-    // Before the snapshot: whatever commits between the two is seen.
-    looks.end(&session, follows_cursor(ctx, &selection)).await?;
-    let snapshot = session.begin(&selection.lockable()).await?;
-    fault::point("ingest.snapshot");
-    // Read again under the locks: what DDL did between the first look and the locks counts, and none can come after.
-    let selection = selection.again(ctx, &session).await?;
-    let horizon = looks.horizon(newest, &snapshot.source);
-    let source = Source { tables: selection.captured(), horizon, ..snapshot.source };
-    let choices = selection.choices(ctx, source.in_recovery)?;
-    capture::check_lag(newest, &source, snapshot.lsn_before)?;
-    drift::check(ctx, newest, &selection)?;
-    let at = claim(&lake, snapshot.now, newest.map(|m| m.at), &new_id()).await?;
-    fault::point("ingest.claimed");
-
-    let mut relations = succession::carried(newest, |name| source.tables.iter().any(|table| table == name));
-    let seq = succession::next_seq(newest);
-    #[cfg(debug_assertions)]
-    crate::planted::remember_snapshot(&lake, &session, seq, at).await?;
-    let allowance = Allowance::of(ctx);
-    let mut warnings = Vec::new();
-    let task = table::Task {
-        ctx,
-        lake: &lake,
-        head: &head,
-        source: &source,
-        at,
-        seq,
-        selection: &selection,
-        choices: &choices,
-        repair: &asked.repair,
-        allowance: &allowance,
-        numbers: Numbers::default(),
-    };
-    let asked_for = asked.passes.then_some(PassReason::Asked);
-    let window = format!("{}..{at}", newest.map(|m| m.at.to_string()).unwrap_or_default());
-    let mut done = Done::default();
-    for name in selection.tables() {
-        ctx.progress.started(STAGE, &name);
-        let placed = |e: Error| e.with_context("table", name.clone()).with_context("window", window.clone());
-        let read = task.turn(&session, &name, asked_for).await.map_err(placed)?;
-        done.take(&name, read, &mut relations);
-        ctx.progress.finished(STAGE, &name);
-        fault::point("ingest.table_done");
+    let work = Work { ctx, lake: &lake, listed: &listed, asked };
+    let mut passes = Passes::new(ctx, started);
+    loop {
+        let begun = now();
+        // Boxed, like what it reads: its state is large, and a stack of debug builds small.
+        let has_time = match passes.in_time(Box::pin(work.pass(&mut session, head, &passes))).await? {
+            Some(Passed::Done(report)) => return Ok(passes.done(report)),
+            Some(Passed::LookAgain) => {
+                passes.alone = false;
+                true
+            }
+            Some(Passed::GoesOn(passed)) => {
+                fault::point("ingest.chunk_committed");
+                passes.took(*passed, Duration::from_millis(now().millis_since(begun)))
+            }
+            None => false,
+        };
+        if !has_time {
+            return passes.stopped().ok_or_else(|| Error::internal("a run without time did nothing"));
+        }
+        head = Head::read(&lake, &ctx.config.pipeline).await?;
     }
-    references::complete(&task, &session, &mut relations, &mut done).await?;
-    for (name, refused) in &done.refused {
-        warnings.extend(quarantine::warning("table", name, refused));
-    }
-    #[cfg(debug_assertions)]
-    crate::planted::one_watermark(&mut relations, &source);
-    // Nothing was written; ending the transaction before the commit lets the locks and the snapshot go.
-    session.end().await?;
-    session.await_durable(&source).await?;
-    fault::point("ingest.source_released");
+}
 
-    let upkept = upkeep::of_run(ctx, (STAGE, &lake), &head, (seq, at), &relations).await;
-    commit::commit(ctx, &lake, &head, commit::Done { source, at, started, relations, upkept, warnings }).await
+/// What the passes of one run have in common.
+struct Work<'a> {
+    ctx: &'a Context,
+    lake: &'a Store,
+    listed: &'a [String],
+    asked: &'a Asked,
+}
+
+impl Work<'_> {
+    /// One transaction and what is committed of it.
+    async fn pass(&self, session: &mut SourceSession, head: Head, passes: &Passes<'_>) -> Result<Passed> {
+        let (ctx, lake) = (self.ctx, self.lake);
+        let started = now();
+        #[cfg(debug_assertions)]
+        let head = crate::planted::state_from_names(head, lake).await?;
+
+        let newest = head.manifest();
+        let mut looks = Looks::begin(session, newest).await?;
+        let selection = selection::select(ctx, session, self.listed).await?;
+        selection.check(ctx)?;
+        let alone = chunks::alone(newest, &selection).filter(|_| passes.alone && ctx.config.source.chunk_bytes > 0);
+        let lockable = alone.clone().map_or_else(|| selection.lockable(), |name| vec![name]);
+        // Before the snapshot: whatever commits between the two is seen. A pass for one chunk reads no stamps; where the run
+        // before looked, the look above carries its line on.
+        looks.end(session, alone.is_none() && follows_cursor(ctx, &selection)).await?;
+        let snapshot = session.begin(&lockable).await?;
+        fault::point("ingest.snapshot");
+        // Read again under the locks: what DDL did between the first look and the locks counts, and none can come after.
+        let selection = selection.again(ctx, session).await?;
+        let horizon = looks.horizon(newest, &snapshot.source);
+        let source = Source { tables: selection.captured(), horizon, ..snapshot.source };
+        let choices = selection.choices(ctx, source.in_recovery)?;
+        capture::check_lag(newest, &source, snapshot.lsn_before)?;
+        drift::check(ctx, newest, &selection)?;
+
+        let seq = succession::next_seq(newest);
+        let allowance = Allowance::of(ctx);
+        let mut task = table::Task {
+            ctx,
+            lake,
+            head: &head,
+            source: &source,
+            at: snapshot.now,
+            seq,
+            selection: &selection,
+            choices: &choices,
+            repair: &self.asked.repair,
+            allowance: &allowance,
+            numbers: Numbers::default(),
+            closing: &BTreeMap::new(),
+        };
+        let locked = alone.clone().map_or_else(|| selection.tables(), |name| vec![name]);
+        let steps = chunks::steps(&task, session, &locked).await?;
+        let plan = Plan::of(locked, &steps, alone.is_some());
+        if alone.is_some() && plan.chunk.is_none() {
+            session.end().await?;
+            return Ok(Passed::LookAgain);
+        }
+        let closing = chunks::closing(&plan, &steps);
+        task.closing = &closing;
+        allowance.resume(passes.counted + chunks::counted(newest, &selection, &steps));
+
+        task.at = claim(lake, snapshot.now, newest.map(|m| m.at), &new_id()).await?;
+        let at = task.at;
+        fault::point("ingest.claimed");
+        let is_captured = |name: &str| source.tables.iter().any(|table| table == name);
+        let mut relations = succession::carried(newest, is_captured);
+        let mut unfinished = succession::carried_unfinished(newest, is_captured);
+        if plan.chunk.is_none() {
+            // What is read in a window after all, or closed, is finished.
+            unfinished.retain(|name, _| !plan.others.contains(name));
+        }
+        #[cfg(debug_assertions)]
+        crate::planted::remember_snapshot(lake, session, seq, at).await?;
+        let window = format!("{}..{at}", newest.map(|m| m.at.to_string()).unwrap_or_default());
+        let placed = |e: Error, name: &str| e.with_context("table", name).with_context("window", window.clone());
+        let done = Box::pin(self.turns(&task, session, &plan, &placed, &mut relations)).await?;
+        let mut warnings = Vec::new();
+        let mut counted = 0;
+        for (name, refused) in &done.refused {
+            warnings.extend(quarantine::warning("table", name, refused));
+            counted += allowance.counted(name, refused);
+        }
+        let mut closes_next = false;
+        if let Some((name, chunk)) = &plan.chunk {
+            ctx.progress.started(STAGE, name);
+            let read = Box::pin(task.chunk(session, name, chunk.clone())).await;
+            let (base, refused) = read.map_err(|e| placed(e, name))?;
+            warnings.extend(quarantine::warning("table", name, &refused));
+            closes_next = base.is_read() && !plan.more_chunks;
+            tracing::info!(stage = STAGE, run_id = ctx.run_id, table = name, "{}", base.text());
+            unfinished.insert(name.clone(), base);
+            ctx.progress.finished(STAGE, name);
+        }
+        #[cfg(debug_assertions)]
+        crate::planted::one_watermark(&mut relations, &source);
+        // Nothing was written; ending the transaction before the commit lets the locks and the snapshot go.
+        session.end().await?;
+        session.await_durable(&source).await?;
+        fault::point("ingest.source_released");
+
+        let upkept = upkeep::of_run(ctx, (STAGE, lake), &head, (seq, at), &relations).await;
+        let done = commit::Done { source, at, started, relations, unfinished, upkept, warnings };
+        let (report, waits) = commit::commit(ctx, lake, &head, done).await?;
+        if plan.chunk.is_none() || report.outcome != Outcome::Committed {
+            return Ok(Passed::Done(report));
+        }
+        Ok(Passed::GoesOn(Box::new(GoesOn { report, closes_next, counted, waits: waits.unwrap_or_default() })))
+    }
+
+    /// The turns of the tables that a pass reads otherwise than in chunks, and what they refer to.
+    async fn turns(
+        &self,
+        task: &table::Task<'_>,
+        session: &SourceSession,
+        plan: &Plan,
+        placed: &(impl Fn(Error, &str) -> Error + Sync),
+        relations: &mut BTreeMap<String, Relation>,
+    ) -> Result<Done> {
+        let asked = self.asked.passes.then_some(PassReason::Asked);
+        let mut done = Done::default();
+        for name in &plan.others {
+            self.ctx.progress.started(STAGE, name);
+            let read = Box::pin(task.turn(session, name, asked)).await.map_err(|e| placed(e, name))?;
+            done.take(name, read, relations);
+            self.ctx.progress.finished(STAGE, name);
+            fault::point("ingest.table_done");
+        }
+        // A table whose base is unfinished is none of these: the pass that closes it makes its state the image.
+        Box::pin(references::complete(task, session, &plan.others, relations, &mut done)).await?;
+        Ok(done)
+    }
 }

@@ -8,6 +8,7 @@ use starlift_core::coverage::{Evaluate, TransformPlan};
 use starlift_core::drift::DriftPolicy;
 use starlift_core::load_plan::LoadPlan;
 use starlift_core::model::ModelKind;
+use starlift_core::unfinished::Unfinished;
 use starlift_core::{Result, succession};
 use starlift_lake::Head;
 use starlift_postgres::catalog::SourceTable;
@@ -17,6 +18,7 @@ use crate::config::Side;
 use crate::context::Context;
 use crate::ingest::{Seen, look};
 use crate::scans::Scans;
+use crate::transform::coverable::Coverable;
 use crate::{count, secrets};
 
 /// What a run would do.
@@ -80,7 +82,8 @@ pub async fn plan(ctx: &Context) -> Result<Plan> {
     // The star before the lake that it covers, as transform does.
     let star_store = ctx.star()?;
     let star = Head::read(&star_store, &ctx.config.pipeline).await?;
-    let lake = Head::read(&ctx.lake()?, &ctx.config.pipeline).await?;
+    let lake_store = ctx.lake()?;
+    let lake = Head::read(&lake_store, &ctx.config.pipeline).await?;
     match look(ctx, lake.manifest()).await {
         Ok(seen) => {
             for table in seen.tables() {
@@ -98,6 +101,11 @@ pub async fn plan(ctx: &Context) -> Result<Plan> {
         Err(error) => plan.notes.push(format!("the source was not asked: {}", secrets::message(&error))),
     }
 
+    crate::transform::check_inputs(&ctx.project, lake.manifest())?;
+    let coverable = Coverable::of(&lake_store, &ctx.config.pipeline, lake, star.manifest()).await?;
+    plan.notes.extend(coverable.waits.iter().map(|waits| format!("transform waits: {waits}")));
+    let waits_for_chunks = coverable.waits.filter(|_| coverable.head.is_none());
+    let lake = coverable.head.unwrap_or_default();
     let planned = lake.manifest().map(|m| crate::transform::plan(ctx, m, star.manifest())).transpose()?;
     let ways = match crate::transform::ways(ctx, &lake).await {
         Ok(ways) => ways,
@@ -126,7 +134,7 @@ pub async fn plan(ctx: &Context) -> Result<Plan> {
         let waits = planned.as_ref().and_then(|p| p.waiting.get(&model.name));
         plan.transform.push(PlannedModel {
             name: model.name.clone(),
-            evaluate: reason.is_some() && waits.is_none(),
+            evaluate: reason.is_some() && waits.is_none() && waits_for_chunks.is_none(),
             reason: waits.map(|tables| format!("waits for {}", tables.join(", "))).or(reason),
             how: how.filter(|_| waits.is_none()).map(str::to_string),
             whole_because: whole_because.filter(|_| waits.is_none()),
@@ -166,7 +174,11 @@ fn planned_table(lake: &Head, seen: &Seen, table: &SourceTable) -> PlannedTable 
     planned.day_bytes = scans.a_day();
     let (mode, reason) = match turn {
         Turn::Complete(Read::Window(_), why) => ("window", why.map(|why| PassReason::text(why).to_string())),
-        Turn::Complete(Read::Full { reason, .. }, _) => ("full", Some(reason.text().to_string())),
+        Turn::Complete(Read::Full { reason, replaces }, _) => {
+            let base = lake.manifest().and_then(|m| m.unfinished.get(name));
+            let base = base.filter(|base| replaces && base.fingerprint == table.schema.fingerprint());
+            ("full", Some(base.map_or_else(|| reason.text().to_string(), Unfinished::text)))
+        }
         Turn::Cursor(from) => ("cursor", Some(format!("stamped since {from}"))),
         Turn::Wait => ("wait", None),
     };

@@ -57,6 +57,16 @@ impl Allowance {
         Allowance { accepted: ctx.accepted.clone(), max: ctx.config.quarantine.max_quarantine, rows: AtomicU64::new(0) }
     }
 
+    /// Takes into account what earlier transactions of the same piece of work have counted.
+    pub(crate) fn resume(&self, rows: u64) {
+        self.rows.fetch_add(rows, Ordering::Relaxed);
+    }
+
+    /// What counts of the rows that a table or model sets aside anew.
+    pub(crate) fn counted(&self, name: &str, new: &RefusedRows) -> u64 {
+        if self.accepted.holds(name) { 0 } else { new.rows() }
+    }
+
     /// Takes the rows that a table or model sets aside anew; the error says what is wrong with them.
     ///
     /// Errors: this error, with what to do, where they are more than allowed.

@@ -10,6 +10,7 @@ use starlift_postgres::load as ledger;
 
 use crate::config::Side;
 use crate::context::{Context, now};
+use crate::transform::coverable::Coverable;
 use crate::{count, secrets};
 
 /// Where the pipeline is.
@@ -140,7 +141,12 @@ pub async fn status(ctx: &Context) -> Result<Status> {
         let relation = lake.manifest().and_then(|m| m.relations.get(name));
         relation.and_then(|r| r.capture.as_ref()).map(|c| c.read_at)
     };
-    let plan = match lake.manifest().map(|newest| crate::transform::plan(ctx, newest, star.manifest())).transpose() {
+    let unfinished = lake.manifest().map(|m| m.unfinished.clone()).unwrap_or_default();
+    let newest_at = lake.manifest().map(|m| (m.seq, m.at));
+    let tables = of(&lake, &|change| change > covered_seq.unwrap_or(0), &read_at);
+    let coverable = Coverable::of(&ctx.lake()?, &ctx.config.pipeline, lake, star.manifest()).await?;
+    let upto = coverable.head.as_ref().and_then(Head::manifest);
+    let plan = match upto.map(|upto| crate::transform::plan(ctx, upto, star.manifest())).transpose() {
         Ok(plan) => plan,
         Err(error) => {
             notes.push(format!("what transform would do is not known: {}", secrets::message(&error)));
@@ -149,19 +155,22 @@ pub async fn status(ctx: &Context) -> Result<Status> {
     };
     // A model is as fresh as the manifest that its star covers, or as the newest where nothing has changed since.
     let covered_at = match (&plan, covered_seq) {
-        (Some(plan), _) if plan.settled => lake.manifest().map(|m| m.at),
-        (_, Some(seq)) if lake.manifest().is_some_and(|newest| seq <= newest.seq) => {
+        (Some(plan), _) if plan.settled => upto.map(|m| m.at),
+        (_, Some(seq)) if newest_at.is_some_and(|(newest, _)| seq <= newest) => {
             Some(manifests::read(&ctx.lake()?, seq).await?.manifest.at)
         }
         _ => None,
     };
-    let tables = of(&lake, &|change| change > covered_seq.unwrap_or(0), &read_at);
     let mut models = of(&star, &|change| change > loaded_seq.unwrap_or(0), &|_| covered_at);
     for model in &mut models {
         model.refused += aside.get(&model.name).copied().unwrap_or(0);
     }
 
-    let mut pending = Vec::new();
+    let mut pending: Vec<String> =
+        unfinished.iter().map(|(name, base)| format!("ingest: `{name}`: {}", base.text())).collect();
+    if let Some(waits) = coverable.waits {
+        pending.push(format!("transform waits: {waits}"));
+    }
     if let Some(plan) = plan.filter(|plan| !plan.settled) {
         pending.push(if plan.after < plan.upto {
             format!("transform: ingest manifests {} to {}", plan.after + 1, plan.upto)
@@ -177,7 +186,7 @@ pub async fn status(ctx: &Context) -> Result<Status> {
     }
     Ok(Status {
         pipeline: ctx.config.pipeline.clone(),
-        ingest_seq: lake.manifest().map(|m| m.seq),
+        ingest_seq: newest_at.map(|(seq, _)| seq),
         star_seq,
         covered_seq,
         loaded_seq,

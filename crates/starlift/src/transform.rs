@@ -10,6 +10,7 @@
 
 mod affected;
 mod compare;
+pub(crate) mod coverable;
 mod evaluate;
 mod image;
 pub(crate) mod inputs;
@@ -30,6 +31,7 @@ use starlift_core::{Error, Result, event, fault, succession};
 use starlift_lake::{Commit, Head, Store, claim, commit, manifests};
 use starlift_models::EVALUATION_VERSION;
 
+use self::coverable::Coverable;
 use crate::config::Project;
 use crate::context::{Context, new_id, now};
 use crate::quarantine::Allowance;
@@ -66,21 +68,34 @@ async fn transform_with(ctx: &Context, event: Option<&[u8]>, repair: &BTreeSet<S
         return Ok(StageReport::of_manifest(STAGE, &done.manifest, Outcome::Replayed, started, now()));
     }
     lake_head.check_event(&lake, &event).await?;
-    let Some(lake_manifest) = lake_head.manifest() else {
+    if lake_head.manifest().is_none() {
         tracing::warn!(stage = STAGE, run_id = ctx.run_id, "the lake is empty: nothing to transform");
         return Ok(StageReport::nothing(STAGE, &ctx.run_id, started, now()));
-    };
+    }
     if ctx.project.graph.models().is_empty() {
         return Err(Error::config("the project has no model")
             .with_hint("add `models/<name>.sql`; docs/models.md shows how one looks"));
     }
-    let plan = plan_with(ctx, lake_manifest, star_head.manifest(), repair)?;
+    check_inputs(&ctx.project, lake_head.manifest())?;
     check_covered(&lake, &lake_head, star_head.manifest()).await?;
-    if plan.settled {
-        tracing::warn!(stage = STAGE, run_id = ctx.run_id, "nothing new: the star covers the lake");
+    let coverable = Coverable::of(&lake, &ctx.config.pipeline, lake_head, star_head.manifest()).await?;
+    let waits = coverable.waits.map(|waits| format!("{waits}: transform goes on when that is done"));
+    let nothing = |warnings: Vec<String>| {
         let mut report = StageReport::nothing(STAGE, &ctx.run_id, started, now());
-        report.warnings = waiting(&plan);
-        return Ok(report);
+        report.warnings = waits.iter().cloned().chain(warnings).collect();
+        report
+    };
+    let Some(lake_head) = coverable.head else {
+        let waits = waits.clone().unwrap_or_default();
+        tracing::warn!(stage = STAGE, run_id = ctx.run_id, "nothing to transform yet: {waits}");
+        return Ok(nothing(Vec::new()));
+    };
+    let Some(lake_manifest) = lake_head.manifest() else { return Ok(nothing(Vec::new())) };
+    let plan = plan_with(ctx, lake_manifest, star_head.manifest(), repair)?;
+    if plan.settled {
+        let why = waits.clone().unwrap_or_else(|| "the star covers the lake".into());
+        tracing::warn!(stage = STAGE, run_id = ctx.run_id, "nothing new: {why}");
+        return Ok(nothing(waiting(&plan)));
     }
 
     fault::point("transform.planned");
@@ -101,6 +116,7 @@ async fn transform_with(ctx: &Context, event: Option<&[u8]>, repair: &BTreeSet<S
     let window = || format!("ingest manifests {} to {}", plan.after.saturating_add(1), plan.upto);
     let (relations, mut warnings) = run.evaluate(&plan).await.map_err(|e| e.with_context("window", window()))?;
     warnings.extend(waiting(&plan));
+    warnings.extend(waits.clone());
     let upkept = upkeep::of_run(ctx, (STAGE, &star), &star_head, (seq, at), &relations).await;
 
     let draft = succession::Draft {
@@ -165,7 +181,7 @@ async fn check_covered(lake: &Store, lake_head: &Head, star: Option<&Manifest>) 
         ))
 }
 
-/// What a transform would do now.
+/// What a transform would do now with the lake as of a manifest that it may cover.
 pub fn plan(ctx: &Context, lake: &Manifest, star: Option<&Manifest>) -> Result<TransformPlan> {
     plan_with(ctx, lake, star, &BTreeSet::new())
 }
@@ -177,7 +193,6 @@ fn plan_with(
     repair: &BTreeSet<String>,
 ) -> Result<TransformPlan> {
     let project = &ctx.project;
-    check_inputs(project, lake)?;
     let models: Vec<ModelNow> = project
         .graph
         .models()
@@ -192,7 +207,8 @@ fn plan_with(
 }
 
 /// Tables that no ingest has read yet are waited for; names that no table has are mistakes.
-fn check_inputs(project: &Project, lake: &Manifest) -> Result<()> {
+pub(crate) fn check_inputs(project: &Project, lake: Option<&Manifest>) -> Result<()> {
+    let Some(lake) = lake else { return Ok(()) };
     let listed = lake.source().map(|s| s.tables.clone()).unwrap_or_default();
     for table in project.tables() {
         let known = |name: &String| lake.relations.contains_key(name) || listed.contains(name);

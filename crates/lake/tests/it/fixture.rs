@@ -105,6 +105,9 @@ pub(crate) fn first(write_id: &str) -> Manifest {
         relations: BTreeMap::new(),
         live: None,
         index: BTreeMap::new(),
+        unfinished: BTreeMap::new(),
+        complete: None,
+        chunks: None,
         result: BTreeMap::new(),
         checksum: String::new(),
     }

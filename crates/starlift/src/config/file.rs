@@ -20,6 +20,8 @@ use crate::secrets;
 
 /// The file's name in a project.
 pub(super) const FILE: &str = "starlift.toml";
+/// About 20 s of reading on two cores, so that a slower machine still needs about a minute.
+const DEFAULT_CHUNK_MB: u32 = 1024;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -60,6 +62,7 @@ struct SourceSection {
     schema: Option<String>,
     statement_timeout_seconds: Option<u64>,
     connections: Option<u16>,
+    chunk_mb: Option<u32>,
     large_from_mb: Option<u64>,
     xid_pass_every: Option<u32>,
     drift: Option<String>,
@@ -185,6 +188,8 @@ fn merge(file: File, project_dir: &Path, environment: Environment, overrides: Ov
     if !(1..=64).contains(&connections) {
         return Err(Error::config("`connections` of `[source]` cannot be used").with_hint("give 1 to 64"));
     }
+    let chunk_mb = file.source.chunk_mb.map(u64::from);
+    let chunk_mb = whole(&environment, "STARLIFT_SOURCE_CHUNK_MB", chunk_mb, DEFAULT_CHUNK_MB.into())?;
     let large_from_mb =
         whole(&environment, "STARLIFT_SOURCE_LARGE_FROM_MB", file.source.large_from_mb, DEFAULT_LARGE_FROM_MB)?;
     let every = file.source.xid_pass_every.map(u64::from);
@@ -223,6 +228,7 @@ fn merge(file: File, project_dir: &Path, environment: Environment, overrides: Ov
             drift: drift(file.source.drift.as_deref())?.unwrap_or_default(),
             statement_timeout_seconds: file.source.statement_timeout_seconds.unwrap_or(3600),
             connections: usize::try_from(connections).unwrap_or(1),
+            chunk_bytes: chunk_mb.saturating_mul(1 << 20),
             large_from_mb,
             xid_pass_every,
         },

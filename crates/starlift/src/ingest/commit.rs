@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use starlift_core::manifest::{Manifest, Origin, Relation, Source};
 use starlift_core::state::LiveFiles;
+use starlift_core::unfinished::Unfinished;
 use starlift_core::{Micros, Result, fault, succession};
 use starlift_lake::{Commit, Head, Store, commit as put};
 
@@ -17,13 +18,20 @@ pub(super) struct Done {
     pub(super) at: Micros,
     pub(super) started: Micros,
     pub(super) relations: BTreeMap<String, Relation>,
+    pub(super) unfinished: BTreeMap<String, Unfinished>,
     /// The live files of tables whose files were merged or indexed.
     pub(super) upkept: BTreeMap<String, LiveFiles>,
     pub(super) warnings: Vec<String>,
 }
 
-pub(super) async fn commit(ctx: &Context, lake: &Store, head: &Head, done: Done) -> Result<StageReport> {
-    let Done { source, at, started, relations, upkept, warnings } = done;
+/// Puts the manifest; with the report of the pass comes what transform waits for from now on.
+pub(super) async fn commit(
+    ctx: &Context,
+    lake: &Store,
+    head: &Head,
+    done: Done,
+) -> Result<(StageReport, Option<String>)> {
+    let Done { source, at, started, relations, unfinished, upkept, warnings } = done;
     let draft = succession::Draft {
         pipeline: ctx.config.pipeline.clone(),
         new_id: new_id(),
@@ -40,22 +48,24 @@ pub(super) async fn commit(ctx: &Context, lake: &Store, head: &Head, done: Done)
     };
     let previous = head.newest().map(|s| (&s.manifest, s.sha256.as_str()));
     fault::point("ingest.before_manifest");
-    match put(lake, succession::next(previous, head.live.clone(), draft)).await? {
+    let files = (head.live.clone(), head.chunks.clone());
+    match put(lake, succession::next_unfinished(previous, files, draft, unfinished)).await? {
         Commit::Committed(stored) => {
             fault::point("ingest.after_manifest");
             let mut report = StageReport::of_manifest(STAGE, &stored.manifest, Outcome::Committed, started, now());
             report.warnings = warnings;
             log(&report);
-            Ok(report)
+            Ok((report, stored.manifest.waits_for_chunks()))
         }
-        Commit::Superseded(other) => Ok(superseded(STAGE, ctx, &other.manifest, started)),
+        Commit::Superseded(other) => Ok((superseded(STAGE, ctx, &other.manifest, started), None)),
     }
 }
 
 /// What a stage reports when another run committed its seq first. If it was this run itself, in an attempt that went on
 /// beside this one, its result is this run's.
 pub(crate) fn superseded(stage: &'static str, ctx: &Context, other: &Manifest, started: Micros) -> StageReport {
-    if other.run_id == ctx.run_id {
+    // One that went on after this manifest has no result yet.
+    if other.run_id == ctx.run_id && !other.goes_on() {
         return StageReport::of_manifest(stage, other, Outcome::Replayed, started, now());
     }
     let seq = other.seq;

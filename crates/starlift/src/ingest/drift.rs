@@ -29,7 +29,10 @@ impl Drift {
 /// What changed since the newest manifest; nothing where there is none yet.
 pub(crate) fn drift(graph: &ModelGraph, newest: Option<&Manifest>, selection: &Selection) -> Vec<Drift> {
     let Some(newest) = newest else { return Vec::new() };
-    let before = newest.relations.iter().map(|(name, relation)| (name.clone(), relation.schema.clone())).collect();
+    let of_states = newest.relations.iter().map(|(name, relation)| (name.clone(), &relation.schema));
+    // A change that chunks of a table have taken in was said when they began.
+    let of_chunks = newest.unfinished.iter().map(|(name, base)| (name.clone(), &base.schema));
+    let before = of_states.chain(of_chunks).map(|(name, schema)| (name, schema.clone())).collect();
     let mut found = between(&before, &selection.schemas());
     // Captured before, and not read yet: runs may read some tables only.
     let known = newest.source().map(|source| source.tables.as_slice()).unwrap_or_default();

@@ -5,8 +5,9 @@ use futures::TryStreamExt;
 use starlift_core::Result;
 use starlift_postgres::catalog::SourceTable;
 use starlift_postgres::codec::Refusals;
-use starlift_postgres::extract::{RowStream, SourceSession};
+use starlift_postgres::extract::{PageRange, RowStream, SourceSession};
 
+use super::pages::Part;
 use super::readers::Readers;
 use super::table::Task;
 
@@ -86,9 +87,25 @@ impl Incoming {
 
     /// All rows, by as many connections as may and can.
     pub(super) async fn whole(task: &Task<'_>, session: &SourceSession, table: &SourceTable) -> Result<Incoming> {
-        match Readers::start(task, session, table).await? {
+        match Readers::start(task, session, table, None).await? {
             Some(readers) => Ok(Incoming::Several(readers)),
             None => Ok(Incoming::of(task, session.copy_rows(table, None).await?)),
+        }
+    }
+
+    /// The rows of a part, by as many connections as may and can.
+    pub(super) async fn part(
+        task: &Task<'_>,
+        session: &SourceSession,
+        table: &SourceTable,
+        part: &Part,
+    ) -> Result<Incoming> {
+        match Readers::start(task, session, table, Some(part)).await? {
+            Some(readers) => Ok(Incoming::Several(readers)),
+            None => {
+                let pages = PageRange { from: part.from, to: Some(part.to) };
+                Ok(Incoming::of(task, session.copy_pages(table, pages, &part.condition).await?))
+            }
         }
     }
 

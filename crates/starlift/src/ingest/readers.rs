@@ -12,7 +12,7 @@ use starlift_postgres::extract::{PageRange, SourceSession};
 use tokio::sync::{mpsc, oneshot};
 
 use super::incoming::{Came, Ended};
-use super::pages::{self, Pages};
+use super::pages::{self, Pages, Part};
 use super::table::Task;
 use crate::config::Side;
 use crate::context::Context;
@@ -29,6 +29,8 @@ struct Work {
     table: SourceTable,
     snapshot: String,
     pages: Pages,
+    /// A condition on the rows.
+    condition: Option<String>,
 }
 
 enum Message {
@@ -47,23 +49,28 @@ pub(super) struct Readers {
 }
 
 impl Readers {
-    /// Opens connections that read all of a table; none where the session itself reads it.
+    /// Opens connections that read all of a table, or a part of it; none where the session itself reads it.
     ///
     /// Errors: those of the session.
     pub(super) async fn start(
         task: &Task<'_>,
         session: &SourceSession,
         table: &SourceTable,
+        part: Option<&Part>,
     ) -> Result<Option<Readers>> {
         let allowed = task.ctx.config.source.connections;
-        let Some(number) = pages::connections(allowed, session.server_version(), table) else { return Ok(None) };
+        let bytes = part.map_or(table.bytes, |part| part.bytes);
+        let number = pages::connections(allowed, session.server_version(), table, bytes);
+        let Some(number) = number else { return Ok(None) };
         let Some(snapshot) = session.export_snapshot().await? else {
             tracing::warn!(table = %table.name, "read by one connection: the role may not export a snapshot");
             return Ok(None);
         };
-        let pages = Pages::of(table.bytes, number);
+        let pages = part.map_or_else(|| Pages::of(bytes, number), |part| Pages::of_part(part, number));
+        let condition = part.map(|part| part.condition.clone());
         let batch_bytes = BATCHES_BYTES / number;
-        let work = Arc::new(Work { batch_bytes, ctx: task.ctx.clone(), table: table.clone(), snapshot, pages });
+        let (ctx, of) = (task.ctx.clone(), table.clone());
+        let work = Arc::new(Work { batch_bytes, ctx, table: of, snapshot, pages, condition });
         let (sender, messages) = mpsc::channel(number);
         let mut answers = Vec::with_capacity(number);
         for _ in 0..number {
@@ -163,7 +170,10 @@ impl Work {
         let mut ended = Ended::default();
         while let Some(part) = self.pages.take() {
             let is_all = part == PageRange { from: 0, to: None };
-            let rows = session.copy_rows(&self.table, (!is_all).then(|| part.filter())).await?;
+            let rows = match &self.condition {
+                None => session.copy_rows(&self.table, (!is_all).then(|| part.filter())).await?,
+                Some(condition) => session.copy_pages(&self.table, part, condition).await?,
+            };
             let mut rows = rows.with_values(self.ctx.config.quarantine.keep_values).with_batch_bytes(self.batch_bytes);
             while let Some(came) = Came::next(&self.table, &mut rows).await? {
                 // Who does not listen any more has an error of its own.

@@ -26,16 +26,18 @@ use super::table::{Done, Task};
 /// With more rows than these on the way, a table that they refer to is read completely, and not asked for each of them.
 const FEW_ROWS: u64 = 1_000_000;
 
-/// Reads the tables completely that rows of this run refer to in vain.
+/// Reads the tables completely that rows of this run refer to in vain, of those whose turn it was: one that is being read in
+/// chunks is not among them until the pass that closes it.
 ///
 /// Errors: those of reading a table.
 pub(super) async fn complete(
     task: &Task<'_>,
     session: &SourceSession,
+    read: &[String],
     relations: &mut BTreeMap<String, Relation>,
     done: &mut Done,
 ) -> Result<()> {
-    let tables: BTreeSet<String> = task.selection.tables().into_iter().collect();
+    let tables: BTreeSet<String> = read.iter().cloned().collect();
     if tables.is_subset(&done.complete) {
         return Ok(());
     }

@@ -81,6 +81,11 @@ impl Selection {
         self.names.iter().cloned().collect()
     }
 
+    /// Whether a table is read.
+    pub(crate) fn holds(&self, name: &str) -> bool {
+        self.names.contains(name)
+    }
+
     /// The role that reads them.
     pub(crate) fn role(&self) -> &str {
         &self.catalog.role

@@ -1,10 +1,11 @@
 //! Where the rows of one table go: good ones to data files, refused ones to the quarantine.
 
 use arrow::array::RecordBatch;
+use futures::TryStreamExt;
 use starlift_core::manifest::{DataFile, FileMode};
 use starlift_core::refused::RefusedRows;
 use starlift_core::{Error, Result};
-use starlift_lake::{Difference, FileWriter, Quarantine};
+use starlift_lake::{Difference, FileWriter, Quarantine, State};
 use starlift_postgres::catalog::SourceTable;
 
 use super::encoders::Encoders;
@@ -53,6 +54,16 @@ impl Sink {
         self.rows.write(good).await?;
         if let Some(refused) = refused {
             self.refused.write(&self.quarantine.take(refused)?).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes the refused rows of a state again that stand as they stood, because the files that hold them are not named any
+    /// more.
+    pub(super) async fn restate(&mut self, state: &State) -> Result<()> {
+        let mut refused = state.refused();
+        while let Some(batch) = refused.try_next().await? {
+            self.refused.write(&self.quarantine.unchanged(&batch)?).await?;
         }
         Ok(())
     }

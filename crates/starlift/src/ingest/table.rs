@@ -11,6 +11,7 @@ use starlift_core::capture::{self, Choice, PassReason, Read, Turn};
 use starlift_core::manifest::{DataFile, FileMode, Proof, Relation, RelationRun, Source};
 use starlift_core::refused::RefusedRows;
 use starlift_core::relation::{self, Pass};
+use starlift_core::xid::XidWindow;
 use starlift_core::{Error, Micros, Result, fault};
 use starlift_lake::{
     Difference, Digests, FileWriter, Gone, Head, Multiset, PartNumbers, Quarantine, State, Store, WriterOptions,
@@ -41,6 +42,8 @@ pub(super) struct Task<'a> {
     pub(super) allowance: &'a Allowance,
     /// The numbers of the parts of its files.
     pub(super) numbers: Numbers,
+    /// Tables whose chunks are all read, with the window that closes them.
+    pub(super) closing: &'a BTreeMap<String, XidWindow>,
 }
 
 /// The numbers of the parts of files, by table and what they hold: a table that is read twice in one run goes on numbering.
@@ -129,16 +132,10 @@ impl Task<'_> {
     ) -> Result<Option<Taken>> {
         let begun = now();
         let table = self.selection.table(name)?;
-        let newest = self.head.manifest();
-        let before = newest.and_then(|m| m.relations.get(name));
-        let choice = self.choices.get(name).ok_or_else(|| Error::internal("a table without a capture mode"))?;
+        let before = self.before(name);
+        let choice = self.choice(name)?;
         let fingerprint = table.schema.fingerprint();
-        let has_key = !table.schema.key.is_empty();
-        let turn = capture::decide_turn(choice, has_key, &fingerprint, before, self.source, self.seq, asked);
-        let turn = match turn {
-            Turn::Complete(read, _) if self.repair.contains(name) => Turn::Complete(read.repairing(), None),
-            turn => turn,
-        };
+        let turn = self.decide(table, asked)?;
 
         let state = self.state(table, before, &fingerprint)?;
         let rows_before = before.map_or(0, |r| r.rows);
@@ -150,6 +147,9 @@ impl Task<'_> {
             }
             (Turn::Complete(Read::Window(window), _), _) => {
                 (self.window(session, table, &state, rows_before, window).await?, false)
+            }
+            (Turn::Complete(Read::Full { replaces: true, .. }, _), _) if self.closing.contains_key(name) => {
+                (Box::pin(self.close(session, table, before)).await?, true)
             }
             (Turn::Complete(Read::Full { replaces: true, .. }, _), _)
                 if before.is_some_and(|b| b.fingerprint == fingerprint) =>
@@ -167,17 +167,17 @@ impl Task<'_> {
         // Before the proof: rows that came with a partition may be why it does not add up, or does by chance.
         session.check_partitions(table).await?;
         let (mode, reason) = match turn {
-            Turn::Complete(Read::Window(_), why) => ("window", why.map(PassReason::text)),
-            Turn::Complete(Read::Full { reason, .. }, _) => ("full", Some(reason.text())),
+            Turn::Complete(Read::Window(_), why) => ("window", why.map(|why| why.text().to_string())),
+            Turn::Complete(Read::Full { reason, .. }, _) => ("full", Some(self.reason(name, reason))),
             Turn::Cursor(_) | Turn::Wait => ("cursor", None),
         };
         let is_complete = matches!(turn, Turn::Complete(..));
         let run = RelationRun {
             mode: mode.into(),
-            reason: reason.map(str::to_string),
+            reason,
             rows_read: written.rows_read,
             bytes_read: written.bytes_read,
-            millis: now().millis_since(begun),
+            millis: now().millis_since(begun) + self.millis_of_chunks(name),
             proof: if is_complete { Some(self.prove(table, &written)?) } else { None },
             files: written.files,
             deleted: written.deleted,
@@ -188,6 +188,28 @@ impl Task<'_> {
         let capture = capture::state_after_turn(choice, turn, kept, self.source, self.seq, self.at);
         let relation = relation::table(before, table.schema.clone(), capture, self.seq, pass);
         Ok(Some(Taken { relation, refused: written.newly_refused, is_complete }))
+    }
+
+    /// What the newest manifest has of a table.
+    fn before(&self, name: &str) -> Option<&Relation> {
+        self.head.manifest()?.relations.get(name)
+    }
+
+    /// How a table is captured.
+    pub(super) fn choice(&self, name: &str) -> Result<&Choice> {
+        self.choices.get(name).ok_or_else(|| Error::internal("a table without a capture mode"))
+    }
+
+    /// What this run does with a table. With `asked` it reads it completely.
+    pub(super) fn decide(&self, table: &SourceTable, asked: Option<PassReason>) -> Result<Turn> {
+        let (name, fingerprint) = (&table.name, table.schema.fingerprint());
+        let (choice, has_key) = (self.choice(name)?, !table.schema.key.is_empty());
+        let before = self.before(name);
+        let turn = capture::decide_turn(choice, has_key, &fingerprint, before, self.source, self.seq, asked);
+        Ok(match turn {
+            Turn::Complete(read, _) if self.repair.contains(name) => Turn::Complete(read.repairing(), None),
+            turn => turn,
+        })
     }
 
     /// Every row, as the new base of the table's state.
@@ -273,7 +295,7 @@ impl Task<'_> {
     }
 
     /// What stood aside of a table, also where it had other columns.
-    async fn standing(&self, table: &SourceTable, before: Option<&Relation>) -> Result<Quarantine> {
+    pub(super) async fn standing(&self, table: &SourceTable, before: Option<&Relation>) -> Result<Quarantine> {
         match before {
             Some(before) if before.refused > 0 => {
                 let files = self.head.live_of(&table.name);

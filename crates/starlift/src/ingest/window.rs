@@ -28,8 +28,22 @@ impl Task<'_> {
         rows_before: u64,
         window: XidWindow,
     ) -> Result<Written> {
+        let quarantine = Quarantine::of(state).await?;
+        self.window_over(session, table, (state, quarantine, rows_before), window, false).await
+    }
+
+    /// The same over a state whose refused rows are known. `closes` is for one that no manifest names yet: the window's
+    /// files will be beside those of the state in one manifest, so that refused rows which stand as they stood are written too.
+    pub(super) async fn window_over(
+        &self,
+        session: &SourceSession,
+        table: &SourceTable,
+        (state, quarantine, rows_before): (&State, Quarantine, u64),
+        window: XidWindow,
+        closes: bool,
+    ) -> Result<Written> {
         let mut written = Written::default();
-        let mut sink = Sink::new(self, table, FileMode::Window, Quarantine::of(state).await?, 1)?;
+        let mut sink = Sink::new(self, table, FileMode::Window, quarantine, 1)?;
         let filter = window.to_sql();
         #[cfg(debug_assertions)]
         let filter = crate::planted::visible(self.lake, self.seq, filter).await?;
@@ -51,6 +65,9 @@ impl Task<'_> {
             written.rows_read += found.fetched;
             written.bytes_read += found.bytes_read;
             written.deleted = found.tombstones;
+        }
+        if closes {
+            sink.restate(state).await?;
         }
         written.wrote(sink.finish(self, table).await?);
         Ok(written)

@@ -44,7 +44,9 @@ pub async fn replay(ctx: &Context, names: &BTreeSet<String>) -> Result<RunReport
 
 async fn check_names(ctx: &Context, names: &BTreeSet<String>) -> Result<()> {
     let lake = Head::read(&ctx.lake()?, &ctx.config.pipeline).await?;
-    let tables = lake.manifest().map(|m| m.relations.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
+    // A table whose first read is not finished is in no state yet.
+    let tables = lake.manifest().into_iter().flat_map(|m| m.relations.keys().chain(m.unfinished.keys()).cloned());
+    let tables: Vec<String> = tables.collect();
     let models = ctx.project.graph.models().iter().map(|model| model.name.clone());
     let mut known: BTreeSet<String> = tables.into_iter().chain(models).chain(ctx.project.tables()).collect();
     if lake.manifest().is_none() && !names.is_subset(&known) {

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use starlift_core::capture::CaptureMode;
 use starlift_core::manifest::{Manifest, Relation, Source};
+use starlift_core::unfinished::Unfinished;
 use starlift_core::xid::{MAX_SPAN, XidWindow};
 use starlift_core::{Error, Result, TableSchema, capture};
 use starlift_lake::{Head, State, Store};
@@ -94,6 +95,9 @@ impl SourceView {
         let relation = newest.and_then(|m| m.relations.get(name));
         let table = self.catalog.tables.get(name).filter(|t| self.tables.contains(&t.name));
         let comparison = Comparison::new(ComparisonKind::SourceLake, name);
+        if let (Some(table), Some(base)) = (table, newest.and_then(|m| m.unfinished.get(name))) {
+            return Ok((self.unfinished(comparison, table, relation, base).await?, HashSet::new()));
+        }
         let (table, relation) = match (table, relation) {
             (Some(table), Some(relation)) => (table, relation),
             (Some(table), None) => {
@@ -170,6 +174,21 @@ impl SourceView {
         }
         comparison.pending = comparison.rows_left;
         Ok(comparison.with_verdict(Verdict::Pending).with_note("no ingest has read this table yet"))
+    }
+
+    /// A table that is being read in chunks: its state is older than these, or there is none yet.
+    async fn unfinished(
+        &self,
+        mut comparison: Comparison,
+        table: &SourceTable,
+        relation: Option<&Relation>,
+        base: &Unfinished,
+    ) -> Result<Comparison> {
+        comparison.rows_left = self.session.count(table).await?;
+        comparison.rows_right = relation.map_or(0, |relation| relation.rows);
+        comparison.pending = comparison.rows_left;
+        let note = format!("{}: the next ingest goes on", base.text());
+        Ok(comparison.with_verdict(Verdict::Pending).with_note(note))
     }
 
     /// A table whose rows in the lake have other columns: only their number can be compared.

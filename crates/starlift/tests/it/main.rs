@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod capture;
+mod chunks;
 mod config_bytes;
 mod contract;
 mod cut_off;

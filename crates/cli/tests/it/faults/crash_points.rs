@@ -9,13 +9,18 @@ use super::amount::{Amount, Random, side_by_side};
 use super::shop::Shop;
 
 /// Limits that are lowered, so that short histories come to every point.
-const LIMITS: (&str, &str) = ("STARLIFT_PLANTED", "small_checkpoint,small_index,small_first_load");
+const LIMITS: (&str, &str) = ("STARLIFT_PLANTED", "small_checkpoint,small_index,small_first_load,small_chunks");
 /// Shops that live at the same time.
 const SHOPS: usize = 3;
 
 /// Points that only a first load passes.
 fn is_of_first_load(point: &str) -> bool {
     point.starts_with("load.foreign_keys_")
+}
+
+/// Points that only a full read in chunks passes.
+fn is_of_chunks(point: &str) -> bool {
+    point.starts_with("ingest.chunk_")
 }
 
 /// How often each point is passed in four runs of a shop, of which the first fills an empty warehouse, and the last writes a
@@ -117,6 +122,9 @@ async fn die(shop: &mut Shop, point: &str, mut passage: u64) -> String {
     let linger = if point == "load.commit_sent" { ":linger" } else { "" };
     for attempt in 1..=9 {
         let fault = format!("{point}:{passage}{linger}");
+        if is_of_chunks(point) {
+            shop.redefine_sale().await;
+        }
         let ran = shop.run_with(&["run"], &[LIMITS, ("STARLIFT_FAULT", &fault)]).await;
         match ran.code {
             None => return fault,

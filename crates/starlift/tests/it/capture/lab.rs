@@ -26,7 +26,7 @@ pub(crate) struct Lab {
     pub(crate) owner: Client,
     pub(crate) database: String,
     pub(crate) reader: String,
-    owner_url: String,
+    pub(crate) owner_url: String,
     reader_url: String,
     dir: tempfile::TempDir,
 }
@@ -65,6 +65,13 @@ impl Lab {
         let path = self.dir.path().join("starlift.toml");
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::write(path, format!("{text}{toml}\n")).unwrap();
+    }
+
+    /// Adds a model to the project.
+    pub(crate) fn model(&self, name: &str, sql: &str) {
+        let models = self.dir.path().join("models");
+        std::fs::create_dir_all(&models).unwrap();
+        std::fs::write(models.join(format!("{name}.sql")), sql).unwrap();
     }
 
     /// From now on the source is read from another server, which has the same database.

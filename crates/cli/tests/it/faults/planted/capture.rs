@@ -136,6 +136,26 @@ async fn a_snapshot_before_the_locks_sees_an_empty_table() {
     assert_caught(&without, &with, "dim_note: missing (1,\"note 1\")");
 }
 
+/// A table is read in chunks, and a row of the first one changes when that is committed.
+async fn changed_between_chunks(bugs: &'static str) -> Vec<String> {
+    let mut buggy = Buggy::new(bugs).await;
+    buggy.shop.redefine_sale().await;
+    let waiting = buggy.start(&["run"], "ingest.chunk_committed").await;
+    buggy.shop.change("update sale set amount = 777 where sale_id = 30").await;
+    buggy.outlive_older_transactions().await;
+    let ran = waiting.go().await;
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    buggy.run().await;
+    buggy.differences().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn closing_from_the_last_chunk_leaves_stale_what_changed_between_chunks() {
+    let bugs = "small_chunks,closing_from_last_chunk";
+    let (without, with) = tokio::join!(changed_between_chunks("small_chunks"), changed_between_chunks(bugs));
+    assert_caught(&without, &with, "fact_sale: missing (30,31,777.00");
+}
+
 /// The source commits without waiting for its disk, and crashes right after an ingest; then it lives on, so that its WAL is
 /// soon beyond what the ingest saw.
 async fn crash_of_a_lazy_source(bugs: &'static str, rounds: u32) -> Vec<String> {
