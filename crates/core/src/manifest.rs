@@ -464,8 +464,7 @@ impl Manifest {
     /// The files of the chunk that this manifest adds to the unfinished base of a table, with their seq.
     pub fn chunk_of(&self, name: &str) -> Vec<LiveFile> {
         let run = self.unfinished.get(name).and_then(|base| base.run.as_ref());
-        run.map(|run| run.all_files().map(|file| LiveFile { seq: self.seq, file: file.clone() }).collect())
-            .unwrap_or_default()
+        run.map(|run| run.all_files().map(|file| LiveFile::new(self.seq, file.clone())).collect()).unwrap_or_default()
     }
 
     /// The files that this manifest adds to a table or model, with their seq.

@@ -154,6 +154,8 @@ mod manifests {
             finished: Micros(1),
             origin: Origin::Ingest { source: source(1, 2, 3) },
             relations: BTreeMap::new(),
+            upkept: BTreeMap::new(),
+            compaction: false,
         }
     }
 
@@ -164,7 +166,7 @@ mod manifests {
         let seq = newest.map_or(1, |m| m.seq + 1);
         for name in read {
             let key = format!("{name}/{seq}");
-            let file = DataFile { key, rows: 1, bytes: 1, sha256: String::new(), mode: FileMode::Full };
+            let file = DataFile { key, rows: 1, bytes: 1, sha256: String::new(), mode: FileMode::Full, tail: None };
             let now = source(100 + seq, 110 + seq, 1_000 + seq);
             let mut read = super::read(&now, 1_000, 1);
             read.run.files = vec![file];
