@@ -27,7 +27,8 @@ pub(crate) async fn prepare(cluster: &Cluster, options: &Options) -> Result<(), 
     let client = cluster.connect(DATABASE).await?;
     client.batch_execute(PAYMENT).await?;
     client.batch_execute(&crate::rows::payments(options.rows)).await?;
-    client.batch_execute("vacuum analyze payment; checkpoint").await?;
+    client.batch_execute("vacuum analyze payment").await?;
+    client.batch_execute("checkpoint").await?;
     Ok(())
 }
 

@@ -13,12 +13,12 @@ pub(crate) async fn bench(totesys: &Totesys<'_>) -> Result<Table, Error> {
     let (ingest, transform, load) = (ingest?, transform?, load?);
     let reload = Reload::of(totesys, "").await?;
     let postgres = totesys.cluster.connect("postgres").await?;
-    postgres.batch_execute("create database by_psql").await?;
-    let by_psql = totesys.cluster.connect("by_psql").await?;
+    postgres.batch_execute("create database first_by_psql").await?;
+    let by_psql = totesys.cluster.connect("first_by_psql").await?;
     by_psql.batch_execute(starlift_sandbox::totesys::WAREHOUSE_SQL).await?;
     drop(by_psql);
-    let write = reload.run(totesys, "by_psql")?;
-    postgres.batch_execute("drop database by_psql with (force)").await?;
+    let write = reload.run(totesys, "first_by_psql")?;
+    postgres.batch_execute("drop database first_by_psql with (force)").await?;
 
     let of = |taken: Taken| Several::from(taken);
     let mut table = Table::new(format!("First run of ToteSys, {} rows in its tables", totesys.rows));

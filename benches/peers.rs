@@ -14,8 +14,8 @@ use crate::table::Table;
 /// The tools of benches/peers.py, with what they make of money.
 const TOOLS: [(&str, &str); 4] = [
     ("duckdb", "DuckDB; money as double"),
-    ("connectorx", "ConnectorX and pyarrow; money as double or decimal(38,10)"),
-    ("adbc", "ADBC and pyarrow; money as text"),
+    ("connectorx", "ConnectorX and pyarrow"),
+    ("adbc", "ADBC and pyarrow"),
     ("dlt", "dlt, pyarrow backend"),
 ];
 

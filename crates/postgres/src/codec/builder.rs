@@ -68,6 +68,7 @@ impl ColumnBuilder {
     }
 
     /// Appends one value. After an error nothing was appended: the caller appends a null in its place.
+    #[inline]
     pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), Reject> {
         match self {
             Self::Bool(builder) => builder.append_value(bool::decode(bytes)?),

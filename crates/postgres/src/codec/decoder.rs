@@ -39,8 +39,6 @@ pub struct RowDecoder {
     state: State,
     /// The beginning of a row whose end has not come yet.
     pending: BytesMut,
-    /// Where the values of the row at hand are.
-    fields: Vec<Field>,
     rows: usize,
     bytes: usize,
     /// Rows of the batch that are to be left out: their position, and why.
@@ -96,7 +94,6 @@ impl RowDecoder {
             max_value_bytes: MAX_VALUE_BYTES,
             state: State::Header,
             pending: BytesMut::new(),
-            fields: Vec::with_capacity(columns.len()),
             rows: 0,
             bytes: 0,
             left_out: Vec::new(),
@@ -300,79 +297,67 @@ impl RowDecoder {
                 self.columns.len()
             )));
         }
-        let Some(end) = self.find_fields(data)? else { return Ok(None) };
-        self.append_row(data)?;
+        let Some(end) = self.end_of_row(data)? else { return Ok(None) };
+        self.append_row(data.get(..end).unwrap_or_default())?;
         self.rows += 1;
         self.bytes += end;
         self.rows_read += 1;
         Ok(Some(end))
     }
 
-    /// Finds where the values of a row are; none while it is incomplete. Returns where it ends.
-    fn find_fields(&mut self, data: &[u8]) -> Result<Option<usize>> {
-        self.fields.clear();
-        let mut position = 2;
+    /// Where a row ends; none while it is incomplete.
+    fn end_of_row(&self, data: &[u8]) -> Result<Option<usize>> {
+        let mut rest = data.get(2..).unwrap_or_default();
         for column in &self.columns {
-            let Some(length) = data.get(position..).and_then(|rest| rest.first_chunk::<4>()) else { return Ok(None) };
-            let length = i32::from_be_bytes(*length);
-            position += 4;
-            if length == NULL {
-                self.fields.push(Field { start: position, length: None });
-                continue;
-            }
-            let length = usize::try_from(length).map_err(|_| malformed(&column.name, self.rows_read + 1))?;
-            if data.len() - position < length {
-                return Ok(None);
-            }
-            self.fields.push(Field { start: position, length: Some(length) });
-            position += length;
+            let Some((length, behind)) = rest.split_first_chunk::<4>() else { return Ok(None) };
+            let length = match i32::from_be_bytes(*length) {
+                NULL => 0,
+                length => usize::try_from(length).map_err(|_| malformed(&column.name, self.rows_read + 1))?,
+            };
+            let Some(behind) = behind.get(length..) else { return Ok(None) };
+            rest = behind;
         }
-        Ok(Some(position))
+        Ok(Some(data.len() - rest.len()))
     }
 
+    /// Appends a whole row. Values go from the stream into their builders; what is refused takes the long way.
     fn append_row(&mut self, data: &[u8]) -> Result<()> {
         let mut refused: Option<LeftOut> = None;
-        for (index, (builder, field)) in self.builders.iter_mut().zip(&self.fields).enumerate() {
-            let outcome = match field.length {
-                None => {
-                    builder.append_null();
-                    match self.columns.get(index) {
-                        Some(column) if !column.nullable => Err(NULL_IN_NOT_NULL),
-                        _ => Ok(()),
-                    }
-                }
-                Some(length) if length > self.max_value_bytes => {
-                    builder.append_null();
-                    Err(TOO_LARGE)
-                }
-                Some(length) => {
-                    let value = data.get(field.start..field.start + length).unwrap_or_default();
+        let mut rest = data.get(2..).unwrap_or_default();
+        for index in 0..self.builders.len() {
+            let (Some(builder), Some((length, behind))) = (self.builders.get_mut(index), rest.split_first_chunk::<4>())
+            else {
+                return Err(Error::internal("a row ended before its end"));
+            };
+            // A null's length is beyond any limit.
+            let length = i32::from_be_bytes(*length) as u32 as usize;
+            let reason = match behind.split_at_checked(length).filter(|_| length <= self.max_value_bytes) {
+                Some((value, behind)) => {
+                    rest = behind;
                     match builder.append(value) {
-                        Ok(()) => Ok(()),
+                        Ok(()) => continue,
                         Err(Reject::Refused(reason)) => {
                             builder.append_null();
-                            Err(reason)
+                            reason
                         }
-                        Err(reject) => {
-                            let name = self.columns.get(index).map_or("", |c| c.name.as_str());
-                            return Err(match reject {
-                                Reject::BatchFull => Error::internal("a batch has more than 2 GiB in one column")
-                                    .with_context("column", name),
-                                _ => malformed(name, self.rows_read + 1),
-                            });
-                        }
+                        Err(reject) => return Err(self.broken(index, reject)),
                     }
                 }
+                None if length == NULL as u32 as usize => {
+                    rest = behind;
+                    builder.append_null();
+                    match self.columns.get(index) {
+                        Some(column) if !column.nullable => NULL_IN_NOT_NULL,
+                        _ => continue,
+                    }
+                }
+                None => {
+                    rest = behind.get(length..).unwrap_or_default();
+                    builder.append_null();
+                    TOO_LARGE
+                }
             };
-            if let Err(reason) = outcome {
-                let value = || self.keep_values.then(|| value_text(self.columns.get(index)?, field, data)).flatten();
-                refused.get_or_insert_with(|| LeftOut { position: self.rows, column: index, reason, value: value() });
-                let name = self.columns.get(index).map_or("", |c| c.name.as_str());
-                let row_in_stream = self.rows_read + 1;
-                let (columns, key, fields) = (&self.columns, &self.key, &self.fields);
-                self.refusals
-                    .add(name, reason, || Refusal { row_in_stream, key: key_text(columns, key, fields, data) });
-            }
+            self.refuse(index, reason, data, &mut refused);
         }
         if let Some(row) = refused {
             self.refusals.count_row();
@@ -380,6 +365,46 @@ impl RowDecoder {
         }
         Ok(())
     }
+
+    /// Takes note of a value that its column cannot hold.
+    #[cold]
+    fn refuse(&mut self, index: usize, reason: &'static str, data: &[u8], refused: &mut Option<LeftOut>) {
+        let fields = fields(data);
+        let value = || {
+            let (column, field) = (self.columns.get(index)?, fields.get(index)?);
+            self.keep_values.then(|| value_text(column, field, data)).flatten()
+        };
+        refused.get_or_insert_with(|| LeftOut { position: self.rows, column: index, reason, value: value() });
+        let name = self.columns.get(index).map_or("", |c| c.name.as_str());
+        let row_in_stream = self.rows_read + 1;
+        let (columns, key) = (&self.columns, &self.key);
+        self.refusals.add(name, reason, || Refusal { row_in_stream, key: key_text(columns, key, &fields, data) });
+    }
+
+    /// Why a stream cannot be read any further.
+    #[cold]
+    fn broken(&self, index: usize, reject: Reject) -> Error {
+        let name = self.columns.get(index).map_or("", |c| c.name.as_str());
+        match reject {
+            Reject::BatchFull => {
+                Error::internal("a batch has more than 2 GiB in one column").with_context("column", name)
+            }
+            _ => malformed(name, self.rows_read + 1),
+        }
+    }
+}
+
+/// Where the values of a whole row are.
+fn fields(data: &[u8]) -> Vec<Field> {
+    let mut found = Vec::new();
+    let mut start = 2;
+    while let Some(length) = data.get(start..).and_then(|rest| rest.first_chunk::<4>()) {
+        start += 4;
+        let length = usize::try_from(i32::from_be_bytes(*length)).ok();
+        found.push(Field { start, length });
+        start += length.unwrap_or(0);
+    }
+    found
 }
 
 fn builders(columns: &[Column], rows: usize) -> Result<Vec<ColumnBuilder>> {
