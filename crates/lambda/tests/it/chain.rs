@@ -173,7 +173,7 @@ fn compare(place: &str, one: &Value, other: &Value, differences: &mut Vec<String
 }
 
 fn mask(value: &mut Value) {
-    const MASKED: [&str; 13] = [
+    const MASKED: [&str; 16] = [
         "id",
         "lake_id",
         "write_id",
@@ -187,6 +187,9 @@ fn mask(value: &mut Value) {
         "millis",
         "source",
         "capture",
+        "sha256",
+        "bytes",
+        "bytes_read",
     ];
     match value {
         Value::Object(fields) => {
