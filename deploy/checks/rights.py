@@ -35,7 +35,7 @@ def expected(names: Names) -> dict[str, set[Right]]:
             ("logs:PutLogEvents", group),
             ("xray:PutTraceSegments", "*"),
             ("xray:PutTelemetryRecords", "*"),
-            # Reads objects and secrets, and the function's own environment.
+            # Of objects and secrets.
             ("kms:Decrypt", key),
         }
 

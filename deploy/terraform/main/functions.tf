@@ -56,7 +56,6 @@ resource "aws_lambda_function" "stage" {
   timeout                        = var.stage_timeout_seconds[each.key]
   memory_size                    = var.memory_mb[each.key]
   reserved_concurrent_executions = var.concurrency
-  kms_key_arn                    = local.immutable.key_arn
 
   environment {
     variables = each.value.environment

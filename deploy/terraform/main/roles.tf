@@ -20,7 +20,7 @@ locals {
     { Sid = "Credentials", Effect = "Allow", Action = ["secretsmanager:GetSecretValue"], Resource = local.immutable["${of}_secret_arn"] },
   ] }
 
-  # Through S3, Secrets Manager and the function's own environment only: the key as such is of no use to a function.
+  # Through S3 and Secrets Manager only: the key as such is of no use to a function.
   keys = { for may, actions in { read = ["kms:Decrypt"], write = ["kms:Decrypt", "kms:GenerateDataKey"] } : may => [
     {
       Sid      = "Key"
@@ -28,7 +28,7 @@ locals {
       Action   = actions
       Resource = local.immutable.key_arn
       Condition = { StringEquals = {
-        "kms:ViaService" = ["lambda.${var.region}.amazonaws.com", "s3.${var.region}.amazonaws.com", "secretsmanager.${var.region}.amazonaws.com"]
+        "kms:ViaService" = ["s3.${var.region}.amazonaws.com", "secretsmanager.${var.region}.amazonaws.com"]
       } }
     },
   ] }
@@ -79,7 +79,6 @@ resource "aws_iam_role" "stage" {
       Effect    = "Allow"
       Principal = { Service = "lambda.amazonaws.com" }
       Action    = "sts:AssumeRole"
-      Condition = { StringEquals = { "aws:SourceAccount" = local.account } }
     }]
   })
 }
