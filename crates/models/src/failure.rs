@@ -66,7 +66,7 @@ pub(crate) fn execution(model: &str, warnings: &[String], error: &DataFusionErro
             .with_hint("look whether the disk is full and whether the folder can be written")
             .with_context("model", model);
     }
-    let hint = match warnings.first() {
+    let hint = match warnings.iter().find(|warning| !warning.contains("` is cut off after ")) {
         Some(warning) => warning.clone(),
         None => format!("look at the arithmetic and the casts of `{model}.sql`"),
     };
