@@ -79,7 +79,16 @@ async fn planned(ctx: &Context, lake: &Head) -> Result<Vec<ModelTable>> {
     let mut inputs = Inputs::new(&ctx.config, &ctx.project, (&store, lake), &star)?;
     let mut states = Evaluated::new();
     let mut planned = Vec::new();
-    for model in ctx.project.graph.models() {
+    let project = &ctx.project;
+    for model in project.graph.models() {
+        // One whose tables no ingest has read yet waits, as in transform: its columns are not known.
+        let is_known = |name: &String| match project.graph.get(name) {
+            Some(_) => states.contains_key(name),
+            None => project.seeds.contains_key(name) || inputs.table(name).is_some(),
+        };
+        if !model.inputs.iter().all(is_known) {
+            continue;
+        }
         let schema = match model.header.kind {
             ModelKind::Calendar => starlift_models::calendar(ctx.config.calendar.0, ctx.config.calendar.1)?.0,
             ModelKind::Dimension | ModelKind::Fact => {

@@ -107,7 +107,7 @@ impl<'a> Inputs<'a> {
     }
 
     /// A table of the lake.
-    pub(super) fn table(&self, name: &str) -> Option<&Relation> {
+    pub(crate) fn table(&self, name: &str) -> Option<&Relation> {
         self.lake.1.manifest()?.relations.get(name)
     }
 
