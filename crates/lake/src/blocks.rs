@@ -1,6 +1,6 @@
 //! Hashes of the blocks of a file, so that a part of it can be read without reading and hashing all of it.
 //!
-//! A file is a *body* (the row groups) and a *tail* (what Parquet keeps at the end: page index and footer). The body is cut
+//! A file is a *body* (the row groups) and a *tail* (page index and footer, and perhaps the last bytes of the last row group). The body is cut
 //! into blocks of [`BLOCK_BYTES`]; the footer holds the hashes of all of them, and the manifest that of the tail. So every byte
 //! that is parsed is known to be what was written, whatever else of the file is altered.
 

@@ -165,7 +165,10 @@ impl Checked {
         let spans = together(in_body.map(|range| self.blocks.around(range)));
         let fetched = stream::iter(spans.clone()).map(|span| self.span(span)).buffered(RANGES_AT_ONCE);
         let fetched: Vec<Bytes> = fetched.try_collect().await?;
-        let outside = || damaged(&self.file, "cannot be read", "it names bytes that it does not have".into());
+        let outside = |range: &Range<u64>| {
+            let detail = format!("it names bytes {} to {} of {}", range.start, range.end, self.file.bytes);
+            damaged(&self.file, "cannot be read", detail)
+        };
         let slice = |bytes: &Bytes, start: u64, range: &Range<u64>| {
             let from = usize::try_from(range.start.checked_sub(start)?).ok()?;
             let upto = usize::try_from(range.end.checked_sub(start)?).ok()?;
@@ -176,11 +179,18 @@ impl Checked {
                 return Ok(Bytes::new());
             }
             if range.start >= self.body {
-                return slice(&self.tail, self.body, range).ok_or_else(outside);
+                return slice(&self.tail, self.body, range).ok_or_else(|| outside(range));
             }
-            let span = spans.iter().position(|span| span.start <= range.start && range.end <= span.end);
-            let found = span.and_then(|at| slice(fetched.get(at)?, spans.get(at)?.start, range));
-            found.ok_or_else(outside)
+            // What Parquet still held back when the body ended is in the tail.
+            let in_body = range.start..range.end.min(self.body);
+            let span = spans.iter().position(|span| span.start <= in_body.start && in_body.end <= span.end);
+            let found = span.and_then(|at| slice(fetched.get(at)?, spans.get(at)?.start, &in_body));
+            let found = found.ok_or_else(|| outside(range))?;
+            if range.end <= self.body {
+                return Ok(found);
+            }
+            let rest = slice(&self.tail, self.body, &(self.body..range.end)).ok_or_else(|| outside(range))?;
+            Ok([found, rest].concat().into())
         };
         wanted.iter().map(piece).collect()
     }
