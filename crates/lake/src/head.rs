@@ -83,6 +83,17 @@ impl Head {
         Ok(None)
     }
 
+    /// Checks that the newest manifest follows from the one before it, which a checkpoint alone does not show. Who commits
+    /// another one asks for it first: a broken chain is not gone on with.
+    ///
+    /// Errors: Data where the one before is missing or another; those of the store.
+    pub async fn check_link(&self, store: &Store) -> Result<()> {
+        match self.chain.as_slice() {
+            [newest] => manifests::history_from(store, newest, 2).await.map(drop),
+            _ => Ok(()),
+        }
+    }
+
     /// The newest manifest with its hash.
     pub fn newest(&self) -> Option<&Stored> {
         self.chain.last()

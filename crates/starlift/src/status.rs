@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use starlift_core::manifest::{CaptureState, Proof, RUNS_KEPT};
+use starlift_core::manifest::{CaptureState, Proof, RUNS_KEPT, Relation};
 use starlift_core::{Micros, Result};
 use starlift_lake::{Head, Store, Stored, manifests};
 use starlift_postgres::load as ledger;
@@ -205,8 +205,8 @@ fn proof(runs: &[Stored], name: &str) -> Option<Proof> {
 /// The newest manifests of the lake, newest first, as far back as tells what was proved of each table.
 async fn runs(store: &Store, lake: &Head) -> Result<Vec<Stored>> {
     let Some(newest) = lake.newest() else { return Ok(Vec::new()) };
-    let mut relations = newest.manifest.relations.values();
-    let back = if relations.all(|relation| relation.run.is_some()) { 1 } else { RUNS_KEPT };
+    let proved = |relation: &Relation| relation.run.as_ref().is_some_and(|run| run.proof.is_some());
+    let back = if newest.manifest.relations.values().all(proved) { 1 } else { RUNS_KEPT };
     manifests::history_from(store, newest, back).await
 }
 

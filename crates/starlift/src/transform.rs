@@ -98,6 +98,8 @@ async fn transform_with(ctx: &Context, event: Option<&[u8]>, repair: &BTreeSet<S
         return Ok(nothing(waiting(&plan)));
     }
 
+    star_head.check_link(&star).await?;
+    lake_head.check_link(&lake).await?;
     fault::point("transform.planned");
     let at = claim(&star, started, star_head.manifest().map(|m| m.at), &new_id()).await?;
     fault::point("transform.claimed");

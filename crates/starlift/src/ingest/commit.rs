@@ -46,6 +46,7 @@ pub(super) async fn commit(
         upkept,
         compaction: false,
     };
+    head.check_link(lake).await?;
     let previous = head.newest().map(|s| (&s.manifest, s.sha256.as_str()));
     fault::point("ingest.before_manifest");
     let files = (head.live.clone(), head.chunks.clone());

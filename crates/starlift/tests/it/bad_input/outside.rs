@@ -153,7 +153,7 @@ async fn bad_input_43_one_large_window_and_many_tiny_ones_cost_what_they_bring()
     lab.run("insert into sale (v) select i from generate_series(1, 200000) i").await;
     let report = lab.catch_up().await;
     assert_eq!((of(&report, "sale").rows_written, why_full(of(&report, "sale"))), (200_000, None));
-    // More windows than a checkpoint is apart from the next.
+    // More windows than a checkpoint may be apart from the next.
     for v in 0..105 {
         if v % 10 == 0 {
             lab.run(&format!("update sale set v = {v} where id = 1")).await;
@@ -162,7 +162,8 @@ async fn bad_input_43_one_large_window_and_many_tiny_ones_cost_what_they_bring()
     }
     lab.catch_up().await;
     let newest = lab.newest().await;
-    assert_eq!((newest.seq, newest.checkpoint), (108, 100));
+    // While files are few each manifest lists them, and none before it has to be read.
+    assert_eq!((newest.seq, newest.checkpoint), (108, 108));
     assert!(newest.to_bytes().unwrap().len() < 64 * 1024, "a manifest does not grow with the history");
 }
 
