@@ -1,6 +1,8 @@
 //! What each choice of the layout of data files costs and saves: processor time of writing, and bytes. `cargo bench -p
 //! starlift-lake`; docs/performance.md keeps what it printed when the choice was made. Linux only: the time is that of `/proc`.
 
+#![allow(clippy::disallowed_methods, reason = "a benchmark measures time")]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
