@@ -39,14 +39,16 @@ pub(crate) fn row_tests(model: &Model, schema: &TableSchema, seeds: &Seeds) -> R
     let mut found = Vec::new();
     for test in &model.header.tests {
         let text = test.text();
+        let position = |column: &str| {
+            let position = schema.columns.iter().position(|known| known.name == column);
+            position.ok_or_else(|| bad(model, &text, format!("the model yields no column `{column}`")))
+        };
         let Some((column, accepted)) = subject(test, seeds).map_err(|detail| bad(model, &text, detail))? else {
+            // A test that others run needs its column no less.
+            position(test.arguments.split("->").next().unwrap_or_default().trim())?;
             continue;
         };
-        let position = schema
-            .columns
-            .iter()
-            .position(|known| known.name == column)
-            .ok_or_else(|| bad(model, &text, format!("the model yields no column `{column}`")))?;
+        let position = position(column)?;
         found.push(RowTest { text, warns: test.warns, column: column.to_string(), position, accepted });
     }
     Ok(found)

@@ -89,6 +89,28 @@ impl ModelGraph {
         }
         Ok(())
     }
+
+    /// Whether every test `relationships` leads to a model or one of these seeds: it would never fail otherwise.
+    ///
+    /// Errors: Config that names the model and what it refers to, with the nearest name as a hint.
+    pub fn check_references<'a>(&'a self, seeds: impl Iterator<Item = &'a String>) -> Result<()> {
+        let known: BTreeSet<&str> =
+            self.models.iter().map(|m| m.name.as_str()).chain(seeds.map(String::as_str)).collect();
+        for model in &self.models {
+            let references = model.header.references();
+            if let Some(target) = references.values().find(|target| !known.contains(target.as_str())) {
+                let nearest = nearest(target, known.iter().copied());
+                return Err(Error::config(format!("a test of model `{}` refers to `{target}`", model.name))
+                    .with_detail("no model or seed has this name")
+                    .with_hint(nearest.map_or_else(
+                        || format!("mend the line `-- tests:` of `{}.sql`", model.name),
+                        |name| format!("did you mean `{name}`?"),
+                    ))
+                    .with_context("model", model.name.clone()));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The tables that one ingest has to read together: the listed ones, every table that a model joins with one of them, and
@@ -133,4 +155,25 @@ fn distance(a: &str, b: &str) -> usize {
         }
     }
     row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_test_that_refers_to_nothing_is_refused_with_the_name_that_was_meant() {
+        let model = |name: &str, test: &str| {
+            Model::parse(name, &format!("-- kind: fact\n-- key: id\n-- tests: relationships({test})\nselect id from t"))
+                .unwrap()
+        };
+        let graph = |test: &str| ModelGraph::new(vec![model("fact_a", test), model("dim_b", "id -> dim_b")]).unwrap();
+        let seeds = ["codes".to_string()];
+        for good in ["id -> dim_b", "id -> codes", "id -> fact_a"] {
+            graph(good).check_references(seeds.iter()).unwrap();
+        }
+        let error = graph("id -> dim_c").check_references(seeds.iter()).unwrap_err();
+        assert_eq!(error.message(), "a test of model `fact_a` refers to `dim_c`");
+        assert_eq!(error.hint(), Some("did you mean `dim_b`?"));
+    }
 }

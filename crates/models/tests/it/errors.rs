@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures::StreamExt;
+use starlift_core::model::ModelTest;
 use starlift_core::{Error, ErrorKind};
 use starlift_models::InputSource;
 
@@ -39,6 +40,20 @@ async fn similar_to_is_refused_because_it_would_find_other_rows() {
         let error = failure(&session, &model("id", sql)).await;
         assert_eq!(error.kind(), ErrorKind::Config, "{sql}");
         assert_eq!(error.message(), "model `m` uses `similar to`, which a model may not", "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn a_test_of_a_column_that_the_model_does_not_yield_is_a_config_error() {
+    let session = session(&[("v", "id int4, note text", &["1|note 1"])]);
+    for test in ["not_null(nope)", "unique(nope)", "relationships(nope -> dim_a)", "accepted_values(nope: 1)"] {
+        let mut wrong = model("id", "select id, note from v");
+        let (name, arguments) = test.trim_end_matches(')').split_once('(').unwrap();
+        wrong.header.tests.push(ModelTest { name: name.into(), arguments: arguments.into(), warns: false });
+        let error = failure(&session, &wrong).await;
+        assert_eq!(error.kind(), ErrorKind::Config, "{test}");
+        assert_eq!(error.message(), format!("test `{test}` of model `m` cannot be run"));
+        assert_eq!(error.detail().as_deref(), Some("the model yields no column `nope`"), "{test}");
     }
 }
 

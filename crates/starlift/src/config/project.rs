@@ -41,7 +41,9 @@ impl Project {
                 .with_hint("keep one: it is made from `[calendar]`"));
         }
         let warehouse_sql = text_if_there(&dir.join("warehouse.sql"))?;
-        Ok(Project { graph: ModelGraph::new(models)?, seeds, warehouse_sql })
+        let graph = ModelGraph::new(models)?;
+        graph.check_references(seeds.keys())?;
+        Ok(Project { graph, seeds, warehouse_sql })
     }
 
     /// The tables that the models read, seeds left out.
