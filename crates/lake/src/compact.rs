@@ -68,6 +68,7 @@ pub async fn compact(
     if due.is_empty() {
         return Ok(Compaction::Nothing);
     }
+    head.check_link(store).await?;
     // Not by the clock of this machine: the time of the next ingest is that of its source, and has to be later.
     let at = claim(store, manifest.at.next(), Some(manifest.at), &labels.owner).await?;
     let mut relations = Vec::new();
