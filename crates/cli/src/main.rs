@@ -9,6 +9,8 @@ mod demo;
 mod duration;
 mod failure;
 mod progress;
+#[cfg(target_os = "linux")]
+mod schedule;
 mod shell;
 mod signals;
 mod stderr;
@@ -62,6 +64,11 @@ fn main() -> ExitCode {
 }
 
 fn drive(shell: &Shell, command: &Command) -> Exit {
+    // The demo's server would give way as well: it is a child of ours.
+    #[cfg(target_os = "linux")]
+    if !matches!(command, Command::Demo(_)) {
+        schedule::give_way();
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => {

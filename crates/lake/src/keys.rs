@@ -1,27 +1,35 @@
 //! Keys with the digests of their rows, as many as there are, in memory that does not follow their number.
 //!
-//! What fits is a hash map. Beyond that the map is put aside as a *run*: a [spill file](crate::spill) of entries in the order
+//! Keys that came and are not in the state before have a [bit each](dense) where they lie close together, as numbers of a sequence
+//! do. What else fits is a hash map. Beyond that the map is put aside as a *run*: a [spill file](crate::spill) of entries in the order
 //! of their keys, with the first key of each block in memory. A key is looked for in the map, and then, if a filter of fixed
 //! size does not rule it out, in the runs whose range it is in: one block is read of each. Runs of one size are merged, so
 //! that there are few. Keys that come in their own order, as those of most tables do, find the block that was read last.
 //!
-//! Memory: the map (at most about 4 MiB), the filter (2 MiB, once something is put aside), and 16 bytes for each block of 256
-//! keys. Not async: see [`crate::spill`].
+//! Memory: the bits (at most 4 MiB), the map (about as much), the filter (2 MiB, once something is put aside), and 16 bytes for
+//! each block of 256 keys. Not async: see [`crate::spill`].
 
+mod dense;
 mod filter;
 mod run;
+mod spread;
 
 use std::collections::HashMap;
 
 use starlift_core::Result;
 
+use self::dense::Dense;
 use self::filter::Filter;
 use self::run::{Entry, Run, Runs};
+use self::spread::Spread;
 use crate::digest::{KeyDigest, RowDigest};
 use crate::spill::Spill;
 
 /// Runs of one size that make one of the next.
 const RUNS_MERGED: usize = 8;
+
+/// The digest of the row of a key that is not in the state before.
+const NO_ROW: RowDigest = RowDigest([0; 16]);
 
 /// What is known of a key of [`Keys`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +45,9 @@ pub enum Mark {
 /// Keys, each once, with the digest of its row and a mark.
 pub struct Keys {
     spill: Spill,
-    held: HashMap<KeyDigest, (RowDigest, Mark)>,
+    /// Keys of the mark `New`.
+    dense: Dense,
+    held: HashMap<KeyDigest, (RowDigest, Mark), Spread>,
     runs: Vec<Run>,
     filter: Filter,
     unseen: u64,
@@ -50,7 +60,8 @@ impl Keys {
     pub fn empty(spill: &Spill) -> Keys {
         Keys {
             spill: spill.clone(),
-            held: HashMap::new(),
+            dense: Dense::default(),
+            held: HashMap::default(),
             runs: Vec::new(),
             filter: Filter::default(),
             unseen: 0,
@@ -85,13 +96,18 @@ impl Keys {
         let known = self.meet(&key)?;
         if known.is_none() {
             self.new += 1;
-            self.add(key, RowDigest([0; 16]), Mark::New)?;
+            if !self.dense.add(&key) {
+                self.add(key, NO_ROW, Mark::New)?;
+            }
         }
         Ok(known)
     }
 
     /// A key comes that is not kept if it was not known: what was known of it before.
     pub fn meet(&mut self, key: &KeyDigest) -> Result<Option<(RowDigest, Mark)>> {
+        if self.dense.holds(key) {
+            return Ok(Some((NO_ROW, Mark::New)));
+        }
         let known = match self.held.get_mut(key) {
             Some(held) => {
                 let known = *held;
@@ -111,6 +127,9 @@ impl Keys {
 
     /// What is known of a key.
     pub fn find(&mut self, key: &KeyDigest) -> Result<Option<(RowDigest, Mark)>> {
+        if self.dense.holds(key) {
+            return Ok(Some((NO_ROW, Mark::New)));
+        }
         if let Some(known) = self.held.get(key) {
             return Ok(Some(*known));
         }
@@ -182,6 +201,7 @@ impl Keys {
 
     /// Every key with what is known of it, in no particular order.
     pub fn each(&mut self, mut visit: impl FnMut(KeyDigest, RowDigest, Mark)) -> Result<()> {
+        self.dense.each(|key| visit(key, NO_ROW, Mark::New));
         for (key, (row, mark)) in &self.held {
             visit(*key, *row, *mark);
         }

@@ -11,10 +11,11 @@ use datafusion::datasource::provider_as_source;
 use datafusion::execution::{SendableRecordBatchStream, SessionState};
 use datafusion::logical_expr::{LogicalPlan, TableScan};
 use datafusion::physical_plan::execute_stream;
+use datafusion::physical_plan::stream::RecordBatchReceiverStream;
 use datafusion::prelude::SQLOptions;
 use datafusion::sql::parser::Statement as AnyStatement;
 use datafusion::sql::sqlparser::ast::Statement;
-use futures::FutureExt;
+use futures::{FutureExt, StreamExt};
 use starlift_core::model::{Model, ModelKind};
 use starlift_core::{Column, ColumnType, Error, Result, TableSchema};
 
@@ -28,6 +29,22 @@ use crate::{casts, failure, lenient, output, purity};
 pub const REFUSED_COLUMN: &str = "_refused_column";
 /// The name of the column of a refused row that says why.
 pub const REFUSED_REASON: &str = "_refused_reason";
+
+/// The same rows, computed in a task of their own, which is one batch ahead of who takes them. It ends with the stream.
+fn beside(mut stream: SendableRecordBatchStream) -> SendableRecordBatchStream {
+    let mut ahead = RecordBatchReceiverStream::builder(stream.schema(), 1);
+    let rows = ahead.tx();
+    ahead.spawn(async move {
+        while let Some(batch) = stream.next().await {
+            let is_last = batch.is_err();
+            if rows.send(batch).await.is_err() || is_last {
+                break;
+            }
+        }
+        Ok(())
+    });
+    ahead.build()
+}
 
 /// How the joins of one attempt are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -219,7 +236,7 @@ impl Prepared {
             execute_stream(plan, state.task_ctx())
         };
         match AssertUnwindSafe(opening).catch_unwind().await {
-            Ok(Ok(stream)) => Ok(stream),
+            Ok(Ok(stream)) => Ok(beside(stream)),
             Ok(Err(error)) => Err(failure::planning(&self.definition, error)),
             Err(_) => Err(failure::panicked(&self.model)),
         }

@@ -26,7 +26,6 @@ mod chunk;
 mod chunks;
 pub(crate) mod commit;
 pub(crate) mod drift;
-mod encoders;
 mod incoming;
 mod looks;
 mod pages;

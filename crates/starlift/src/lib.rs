@@ -4,6 +4,7 @@ pub mod config;
 pub mod context;
 pub mod count;
 pub mod doctor;
+mod encoders;
 #[cfg(debug_assertions)]
 pub mod faults;
 pub mod grants;

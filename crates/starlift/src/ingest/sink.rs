@@ -8,9 +8,9 @@ use starlift_core::{Error, Result};
 use starlift_lake::{Difference, FileWriter, Quarantine, State};
 use starlift_postgres::catalog::SourceTable;
 
-use super::encoders::Encoders;
 use super::incoming::{Came, Ended};
 use super::table::Task;
+use crate::encoders::Encoders;
 
 /// What one table's rows are written to.
 pub(super) struct Sink {

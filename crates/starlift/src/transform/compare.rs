@@ -22,6 +22,7 @@ use super::references::References;
 use super::rows::{Rows, Why, Yielded, set_aside, without_values};
 use super::unique::Unique;
 use crate::count;
+use crate::encoders::Encoders;
 
 /// What one model came to.
 pub(super) struct Compared {
@@ -126,7 +127,7 @@ impl Run<'_> {
         };
 
         let mode = if replaced { FileMode::Full } else { FileMode::Window };
-        let mut writer = self.writer(&model.name, schema.to_arrow(), mode)?;
+        let mut writer = Encoders::start(vec![self.writer(&model.name, schema.to_arrow(), mode)?]);
         let mut refused = self.writer(&model.name, schema.refused_to_arrow(), FileMode::Refused)?;
         let (mut count, mut bytes, mut tested) = (0, 0, 0);
         let mut members = RefusedRows::default();

@@ -12,7 +12,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 
 /// What writes the rows of one table. Dropping it gives up what is being written.
-pub(super) struct Encoders {
+pub(crate) struct Encoders {
     /// Before the sender, so that they are dropped first: whoever sees the sender gone completes its file.
     tasks: JoinSet<Result<Vec<DataFile>>>,
     batches: mpsc::Sender<RecordBatch>,
@@ -20,7 +20,7 @@ pub(super) struct Encoders {
 
 impl Encoders {
     /// One task for each writer; they share the [numbers](starlift_lake::PartNumbers) of their parts.
-    pub(super) fn start(writers: Vec<FileWriter>) -> Encoders {
+    pub(crate) fn start(writers: Vec<FileWriter>) -> Encoders {
         let (batches, waiting) = mpsc::channel(writers.len().max(1));
         let waiting = Arc::new(Mutex::new(waiting));
         let mut tasks = JoinSet::new();
@@ -33,7 +33,7 @@ impl Encoders {
     /// Hands rows over; waits while all tasks have enough to do.
     ///
     /// Errors: those of a writer, which is then over.
-    pub(super) async fn write(&mut self, rows: &RecordBatch) -> Result<()> {
+    pub(crate) async fn write(&mut self, rows: &RecordBatch) -> Result<()> {
         if rows.num_rows() == 0 {
             return Ok(());
         }
@@ -46,14 +46,14 @@ impl Encoders {
     }
 
     /// Gives up what is being written, and waits until nothing of it is left.
-    pub(super) async fn give_up(mut self) {
+    pub(crate) async fn give_up(mut self) {
         self.tasks.shutdown().await;
     }
 
     /// The files, part by part.
     ///
     /// Errors: those of a writer; complete parts are then orphans.
-    pub(super) async fn finish(self) -> Result<Vec<DataFile>> {
+    pub(crate) async fn finish(self) -> Result<Vec<DataFile>> {
         let Encoders { mut tasks, batches } = self;
         drop(batches);
         let mut files = Vec::new();
