@@ -49,6 +49,7 @@ mod session;
 mod set_wise;
 mod stage;
 mod standing;
+mod statistics;
 mod support;
 mod table_sql;
 mod target;

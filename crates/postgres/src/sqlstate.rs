@@ -173,11 +173,13 @@ pub fn named_in(error: &Error, what: &str) -> Option<String> {
 }
 
 fn driver_error(error: tokio_postgres::Error, kind: ErrorKind, what: String) -> Error {
-    let ours = Error::new(kind, what);
+    let mut ours = Error::new(kind, what);
+    // A server that ends a session is met as an end, or as a socket that takes no more: that depends on the moment alone.
+    if kind == ErrorKind::Unavailable {
+        ours = ours.with_hint("run again; the work of this run is kept");
+    }
     if error.is_closed() {
-        return ours
-            .with_detail("the server closed the connection")
-            .with_hint("run again; the work of this run is kept");
+        return ours.with_detail("the server closed the connection");
     }
     // Errors without an answer of the server come from sockets, TLS and the protocol: they hold no row value.
     ours.with_source(error)

@@ -16,7 +16,7 @@ use super::refusing::Refusals;
 use super::session::{keep, mark, take_back};
 use super::set_wise::{self, Parts};
 use super::stage::{Stage, fill};
-use super::{calendar, check, dimension, fact, record_id, reference, retraction};
+use super::{calendar, check, dimension, fact, record_id, reference, retraction, statistics};
 
 /// A model on its way: its rows are staged, and its report grows.
 pub(crate) struct Staged<'a> {
@@ -97,6 +97,9 @@ impl Work<'_, '_> {
         for model in models.iter_mut().filter(|m| m.pair.model.kind != ModelKind::Calendar) {
             self.retract(transaction, model).await?;
             fault::point("load.retractions_written");
+        }
+        for model in &models {
+            statistics::refresh(transaction.client(), model.pair, model.report.inserted + model.report.updated).await?;
         }
         let aside = refused_counts(transaction.client(), &self.run.pipeline).await?;
         for model in &mut models {

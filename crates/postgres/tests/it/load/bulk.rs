@@ -97,6 +97,24 @@ async fn a_first_load_leaves_the_same_constraints_indexes_rows_and_record_ids_as
 }
 
 #[tokio::test]
+async fn the_planner_knows_a_fact_that_was_just_loaded_on_either_path() {
+    const KNOWN: &str = "select c.reltuples::int8, string_agg(s.attname || s.n_distinct, ' ' order by s.attname::text) \
+        from pg_class c left join pg_stats s on s.tablename = c.relname where c.oid = 'fact_sale'::regclass group by 1";
+    for bulk in [true, false] {
+        let mut w = Warehouse::with(SQL).await;
+        w.bulk = bulk;
+        // Nothing but the load looks at the table.
+        w.execute("alter table fact_sale set (autovacuum_enabled = false)").await;
+        w.next(changes(sales(0..MANY))).await.unwrap();
+        assert_eq!(w.rows(KNOWN).await, [format!("{MANY}|record_id-1 sale_id-1")]);
+        w.next(changes(sales(MANY..MANY + 100))).await.unwrap();
+        assert_eq!(w.rows(KNOWN).await, [format!("{MANY}|record_id-1 sale_id-1")], "so few are not worth it");
+        w.next(changes(sales(MANY..2 * MANY))).await.unwrap();
+        assert!(w.one(KNOWN).await.starts_with(&format!("{}|", 2 * MANY)));
+    }
+}
+
+#[tokio::test]
 async fn foreign_keys_and_indexes_are_off_meanwhile_unless_the_setting_says_no() {
     for bulk in [true, false] {
         let mut w = Warehouse::with(SQL).await;

@@ -147,8 +147,10 @@ async fn bad_input_24_a_standby_whose_recovery_cancels_the_reader_is_to_be_tried
     let standby = primary.standby().unwrap();
     standby.await_replay(&primary).await.unwrap();
     lab.read_from(&standby);
-    let cancelled =
-        "select confl_lock + confl_snapshot from pg_stat_database_conflicts where datname = current_database()";
+    let cancelled = format!(
+        "select confl_lock + confl_snapshot from pg_stat_database_conflicts where datname = '{}'",
+        lab.database
+    );
     let conflicts = [
         // Locks that the primary takes are taken on the standby, where the run holds its own.
         "alter table sale add column w int",
@@ -159,16 +161,17 @@ async fn bad_input_24_a_standby_whose_recovery_cancels_the_reader_is_to_be_tried
         let statements = conflict.split("; ").map(String::from).collect::<Vec<_>>();
         let conflict_now = Arc::new(OnPrimary {
             url: primary.superuser_url(&lab.database),
-            standby: standby.superuser_url(&lab.database),
+            // A session in the database of the conflict might be the one that is cancelled.
+            standby: standby.superuser_url("postgres"),
             statements,
         });
         let error = starlift::ingest(&lab.watched(conflict_now), None).await.unwrap_err();
         assert_eq!((error.kind(), lab.manifests()), (ErrorKind::Unavailable, seen), "{conflict}: {}", error.render());
         assert!(error.hint().is_some(), "{conflict}: {}", error.render());
-        let on_standby = standby.connect(&lab.database).await.unwrap();
+        let on_standby = standby.connect("postgres").await.unwrap();
         // The server's counters come a moment later.
         for attempt in 0.. {
-            if number(&on_standby, cancelled).await > seen as i64 {
+            if number(&on_standby, &cancelled).await > seen as i64 {
                 break;
             }
             assert!(attempt < 250, "{conflict}: it was no conflict of recovery");
