@@ -63,6 +63,8 @@ pub const PLANTS: &[&str] = &[
     "small_first_load",
     "small_chunks",
     "short_silence",
+    "short_idle",
+    "slow_writer",
     "stopped_clock",
     // Capture.
     "no_lock",

@@ -12,6 +12,7 @@
 //! A crash leaves nothing behind: the server ends the session and its locks. While a transaction is open, DDL on the
 //! tables waits for it, and queries of the application wait for that DDL: keep it short.
 
+mod awake;
 mod cursor;
 mod filter;
 mod heap;

@@ -1,6 +1,7 @@
 //! A large table that several connections read at one snapshot, and what makes that one connection.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use starlift::verify::{VerifyRequest, verify};
 
@@ -99,6 +100,21 @@ async fn where_no_other_connection_is_to_be_had_the_session_reads_by_itself() {
     let report = world.ingest().await;
     assert_eq!(of(&report, "wide").rows_written, 40_000);
     assert_eq!(files(&world), 2);
+}
+
+/// The limits are lowered on the thread of the test alone, which is the one that the run's session is made on.
+#[cfg(debug_assertions)]
+#[test]
+fn the_session_that_holds_the_snapshot_outlives_readers_that_take_longer_than_it_may_idle() {
+    use starlift_core::fault;
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let world = runtime.block_on(world(""));
+    connections(&world, 3);
+    let ingest = || fault::with_planted("slow_writer", || runtime.block_on(world.ingest()));
+    let begun = tokio::time::Instant::now();
+    let report = fault::with_planted("short_idle", ingest);
+    assert!(begun.elapsed() > Duration::from_secs(2), "the trap is not sprung: {:?}", begun.elapsed());
+    assert_eq!((of(&report, "wide").rows_read, files(&world)), (40_000, 3));
 }
 
 /// `//user:password@` of a URL.
