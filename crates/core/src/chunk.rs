@@ -40,6 +40,8 @@
 //! A transaction that is open since before most rows were written holds `low` back: these rows are left to the closing window,
 //! which then reads as much as a read at once would. Chunks save nothing there, and lose nothing.
 
+use std::time::Duration;
+
 use crate::capture;
 use crate::fault;
 use crate::manifest::{CaptureState, Manifest, RelationRun, Source};
@@ -49,6 +51,11 @@ use crate::xid::XidWindow;
 
 /// Pages of a chunk where a test lowers it.
 const FEW_PAGES: u32 = 4;
+/// Bytes of tables that a second is sure to be enough for, written to the lake. What one pass reads has to follow from the time
+/// of its run: what is not committed by its end is read again by the next run, and by the one after it.
+const BYTES_A_SECOND: u128 = 4 << 20;
+/// A chunk has as many, however little time there is.
+const FEWEST_BYTES: u64 = 1 << 20;
 
 /// Where the rows of a table are on the source's disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +79,41 @@ pub enum Step {
     Close(XidWindow),
 }
 
+/// How much of full reads one pass takes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Bytes of a chunk, at most; 0 where chunks are switched off.
+    pub chunk: u64,
+    /// Bytes of the tables that it reads at once beside its chunk.
+    at_once: u64,
+}
+
+impl Room {
+    /// Of a run that was given so much time; without a limit nothing ends a pass, and its room has none. `chunk_bytes` is the
+    /// setting.
+    pub fn of(chunk_bytes: u64, given: Option<Duration>) -> Room {
+        let Some(given) = given else { return Room { chunk: chunk_bytes, at_once: u64::MAX } };
+        // The pass that opens reads a chunk and whole tables: each has half of the time.
+        let bytes = given.as_millis() * BYTES_A_SECOND / 1_000 / 2;
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX).max(FEWEST_BYTES);
+        Room { chunk: chunk_bytes.min(bytes), at_once: bytes }
+    }
+
+    /// Takes note of a table of so many bytes that is read at once, because it cannot be read otherwise.
+    pub fn must_take(&mut self, bytes: u64) {
+        self.at_once = self.at_once.saturating_sub(bytes);
+    }
+
+    /// Whether a table of so many bytes is read at once beside those before it; else it is a chunk of its own, or several.
+    pub fn takes(&mut self, bytes: u64) -> bool {
+        let takes = bytes <= self.chunk && bytes <= self.at_once;
+        if takes {
+            self.must_take(bytes);
+        }
+        takes
+    }
+}
+
 /// One chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Chunk {
@@ -86,13 +128,15 @@ pub struct Chunk {
 }
 
 /// What comes next of a table, given what earlier chunks came to and the source at this snapshot. `heap` is none where rows do
-/// not keep their pages, `chunk_bytes` is 0 where chunks are switched off.
+/// not keep their pages, `chunk_bytes` is 0 where chunks are switched off. A table that is no larger than a chunk is one all the
+/// same unless the pass has room for it.
 pub fn next(
     before: Option<&Unfinished>,
     fingerprint: &str,
     heap: Option<&Heap>,
     now: &Source,
     chunk_bytes: u64,
+    has_room: bool,
 ) -> Step {
     let Some(heap) = heap.filter(|_| chunk_bytes > 0) else { return Step::AtOnce };
     let step = heap.pages_of(chunk_bytes);
@@ -104,9 +148,9 @@ pub fn next(
             let to = base.read.saturating_add(step).min(base.pages);
             Step::Chunk(Chunk { from: base.read, to, left_out, begins: false })
         }
-        None if step >= heap.pages => Step::AtOnce,
+        None if heap.pages == 0 || (has_room && step >= heap.pages) => Step::AtOnce,
         None => match XidWindow::new(now.xmin, now.xmax) {
-            Some(left_out) => Step::Chunk(Chunk { from: 0, to: step, left_out, begins: true }),
+            Some(left_out) => Step::Chunk(Chunk { from: 0, to: step.min(heap.pages), left_out, begins: true }),
             // A transaction is open since 2^31 others.
             None => Step::AtOnce,
         },

@@ -167,7 +167,8 @@ fn read_in_chunks(seed: u64) -> Result<u32, String> {
     for seq in 1.. {
         let seen = table.snapshot();
         let heap = heap(seen.pages);
-        let step = next(base.as_ref(), &schema().fingerprint(), Some(&heap), &seen.now, 8_192 * (1 + seed % 3));
+        let step =
+            next(base.as_ref(), &schema().fingerprint(), Some(&heap), &seen.now, 8_192 * (1 + seed % 3), seed % 2 == 0);
         match step {
             Step::AtOnce => return Ok(0),
             Step::Chunk(chunk) => {
