@@ -106,7 +106,7 @@ select t.oid, t.typname::text as name, t.typnamespace = 'pg_catalog'::regnamespa
             then t.typelem else 0::oid end as element,
        array(select e.enumlabel::text from pg_catalog.pg_enum e where e.enumtypid = t.oid order by e.enumsortorder) as labels,
        array(select e.part from edge e where e.whole = t.oid order by 1) as parts,
-       array(select a.attname || ' ' || format_type(a.atttypid, a.atttypmod) from pg_catalog.pg_attribute a
+       array(select a.attnum || ' ' || a.attname::text || ' ' || format_type(a.atttypid, a.atttypmod) from pg_catalog.pg_attribute a
              where t.typtype = 'c' and a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped
              order by a.attnum) as fields
 from pg_catalog.pg_type t where t.oid in (select e.part from edge e)";

@@ -38,7 +38,7 @@ pub(super) struct PgType {
     pub(super) labels: Vec<String>,
     /// The types that its values are made of: base, element, fields, bounds.
     pub(super) parts: Vec<u32>,
-    /// The fields of a composite type, with their types.
+    /// The fields of a composite type, with their numbers, which are never given twice, and types.
     pub(super) fields: Vec<String>,
 }
 
@@ -153,7 +153,7 @@ fn base_of(oid: u32, typmod: i32, types: &Types) -> Option<(&PgType, i32)> {
 }
 
 /// The labels of all enums, and the fields of all composite types, that a value of this type may show: a renamed one
-/// changes no `xmin`, but every value.
+/// changes no `xmin`, but every value; as does a field that is dropped and added again, which is empty everywhere.
 fn labels(parts: &[&PgType]) -> Vec<String> {
     parts.iter().flat_map(|part| part.labels.iter().chain(&part.fields)).cloned().collect()
 }
@@ -365,12 +365,12 @@ mod tests {
     #[test]
     fn what_no_list_holds_is_carried_as_text_and_composites_as_documents() {
         let mut types = types();
-        types.insert(20, PgType { class: 'c', fields: vec!["a integer".into()], ..PgType::default() });
+        types.insert(20, PgType { class: 'c', fields: vec!["1 a integer".into()], ..PgType::default() });
         types.insert(21, PgType { class: 'b', element: 20, parts: vec![20], ..PgType::default() });
         types.insert(22, PgType { class: 'r', built_in: true, ..PgType::default() });
         let of = |attribute: Attribute| resolve("t", &attribute, &types, None).unwrap();
         for oid in [20, 21] {
-            assert_eq!(of(attribute(oid)), Some((ColumnType::Json, vec!["a integer".to_string()])));
+            assert_eq!(of(attribute(oid)), Some((ColumnType::Json, vec!["1 a integer".to_string()])));
         }
         assert_eq!(of(attribute(22)), Some((ColumnType::Text, vec![])));
         // Extensions, arrays of arrays, arrays of two dimensions.
