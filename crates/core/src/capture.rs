@@ -44,7 +44,7 @@ impl CaptureMode {
 pub enum FullReason {
     /// The lake has no state of it.
     First,
-    /// Its columns, key, labels, partitions or settings changed.
+    /// Its columns, key, labels or settings changed.
     Schema,
     /// The state came from another cluster, database or timeline.
     Source,
@@ -115,7 +115,8 @@ pub fn check_lag(newest: Option<&Manifest>, now: &Source, lsn_before: u64) -> Re
     Ok(())
 }
 
-/// How to read a table whose schema and settings have this fingerprint now, and whose state is `before`.
+/// How to read a table whose schema and settings have this fingerprint now,
+/// [but for partitions](crate::schema::TableSchema::but_for_partitions), and whose state is `before`.
 pub fn decide_read(
     mode: CaptureMode,
     has_key: bool,

@@ -28,7 +28,7 @@ fn schema() -> TableSchema {
 }
 
 fn heap(pages: u32) -> Heap {
-    Heap { pages, bytes: u64::from(pages) * 8_192, storage: "1/1".into() }
+    Heap { pages, bytes: u64::from(pages) * 8_192, storage: "1/1".into(), files: vec![] }
 }
 
 fn read(now: &Source, pages: u32, rows: u64) -> ChunkRead {
@@ -109,6 +109,30 @@ fn what_makes_rows_lie_elsewhere_or_xids_mean_something_else_starts_the_base_ove
         9,
     );
     assert_eq!((again.first, again.chunks, again.rows, again.capture.watermark), (9, 1, 3, 130));
+}
+
+#[test]
+fn partitions_come_and_go_between_chunks_and_a_rewritten_one_starts_the_base_over() {
+    let parts =
+        |storage: &str, files: &[(u32, u32)]| Heap { storage: storage.into(), files: files.to_vec(), ..heap(25) };
+    let first = parts("a", &[(1, 0), (2, 20), (3, 30)]);
+    let now = source(100, 105, 1_000);
+    let Step::Chunk(chunk) = step(None, &first, &now) else { panic!("no chunk") };
+    let base = Unfinished::with(None, chunk, ChunkRead { heap: first.clone(), ..read(&now, 25, 5) }, 7);
+    let goes_on = |base: &Unfinished, heap: &Heap| {
+        matches!(step(Some(base), heap, &source(110, 120, 2_000)), Step::Chunk(Chunk { begins: false, .. }))
+    };
+    assert!(goes_on(&base, &first));
+    assert!(goes_on(&base, &parts("b", &[(1, 0), (2, 20), (3, 30), (4, 40)])), "one came");
+    assert!(goes_on(&base, &parts("c", &[(1, 0), (3, 30)])), "one went");
+    assert!(!goes_on(&base, &parts("d", &[(1, 0), (2, 21), (3, 30)])), "one was rewritten");
+    // A base of a version that knew all files by one name.
+    let old = Unfinished { files: vec![], ..base };
+    assert!(goes_on(&old, &first) && !goes_on(&old, &parts("b", &[(1, 0), (2, 20), (3, 30), (4, 40)])));
+    let json = serde_json::to_string(&old).unwrap();
+    assert!(!json.contains("files"), "{json}");
+    let text = serde_json::to_string(&Unfinished { files: first.files.clone(), ..old }).unwrap();
+    assert_eq!(serde_json::from_str::<Unfinished>(&text).unwrap().files, first.files);
 }
 
 #[test]

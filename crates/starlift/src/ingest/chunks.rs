@@ -66,7 +66,8 @@ pub(super) fn alone(newest: Option<&Manifest>, selection: &Selection) -> Option<
     let goes_on = |name: &String| {
         let base = bases.get(name).filter(|base| !base.is_read())?;
         let table = selection.table(name).ok()?;
-        (table.kind.is_lockable() && table.schema.fingerprint() == base.fingerprint).then_some(())
+        let fingerprint = table.schema.but_for_partitions(Some(&base.schema)).fingerprint();
+        (table.kind.is_lockable() && fingerprint == base.fingerprint).then_some(())
     };
     selection.tables().into_iter().find(|name| goes_on(name).is_some())
 }
@@ -102,7 +103,7 @@ pub(super) async fn steps(
             continue;
         }
         let Some(heap) = session.heap(table).await? else { continue };
-        let fingerprint = table.schema.fingerprint();
+        let fingerprint = table.schema.but_for_partitions(base.map(|base| &base.schema)).fingerprint();
         let step = chunk::next(base, &fingerprint, Some(&heap), task.source, room.chunk, has_room);
         if step != Step::AtOnce {
             steps.insert(table.name.clone(), (step, heap, reason));

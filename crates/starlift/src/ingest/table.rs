@@ -134,7 +134,7 @@ impl Task<'_> {
         let table = self.selection.table(name)?;
         let before = self.before(name);
         let choice = self.choice(name)?;
-        let fingerprint = table.schema.fingerprint();
+        let fingerprint = table.schema.but_for_partitions(before.map(|before| &before.schema)).fingerprint();
         let turn = self.decide(table, asked)?;
 
         let state = self.state(table, before, &fingerprint)?;
@@ -202,10 +202,9 @@ impl Task<'_> {
 
     /// What this run does with a table. With `asked` it reads it completely.
     pub(super) fn decide(&self, table: &SourceTable, asked: Option<PassReason>) -> Result<Turn> {
-        let (name, fingerprint) = (&table.name, table.schema.fingerprint());
-        let (choice, has_key) = (self.choice(name)?, !table.schema.key.is_empty());
-        let before = self.before(name);
-        let turn = capture::decide_turn(choice, has_key, &fingerprint, before, self.source, self.seq, asked);
+        let name = &table.name;
+        let (choice, before) = (self.choice(name)?, self.before(name));
+        let turn = capture::decide_turn(choice, &table.schema, before, self.source, self.seq, asked);
         Ok(match turn {
             Turn::Complete(read, _) if self.repair.contains(name) => Turn::Complete(read.repairing(), None),
             turn => turn,
