@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use starlift_core::manifest::Source;
 use starlift_core::xid::Snapshot;
-use starlift_core::{Column, Error, ErrorKind, Micros, Result, fault};
+use starlift_core::{Column, Error, ErrorKind, Micros, Result, fault, wal};
 use tokio_postgres::Client;
 use tokio_postgres::types::PgLsn;
 
@@ -55,9 +55,9 @@ const FLUSH_POLL: Duration = Duration::from_millis(10);
 pub struct SourceSnapshot {
     /// Which source, and where its transaction ids and its WAL are. Its list of tables and its horizon are for the caller to fill.
     pub source: Source,
-    /// The WAL position that was read before the snapshot: whatever is committed up to it, the snapshot sees. 0 where it
+    /// The WAL position that was read before the snapshot: whatever is committed up to it, the snapshot sees. None where it
     /// cannot be read.
-    pub lsn_before: u64,
+    pub lsn_before: Option<u64>,
     /// The source's clock, read after the snapshot was taken.
     pub now: Micros,
 }
@@ -161,11 +161,11 @@ impl SourceSession {
             schema: self.schema.clone(),
             xmin: xids.xmin,
             xmax: xids.xmax,
-            lsn: lsn.map_or(0, u64::from),
+            lsn: lsn.map_or(0, |lsn| wal::record_end(lsn.into())),
             tables: Vec::new(),
             horizon: None,
         };
-        Ok(SourceSnapshot { source, lsn_before: identity.lsn.unwrap_or(0), now: micros(clock)? })
+        Ok(SourceSnapshot { source, lsn_before: identity.lsn, now: micros(clock)? })
     }
 
     /// Counts the rows of a table at the snapshot.

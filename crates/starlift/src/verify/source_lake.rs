@@ -11,7 +11,7 @@ use starlift_core::capture::CaptureMode;
 use starlift_core::manifest::{Manifest, Relation, Source};
 use starlift_core::unfinished::Unfinished;
 use starlift_core::xid::{MAX_SPAN, XidWindow};
-use starlift_core::{Error, Result, TableSchema, capture};
+use starlift_core::{Error, Result, TableSchema, capture, wal};
 use starlift_lake::{Head, State, Store};
 use starlift_postgres::catalog::{Catalog, SourceTable, TableSettings};
 use starlift_postgres::extract::{SourceSession, select_expression};
@@ -248,7 +248,7 @@ fn line(relation: &Relation, schema: &TableSchema, now: &Source) -> Line {
     if state.identity != now.identity {
         return Line::Broken("it was read from another source");
     }
-    if now.xmax < state.xmax || now.lsn < state.lsn {
+    if now.xmax < state.xmax || now.lsn < wal::record_end(state.lsn) {
         return Line::Broken("the source was restored");
     }
     if state.watermark == state.xmax && state.xmax == now.xmax {
