@@ -11,6 +11,7 @@ use starlift_core::{Error, Result};
 
 use super::SourceSession;
 use crate::catalog::{SourceTable, TableKind};
+use crate::ident::quote_qualified;
 
 impl SourceSession {
     /// The SQL condition that a row is in a window, or in a partition that was attached in it.
@@ -66,5 +67,55 @@ impl SourceSession {
             }
         }
         Ok(())
+    }
+
+    /// Whether an ordinary table still has as many children by plain inheritance as the catalog showed: `INHERIT` does not wait
+    /// for our lock either. For where something is wrong with what was read.
+    ///
+    /// # Errors
+    /// Unavailable where a child came: the next run finds it in the catalog.
+    pub async fn check_children(&self, table: &SourceTable) -> Result<()> {
+        self.must_be_open()?;
+        if table.kind != TableKind::Table {
+            return Ok(());
+        }
+        // A plan has those of now, and a query on the catalog would show those of the snapshot.
+        let sql = format!("explain (format json) select from {}", quote_qualified(&self.schema, &table.name));
+        let row = self.client().query_one(&sql, &[]).await.map_err(|e| self.failed("check", table, e))?;
+        let plan: serde_json::Value = row.try_get(0).map_err(|e| self.failed("check", table, e))?;
+        if scanned(&plan) > 1 + table.schema.partitions.len() {
+            return Err(Error::unavailable(format!(
+                "table `{}.{}` got a child by inheritance",
+                self.schema, table.name
+            ))
+            .with_detail("it came while the table was read, and nothing is committed")
+            .with_hint("run again"));
+        }
+        Ok(())
+    }
+}
+
+/// How many tables a plan reads.
+fn scanned(plan: &serde_json::Value) -> usize {
+    match plan {
+        serde_json::Value::Array(parts) => parts.iter().map(scanned).sum(),
+        serde_json::Value::Object(node) => {
+            usize::from(node.contains_key("Relation Name")) + node.values().map(scanned).sum::<usize>()
+        }
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_tells_how_many_tables_it_reads() {
+        let scan = |name: &str| serde_json::json!({ "Node Type": "Seq Scan", "Relation Name": name, "Alias": name });
+        let plan = |node| serde_json::json!([{ "Plan": node }]);
+        assert_eq!(scanned(&plan(scan("t"))), 1);
+        let append = serde_json::json!({ "Node Type": "Append", "Plans": [scan("t"), scan("kid")] });
+        assert_eq!(scanned(&plan(append)), 2);
     }
 }

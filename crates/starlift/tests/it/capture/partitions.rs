@@ -195,3 +195,33 @@ async fn a_partition_that_is_attached_while_its_table_is_read_stops_the_run() {
         lab.catch_up().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_that_inherits_while_its_table_is_read_stops_the_run() {
+    let lab = Lab::new(
+        "create table t (id int primary key, v int); insert into t values (1, 1), (2, 2);
+         create schema elsewhere; create table elsewhere.kid (like t including all); insert into elsewhere.kid values (1, 9)",
+    )
+    .await;
+    lab.catch_up().await;
+    let before = lab.manifests();
+    let meanwhile = Meanwhile::at(&lab, "t", "alter table elsewhere.kid inherit t");
+    let error = starlift::ingest(&lab.watched(meanwhile.clone()), None).await.unwrap_err();
+    assert_eq!((meanwhile.outcome().as_str(), error.kind()), ("", ErrorKind::Unavailable), "{error:?}");
+    assert_eq!((lab.manifests(), error.hint()), (before, Some("run again")));
+    // The key holds no more over both of them.
+    let report = lab.catch_up().await;
+    assert_eq!((why_full(of(&report, "t")), of(&report, "t").rows), (Some("schema changed"), 3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_view_that_shows_other_rows_each_time_is_not_told_to_be_captured_in_full() {
+    let lab = Lab::new(
+        "create table t (id int primary key);
+         create view v as select g from generate_series(1, 1000) g where random() < 0.5",
+    )
+    .await;
+    lab.configure("[source.tables.v]\ncapture = \"full\"");
+    let error = lab.ingest_fails(ErrorKind::Data, &["`v` does not add up", "run again"]).await;
+    assert!(!error.hint().unwrap().contains("\"full\""), "{error:?}");
+}
