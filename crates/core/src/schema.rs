@@ -27,7 +27,8 @@ pub struct Column {
     /// How the source declares it (`character varying(3)`, `public.mood`); a model's columns have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub declared: Option<String>,
-    /// The labels of an enum in their order, so that renaming one is seen as a change.
+    /// The labels of an enum in their order, so that renaming one is seen as a change; also the fields of a composite type, and how
+    /// a virtual generated column is computed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<String>,
 }

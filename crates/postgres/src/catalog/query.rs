@@ -75,8 +75,11 @@ order by 2";
 
 const COLUMNS: &str = "
 select a.attrelid, a.attname::text as name, a.atttypid, a.atttypmod, a.attnotnull,
-       format_type(a.atttypid, a.atttypmod) as declared, a.attnum, a.attndims::int4
+       format_type(a.atttypid, a.atttypmod) as declared, a.attnum, a.attndims::int4,
+       -- Since PostgreSQL 18.
+       case when a.attgenerated = 'v' then pg_get_expr(d.adbin, d.adrelid) end as computed
 from pg_catalog.pg_attribute a
+left join pg_catalog.pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
 where a.attrelid = any($1) and a.attnum > 0 and not a.attisdropped
 order by a.attrelid, a.attnum";
 
@@ -181,6 +184,7 @@ pub(super) async fn read(client: &Client, schema: &str, views: &[String]) -> Res
                 declared: get(&row, 5)?,
                 number: get(&row, 6)?,
                 dimensions: get(&row, 7)?,
+                computed: get(&row, 8)?,
             });
         }
     }

@@ -21,6 +21,8 @@ pub(super) struct Attribute {
     pub(super) number: i16,
     /// How many dimensions an array was declared with; PostgreSQL does not hold values to that.
     pub(super) dimensions: i32,
+    /// How the values of a virtual generated column are computed when they are read: no row shows that this changed.
+    pub(super) computed: Option<String>,
 }
 
 /// A type as `pg_type` has it.
@@ -77,7 +79,8 @@ pub(super) fn columns(
     for attribute in attributes {
         let setting = settings.get(&attribute.name).copied();
         match resolve(table, attribute, types, setting)? {
-            Some((column_type, labels)) => {
+            Some((column_type, mut labels)) => {
+                labels.extend(attribute.computed.clone());
                 resolved.attributes.push(attribute.number);
                 resolved.columns.push(Column {
                     name: attribute.name.clone(),
@@ -346,6 +349,7 @@ mod tests {
             declared: "declared".into(),
             number: 1,
             dimensions: 1,
+            computed: None,
         }
     }
 
@@ -397,6 +401,14 @@ mod tests {
             let found = resolve("t", &attribute(type_oid), &types, Some(ColumnSetting::AsText)).unwrap();
             assert_eq!(found, Some((ColumnType::Text, vec!["sad".to_string()])), "{type_oid}");
         }
+    }
+
+    #[test]
+    fn how_a_column_is_computed_belongs_to_what_its_values_look_like() {
+        let computed = |by: Option<&str>| Attribute { computed: by.map(str::to_string), ..attribute(6) };
+        let labels = |by| columns("t", &[computed(by)], &types(), &BTreeMap::new()).unwrap().columns[0].labels.clone();
+        assert_eq!(labels(None), ["sad"]);
+        assert_eq!(labels(Some("(n * 2)")), ["sad", "(n * 2)"]);
     }
 
     #[test]
