@@ -76,6 +76,8 @@ pub const PLANTS: &[&str] = &[
     "durability_ignored",
     "horizon_ignored",
     "closing_from_last_chunk",
+    "attached_ignored",
+    "session_idles",
     // Commit.
     "claim_ignored",
     "exists_is_success",

@@ -7,7 +7,7 @@
 
 use std::pin::pin;
 
-use starlift_core::{Error, Result};
+use starlift_core::{Error, Result, fault};
 
 use super::{SourceSession, statement};
 use crate::sqlstate::classify;
@@ -35,6 +35,9 @@ impl SourceSession {
     async fn lost(&self) -> Error {
         loop {
             tokio::time::sleep(statement::idle_timeout() / TIMES).await;
+            if fault::planted("session_idles") {
+                continue;
+            }
             match self.client().batch_execute("select 1").await {
                 // In a transaction that has failed the work has an error of its own.
                 Err(error) if self.client().is_closed() => {
