@@ -129,8 +129,7 @@ fn partitions_come_and_go_between_chunks_and_a_rewritten_one_starts_the_base_ove
     // A base of a version that knew all files by one name.
     let old = Unfinished { files: vec![], ..base };
     assert!(goes_on(&old, &first) && !goes_on(&old, &parts("b", &[(1, 0), (2, 20), (3, 30), (4, 40)])));
-    let json = serde_json::to_string(&old).unwrap();
-    assert!(!json.contains("files"), "{json}");
+    assert_eq!(serde_json::to_value(&old).unwrap().get("files"), None, "as older versions wrote it");
     let text = serde_json::to_string(&Unfinished { files: first.files.clone(), ..old }).unwrap();
     assert_eq!(serde_json::from_str::<Unfinished>(&text).unwrap().files, first.files);
 }
