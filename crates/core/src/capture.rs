@@ -12,6 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fault;
 use crate::manifest::{CaptureState, Manifest, Relation, Source};
 use crate::time::Micros;
+use crate::wal;
 use crate::xid::{MAX_SPAN, XidWindow};
 
 /// How a table is captured.
@@ -44,7 +45,7 @@ impl CaptureMode {
 pub enum FullReason {
     /// The lake has no state of it.
     First,
-    /// Its columns, key, labels, partitions or settings changed.
+    /// Its columns, key, labels or settings changed.
     Schema,
     /// The state came from another cluster, database or timeline.
     Source,
@@ -103,19 +104,31 @@ impl Read {
 /// A standby whose WAL position is behind the last run's lags: Unavailable, to be tried again. On a primary the same
 /// means a restore, which [`decide_read`] answers with full reads.
 ///
-/// `lsn_before` is the position that was read before the snapshot. The one that `now` holds was read after it: a standby
+/// `lsn_before` is the position that was read before the snapshot; none where it cannot be read, which is a Permission error where
+/// the last run's could. The one that `now` holds was read after it: a standby
 /// that is catching up may replay past the last run's position between the two, and its snapshot would still be older.
-pub fn check_lag(newest: Option<&Manifest>, now: &Source, lsn_before: u64) -> Result<()> {
+pub fn check_lag(newest: Option<&Manifest>, now: &Source, lsn_before: Option<u64>) -> Result<()> {
     let Some(before) = newest.and_then(Manifest::source) else { return Ok(()) };
-    if now.in_recovery && before.identity == now.identity && lsn_before < before.lsn {
+    // Manifests of older versions have the position at which a record would begin.
+    let reached = wal::record_end(before.lsn);
+    if !now.in_recovery || before.identity != now.identity || reached == 0 {
+        return Ok(());
+    }
+    let Some(lsn_before) = lsn_before else {
+        return Err(Error::new(ErrorKind::Permission, "the role may not see how far the standby has replayed")
+            .with_detail("without its position nobody can tell whether it is behind the last run")
+            .with_hint("let a superuser run `grant execute on function pg_catalog.pg_last_wal_replay_lsn() to public` on the primary, or point the source at the primary"));
+    };
+    if lsn_before < reached {
         return Err(Error::new(ErrorKind::Unavailable, "the standby is behind the last run")
-            .with_detail(format!("it has replayed {} bytes less than the last ingest saw", before.lsn - lsn_before))
+            .with_detail(format!("it has replayed {} bytes less than the last ingest saw", reached - lsn_before))
             .with_hint("run again when it has caught up, or point the source at the primary"));
     }
     Ok(())
 }
 
-/// How to read a table whose schema and settings have this fingerprint now, and whose state is `before`.
+/// How to read a table whose schema and settings have this fingerprint now,
+/// [but for partitions](crate::schema::TableSchema::but_for_partitions), and whose state is `before`.
 pub fn decide_read(
     mode: CaptureMode,
     has_key: bool,
@@ -144,7 +157,7 @@ pub(crate) fn window(state: &CaptureState, now: &Source) -> Result<XidWindow, Fu
     if state.identity != now.identity {
         return Err(FullReason::Source);
     }
-    if now.xmax < state.xmax || now.lsn < state.lsn {
+    if now.xmax < state.xmax || now.lsn < wal::record_end(state.lsn) {
         return Err(FullReason::Restored);
     }
     if now.xmax - state.watermark.min(now.xmax) >= MAX_SPAN {
@@ -244,18 +257,27 @@ mod tests {
         let newest = manifest(source(100, 120, 5_000));
         let standby = |lsn| Source { in_recovery: true, ..source(90, 110, lsn) };
         // It replayed past the last run between its snapshot and the look at its position after it.
-        let error = check_lag(Some(&newest), &standby(5_100), 4_900).unwrap_err();
+        let error = check_lag(Some(&newest), &standby(5_100), Some(4_900)).unwrap_err();
         assert_eq!(
             (error.kind(), error.detail().as_deref()),
             (ErrorKind::Unavailable, Some("it has replayed 100 bytes less than the last ingest saw"))
         );
-        assert!(check_lag(Some(&newest), &standby(4_900), 4_800).is_err());
-        assert!(check_lag(Some(&newest), &standby(5_100), 5_000).is_ok());
-        assert!(check_lag(None, &standby(1), 1).is_ok());
+        assert!(check_lag(Some(&newest), &standby(4_900), Some(4_800)).is_err());
+        assert!(check_lag(Some(&newest), &standby(5_100), Some(5_000)).is_ok());
+        assert!(check_lag(None, &standby(1), Some(1)).is_ok());
+        // A position that cannot be read is none, and no lag of everything that ever was.
+        let hidden = check_lag(Some(&newest), &standby(0), None).unwrap_err();
+        assert_eq!(hidden.kind(), ErrorKind::Permission);
+        assert!(hidden.hint().unwrap().contains("pg_last_wal_replay_lsn"));
+        assert!(check_lag(Some(&manifest(source(100, 120, 0))), &standby(0), None).is_ok(), "it never could be read");
+        // Where a record would have begun behind the header of a page.
+        let at_rest = manifest(source(100, 120, 3 * 8_192 + 24));
+        assert!(check_lag(Some(&at_rest), &standby(3 * 8_192), Some(3 * 8_192)).is_ok());
+        assert!(check_lag(Some(&at_rest), &standby(3 * 8_192), Some(3 * 8_192 - 8)).is_err());
         // Another timeline has positions of its own, and a primary does not lag: it was restored.
         let elsewhere = Source { identity: "1/2/db".into(), ..standby(4_000) };
-        assert!(check_lag(Some(&newest), &elsewhere, 4_000).is_ok());
-        assert!(check_lag(Some(&newest), &source(90, 110, 4_000), 4_000).is_ok());
+        assert!(check_lag(Some(&newest), &elsewhere, Some(4_000)).is_ok());
+        assert!(check_lag(Some(&newest), &source(90, 110, 4_000), Some(4_000)).is_ok());
     }
 
     #[test]

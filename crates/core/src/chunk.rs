@@ -29,6 +29,14 @@
 //! Were the window to start at the last chunk's `xmin`, all that was written between the first and the last chunk into pages
 //! that were read already would be lost or stale: `closing_from_last_chunk` plants that.
 //!
+//! # Partitions
+//!
+//! The pages of a chunk are those of each partition. A partition that was attached in the window which a chunk leaves out is left
+//! out with it, and read as a whole by the closing window, which holds that window: so the argument above is about the
+//! partitions that were there from `S1` on, of which no chunk left one out. One that goes takes its rows with it, which is
+//! what a delete looks like; one that returns was attached since. Each partition has a file of its own: another one of a partition that
+//! was there before starts the base over.
+//!
 //! # Why pages and not ranges of keys
 //!
 //! A range of keys needs an index that is sorted as the rows lie on disk: otherwise every chunk reads pages all over the
@@ -40,6 +48,9 @@
 //! A transaction that is open since before most rows were written holds `low` back: these rows are left to the closing window,
 //! which then reads as much as a read at once would. Chunks save nothing there, and lose nothing.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use crate::capture;
 use crate::fault;
 use crate::manifest::{CaptureState, Manifest, RelationRun, Source};
@@ -49,6 +60,11 @@ use crate::xid::XidWindow;
 
 /// Pages of a chunk where a test lowers it.
 const FEW_PAGES: u32 = 4;
+/// Bytes of tables that a second is sure to be enough for, written to the lake. What one pass reads has to follow from the time
+/// of its run: what is not committed by its end is read again by the next run, and by the one after it.
+const BYTES_A_SECOND: u128 = 4 << 20;
+/// A chunk has as many, however little time there is.
+const FEWEST_BYTES: u64 = 1 << 20;
 
 /// Where the rows of a table are on the source's disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +75,8 @@ pub struct Heap {
     pub bytes: u64,
     /// Names its files: another name means that rows may be in other pages.
     pub storage: String,
+    /// The files of a table with partitions one by one, by the oid of the partition.
+    pub files: Vec<(u32, u32)>,
 }
 
 /// What a run does next with a table whose state a full read replaces.
@@ -70,6 +88,41 @@ pub enum Step {
     Chunk(Chunk),
     /// It closes the base with the rows of this window.
     Close(XidWindow),
+}
+
+/// How much of full reads one pass takes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Bytes of a chunk, at most; 0 where chunks are switched off.
+    pub chunk: u64,
+    /// Bytes of the tables that it reads at once beside its chunk.
+    at_once: u64,
+}
+
+impl Room {
+    /// Of a run that was given so much time; without a limit nothing ends a pass, and its room has none. `chunk_bytes` is the
+    /// setting.
+    pub fn of(chunk_bytes: u64, given: Option<Duration>) -> Room {
+        let Some(given) = given else { return Room { chunk: chunk_bytes, at_once: u64::MAX } };
+        // The pass that opens reads a chunk and whole tables: each has half of the time.
+        let bytes = given.as_millis() * BYTES_A_SECOND / 1_000 / 2;
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX).max(FEWEST_BYTES);
+        Room { chunk: chunk_bytes.min(bytes), at_once: bytes }
+    }
+
+    /// Takes note of a table of so many bytes that is read at once, because it cannot be read otherwise.
+    pub fn must_take(&mut self, bytes: u64) {
+        self.at_once = self.at_once.saturating_sub(bytes);
+    }
+
+    /// Whether a table of so many bytes is read at once beside those before it; else it is a chunk of its own, or several.
+    pub fn takes(&mut self, bytes: u64) -> bool {
+        let takes = bytes <= self.chunk && bytes <= self.at_once;
+        if takes {
+            self.must_take(bytes);
+        }
+        takes
+    }
 }
 
 /// One chunk.
@@ -85,18 +138,20 @@ pub struct Chunk {
     pub begins: bool,
 }
 
-/// What comes next of a table, given what earlier chunks came to and the source at this snapshot. `heap` is none where rows do
-/// not keep their pages, `chunk_bytes` is 0 where chunks are switched off.
+/// What comes next of a table with this fingerprint [but for partitions](TableSchema::but_for_partitions), given what earlier chunks came to and the source at this snapshot. `heap` is none where rows do
+/// not keep their pages, `chunk_bytes` is 0 where chunks are switched off. A table that is no larger than a chunk is one all the
+/// same unless the pass has room for it.
 pub fn next(
     before: Option<&Unfinished>,
     fingerprint: &str,
     heap: Option<&Heap>,
     now: &Source,
     chunk_bytes: u64,
+    has_room: bool,
 ) -> Step {
     let Some(heap) = heap.filter(|_| chunk_bytes > 0) else { return Step::AtOnce };
     let step = heap.pages_of(chunk_bytes);
-    let fits = |base: &&Unfinished| base.fingerprint == fingerprint && base.storage == heap.storage;
+    let fits = |base: &&Unfinished| base.fingerprint == fingerprint && heap.keeps_pages_of(base);
     let window = |base: &'_ Unfinished| capture::window(&base.capture, now).ok();
     match before.filter(fits).and_then(|base| Some((base, window(base)?))) {
         Some((base, window)) if base.is_read() => Step::Close(window),
@@ -104,9 +159,9 @@ pub fn next(
             let to = base.read.saturating_add(step).min(base.pages);
             Step::Chunk(Chunk { from: base.read, to, left_out, begins: false })
         }
-        None if step >= heap.pages => Step::AtOnce,
+        None if heap.pages == 0 || (has_room && step >= heap.pages) => Step::AtOnce,
         None => match XidWindow::new(now.xmin, now.xmax) {
-            Some(left_out) => Step::Chunk(Chunk { from: 0, to: step, left_out, begins: true }),
+            Some(left_out) => Step::Chunk(Chunk { from: 0, to: step.min(heap.pages), left_out, begins: true }),
             // A transaction is open since 2^31 others.
             None => Step::AtOnce,
         },
@@ -124,6 +179,14 @@ pub fn whose_turn<'a>(steps: impl Iterator<Item = (&'a str, Step)>) -> Option<(&
 }
 
 impl Heap {
+    /// Whether the rows that a base has, and those that it has not yet, are in the pages where they were. Partitions that came since are
+    /// none of its chunks', and those that went have no rows to be read.
+    fn keeps_pages_of(&self, base: &Unfinished) -> bool {
+        let known: BTreeMap<u32, u32> = base.files.iter().copied().collect();
+        let is_same = |(oid, file): &(u32, u32)| known.get(oid).is_none_or(|known| known == file);
+        self.storage == base.storage || (!known.is_empty() && !self.files.is_empty() && self.files.iter().all(is_same))
+    }
+
     /// Pages that hold about so many bytes.
     fn pages_of(&self, chunk_bytes: u64) -> u32 {
         if fault::planted("small_chunks") {
@@ -168,6 +231,7 @@ impl Unfinished {
             first: before.map_or(seq, |base| base.first),
             capture: CaptureState { watermark, ..read.capture },
             storage: read.heap.storage,
+            files: read.heap.files,
             pages: before.map_or(read.heap.pages, |base| base.pages),
             read: chunk.to,
             chunks: before.map_or(0, |base| base.chunks) + 1,

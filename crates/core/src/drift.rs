@@ -150,39 +150,40 @@ fn columns(was: &TableSchema, is: &TableSchema) -> Vec<Change> {
         let position = schema.columns.iter().position(|c| c.name == name)?;
         schema.attributes.get(position).copied()
     };
-    let of_number = |schema: &'_ TableSchema, wanted: i16| {
-        schema
-            .attributes
-            .iter()
-            .position(|n| *n == wanted)
-            .and_then(|at| schema.columns.get(at))
-            .map(|c| c.name.clone())
+    let of_number = |schema: &TableSchema, wanted: i16| {
+        let position = schema.attributes.iter().position(|n| *n == wanted)?;
+        schema.columns.get(position).cloned()
     };
-    let mut renamed = Vec::new();
+    // Where a column is now; names alone say it where the table is another one.
+    let moved = |name: &str| number(was, name).filter(|_| is_same).and_then(|number| of_number(is, number));
+    // Whose name a column has now that had another one.
+    let is_taken = |name: &str| {
+        let before = number(is, name).filter(|_| is_same).and_then(|number| of_number(was, number));
+        before.is_some_and(|before| before.name != name)
+    };
+    let mut gone_from = Vec::new();
     for old in &was.columns {
-        match is.column(&old.name) {
-            Some(new) => changes.extend(retyped(old, new)),
-            None => {
-                let to = number(was, &old.name).filter(|_| is_same).and_then(|number| of_number(is, number));
-                match to {
-                    Some(to) => {
-                        if let Some(new) = is.column(&to) {
-                            changes.extend(retyped(&Column { name: to.clone(), ..old.clone() }, new));
-                        }
-                        changes.push(Change::ColumnRenamed { from: old.name.clone(), to: to.clone() });
-                        renamed.push(to);
-                    }
-                    None => changes.push(Change::ColumnDropped { column: old.name.clone() }),
+        match moved(&old.name).or_else(|| is.column(&old.name).filter(|_| !is_taken(&old.name)).cloned()) {
+            Some(new) => {
+                changes.extend(retyped(old, &new));
+                if new.name != old.name {
+                    changes.push(Change::ColumnRenamed { from: old.name.clone(), to: new.name });
+                    gone_from.push(&old.name);
                 }
             }
+            None => changes.push(Change::ColumnDropped { column: old.name.clone() }),
         }
     }
-    for new in is.columns.iter().filter(|c| was.column(&c.name).is_none() && !renamed.contains(&c.name)) {
+    let is_new = |name: &String| !is_taken(name) && (was.column(name).is_none() || gone_from.contains(&name));
+    for new in is.columns.iter().filter(|c| is_new(&c.name)) {
         changes.push(Change::ColumnAdded { column: new.name.clone() });
     }
-    let follows = |name: &String| match changes.iter().find(|c| c.column() == Some(name.as_str())) {
-        Some(Change::ColumnRenamed { to, .. }) => to.clone(),
-        _ => name.clone(),
+    let follows = |name: &String| {
+        let renamed = changes.iter().find_map(|change| match change {
+            Change::ColumnRenamed { from, to } if from == name => Some(to),
+            _ => None,
+        });
+        renamed.unwrap_or(name).clone()
     };
     if was.key.iter().map(follows).collect::<Vec<_>>() != is.key {
         changes.push(Change::KeyChanged { from: was.key.clone(), to: is.key.clone() });
@@ -252,6 +253,37 @@ mod tests {
             texts(&before, &now(&[PAYMENT[0], (2, "total", "text"), PAYMENT[2]])),
             ["payment: column `total` was `numeric` and is `text`", "payment: column `amount` became `total`"]
         );
+    }
+
+    #[test]
+    fn names_that_go_from_one_column_to_another_are_told() {
+        let before = [("payment", table(7, &PAYMENT))];
+        let now = |columns: &[(i16, &str, &str)]| texts(&before, &[("payment", table(7, columns))]);
+        // Swapped, with types that tell nothing and with such that do.
+        assert_eq!(
+            now(&[(1, "amount", "integer"), (2, "id", "numeric"), PAYMENT[2]]),
+            ["payment: column `id` became `amount`", "payment: column `amount` became `id`"]
+        );
+        assert_eq!(
+            now(&[(1, "amount", "bigint"), (2, "id", "numeric"), PAYMENT[2]]),
+            [
+                "payment: column `amount` was `integer` and is `bigint`",
+                "payment: column `id` became `amount`",
+                "payment: column `amount` became `id`",
+            ]
+        );
+        // Handed on: another one has the name of the first, and the name of the last is gone with it.
+        assert_eq!(
+            now(&[PAYMENT[0], (2, "day", "numeric"), (4, "amount", "text")]),
+            [
+                "payment: column `amount` became `day`",
+                "payment: column `day` is gone",
+                "payment: column `amount` is new",
+            ]
+        );
+        // In another table numbers mean nothing.
+        let other = [("payment", table(8, &[(2, "id", "integer"), (1, "amount", "numeric"), PAYMENT[2]]))];
+        assert_eq!(texts(&before, &other), ["payment: the table was dropped and made again"]);
     }
 
     #[test]

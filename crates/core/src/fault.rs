@@ -63,6 +63,8 @@ pub const PLANTS: &[&str] = &[
     "small_first_load",
     "small_chunks",
     "short_silence",
+    "short_idle",
+    "slow_writer",
     "stopped_clock",
     // Capture.
     "no_lock",
@@ -74,6 +76,8 @@ pub const PLANTS: &[&str] = &[
     "durability_ignored",
     "horizon_ignored",
     "closing_from_last_chunk",
+    "attached_ignored",
+    "session_idles",
     // Commit.
     "claim_ignored",
     "exists_is_success",

@@ -27,6 +27,7 @@ pub mod time;
 pub mod types;
 pub mod unfinished;
 pub mod vacuum;
+pub mod wal;
 pub mod xid;
 
 pub use error::{Error, ErrorKind, Result};

@@ -27,7 +27,8 @@ pub struct Column {
     /// How the source declares it (`character varying(3)`, `public.mood`); a model's columns have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub declared: Option<String>,
-    /// The labels of an enum in their order, so that renaming one is seen as a change.
+    /// The labels of an enum in their order, so that renaming one is seen as a change; also the fields of a composite type, and how
+    /// a virtual generated column is computed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<String>,
 }
@@ -42,7 +43,7 @@ pub struct TableSchema {
     /// The oid of the source table; a model has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oid: Option<u32>,
-    /// The oids of the table's partitions, sorted: attaching one changes no `xmin`.
+    /// The oids of the table's partitions, sorted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub partitions: Vec<u32>,
     /// PostgreSQL's number of each column, which it never gives twice: a column that is dropped and added again under its
@@ -90,10 +91,19 @@ impl TableSchema {
         self.columns.iter().find(|c| c.name == name)
     }
 
+    /// The same table with the partitions that it had when it was like `before`.
+    ///
+    /// Partitions come and go without a trace in any `xmin` of the table's rows, but not without any: rows of those that came are read, and
+    /// rows of those that went are missed by the count. So only what else differs makes it another table.
+    pub fn but_for_partitions(&self, before: Option<&TableSchema>) -> TableSchema {
+        let partitions = before.map_or(&self.partitions, |before| &before.partitions).clone();
+        TableSchema { partitions, ..self.clone() }
+    }
+
     /// Names one version of the table: its columns, types, labels, key, identity, partitions and attributes.
     ///
-    /// Rows that were read under another fingerprint are read again in full, because a changed default, label or
-    /// partition leaves no trace in `xmin`.
+    /// Rows that were read under another fingerprint, [but for partitions](TableSchema::but_for_partitions), are read again in full, because a
+    /// changed default or label leaves no trace in `xmin`.
     pub fn fingerprint(&self) -> String {
         // Serialising plain structs of strings and numbers cannot fail, and field order is fixed by the struct.
         sha256_hex(&serde_json::to_vec(self).unwrap_or_default())
@@ -136,6 +146,19 @@ mod tests {
             assert_ne!(changed.fingerprint(), before);
         }
         assert_eq!(schema().fingerprint(), before);
+    }
+
+    #[test]
+    fn partitions_that_come_or_go_make_no_other_table_and_anything_else_does() {
+        let with = |partitions: &[u32]| TableSchema { partitions: partitions.to_vec(), ..schema() };
+        let same = |before: &TableSchema, now: &TableSchema| {
+            now.but_for_partitions(Some(before)).fingerprint() == before.fingerprint()
+        };
+        for (before, now) in [(&[][..], &[9][..]), (&[9], &[]), (&[8, 9], &[7, 9])] {
+            assert!(same(&with(before), &with(now)), "{before:?} {now:?}");
+            assert!(!same(&with(before), &TableSchema { attributes: vec![1, 3], ..with(now) }));
+        }
+        assert_eq!(with(&[9]).but_for_partitions(None), with(&[9]));
     }
 
     #[test]

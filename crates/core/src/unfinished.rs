@@ -22,6 +22,9 @@ pub struct Unfinished {
     pub capture: CaptureState,
     /// Names the files of the table (and of its partitions) in the source. Rows keep their page while these stay.
     pub storage: String,
+    /// The files of a table with partitions one by one, by the oid of the partition: some may come and go.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<(u32, u32)>,
     /// Pages of the table when the first chunk was read: a row that is older than the watermark is in one of them.
     pub pages: u32,
     /// The pages before this one are read.

@@ -12,6 +12,8 @@
 //! A crash leaves nothing behind: the server ends the session and its locks. While a transaction is open, DDL on the
 //! tables waits for it, and queries of the application wait for that DDL: keep it short.
 
+mod attached;
+mod awake;
 mod cursor;
 mod filter;
 mod heap;
@@ -25,7 +27,7 @@ use std::time::Duration;
 
 use starlift_core::manifest::Source;
 use starlift_core::xid::Snapshot;
-use starlift_core::{Column, Error, ErrorKind, Micros, Result, fault};
+use starlift_core::{Column, Error, ErrorKind, Micros, Result, fault, wal};
 use tokio_postgres::Client;
 use tokio_postgres::types::PgLsn;
 
@@ -35,7 +37,7 @@ pub use self::shared::{OLDEST_WITH_RANGES, PageRange};
 pub use self::statement::select_expression;
 pub use self::stream::{BatchLimits, RowStream};
 pub use self::window::{Marked, Window};
-use crate::catalog::{Catalog, SourceTable, TableKind, TableSettings, read_tables};
+use crate::catalog::{Catalog, SourceTable, TableSettings, read_tables};
 use crate::codec::RowDecoder;
 use crate::connect::Connection;
 use crate::ident::quote_qualified;
@@ -53,9 +55,9 @@ const FLUSH_POLL: Duration = Duration::from_millis(10);
 pub struct SourceSnapshot {
     /// Which source, and where its transaction ids and its WAL are. Its list of tables and its horizon are for the caller to fill.
     pub source: Source,
-    /// The WAL position that was read before the snapshot: whatever is committed up to it, the snapshot sees. 0 where it
+    /// The WAL position that was read before the snapshot: whatever is committed up to it, the snapshot sees. None where it
     /// cannot be read.
-    pub lsn_before: u64,
+    pub lsn_before: Option<u64>,
     /// The source's clock, read after the snapshot was taken.
     pub now: Micros,
 }
@@ -159,11 +161,11 @@ impl SourceSession {
             schema: self.schema.clone(),
             xmin: xids.xmin,
             xmax: xids.xmax,
-            lsn: lsn.map_or(0, u64::from),
+            lsn: lsn.map_or(0, |lsn| wal::record_end(lsn.into())),
             tables: Vec::new(),
             horizon: None,
         };
-        Ok(SourceSnapshot { source, lsn_before: identity.lsn.unwrap_or(0), now: micros(clock)? })
+        Ok(SourceSnapshot { source, lsn_before: identity.lsn, now: micros(clock)? })
     }
 
     /// Counts the rows of a table at the snapshot.
@@ -199,29 +201,6 @@ impl SourceSession {
         let decoder = RowDecoder::new(columns, &table.schema.key)?.with_max_value_bytes(self.limits.value_bytes);
         let chunks = self.client().copy_out(sql).await.map_err(|e| self.failed("read", table, e))?;
         Ok(RowStream::new(format!("{}.{}", self.schema, table.name), chunks, decoder, self.limits))
-    }
-
-    /// Whether the table still has the partitions that the catalog showed, or fewer. `ATTACH PARTITION` does not wait for
-    /// our lock, and its rows come up in the middle of a transaction whatever its snapshot.
-    ///
-    /// # Errors
-    /// Unavailable where a partition came: the next run finds it in the catalog.
-    pub async fn check_partitions(&self, table: &SourceTable) -> Result<()> {
-        self.must_be_open()?;
-        let Some(oid) = table.schema.oid.filter(|_| table.kind == TableKind::Partitioned) else { return Ok(()) };
-        // A function and not a query on the catalog, because that would show the catalog as of the snapshot.
-        let sql = "select relid::oid from pg_partition_tree($1::oid::regclass) where relid <> $1::oid";
-        let rows = self.client().query(sql, &[&oid]).await.map_err(|e| self.failed("check", table, e))?;
-        for row in rows {
-            let partition: u32 = row.try_get(0).map_err(|e| self.failed("check", table, e))?;
-            if !table.schema.partitions.contains(&partition) {
-                let message = format!("a partition was attached to table `{}.{}`", self.schema, table.name);
-                return Err(Error::unavailable(message)
-                    .with_detail("it came while the table was read, and nothing is committed")
-                    .with_hint("run again"));
-            }
-        }
-        Ok(())
     }
 
     /// Waits until the server has flushed what the snapshot saw, so that no crash of it takes back what was read: with

@@ -259,7 +259,8 @@ impl Work<'_> {
         crate::planted::remember_snapshot(lake, session, seq, at).await?;
         let window = format!("{}..{at}", newest.map(|m| m.at.to_string()).unwrap_or_default());
         let placed = |e: Error, name: &str| e.with_context("table", name).with_context("window", window.clone());
-        let done = Box::pin(self.turns(&task, session, &plan, &placed, &mut relations)).await?;
+        let turns = Box::pin(self.turns(&task, session, &plan, &placed, &mut relations));
+        let done = session.awake(turns).await?;
         let mut warnings = Vec::new();
         let mut counted = 0;
         for (name, refused) in &done.refused {
@@ -269,7 +270,7 @@ impl Work<'_> {
         let mut closes_next = false;
         if let Some((name, chunk)) = &plan.chunk {
             ctx.progress.started(STAGE, name);
-            let read = Box::pin(task.chunk(session, name, chunk.clone())).await;
+            let read = session.awake(Box::pin(task.chunk(session, name, chunk.clone()))).await;
             let (base, refused) = read.map_err(|e| placed(e, name))?;
             warnings.extend(quarantine::warning("table", name, &refused));
             closes_next = base.is_read() && !plan.more_chunks;

@@ -165,9 +165,8 @@ fn planned_table(lake: &Head, seen: &Seen, table: &SourceTable) -> PlannedTable 
     };
     let Some(choice) = seen.choices.as_ref().ok().and_then(|choices| choices.get(name)) else { return planned };
     let before = lake.manifest().and_then(|m| m.relations.get(name));
-    let has_key = !table.schema.key.is_empty();
     let seq = succession::next_seq(lake.manifest());
-    let turn = capture::decide_turn(choice, has_key, &table.schema.fingerprint(), before, &seen.source, seq, None);
+    let turn = capture::decide_turn(choice, &table.schema, before, &seen.source, seq, None);
     let passes = before.and_then(|b| b.capture.as_ref()?.passes.as_ref());
     let scans = Scans::of(table, choice, seen.stamped.get(name).copied());
     (planned.capture, planned.because) = (choice.mode.name().into(), choice.why.clone());
@@ -176,7 +175,10 @@ fn planned_table(lake: &Head, seen: &Seen, table: &SourceTable) -> PlannedTable 
         Turn::Complete(Read::Window(_), why) => ("window", why.map(|why| PassReason::text(why).to_string())),
         Turn::Complete(Read::Full { reason, replaces }, _) => {
             let base = lake.manifest().and_then(|m| m.unfinished.get(name));
-            let base = base.filter(|base| replaces && base.fingerprint == table.schema.fingerprint());
+            let is_same = |base: &&Unfinished| {
+                base.fingerprint == table.schema.but_for_partitions(Some(&base.schema)).fingerprint()
+            };
+            let base = base.filter(|base| replaces && is_same(base));
             ("full", Some(base.map_or_else(|| reason.text().to_string(), Unfinished::text)))
         }
         Turn::Cursor(from) => ("cursor", Some(format!("stamped since {from}"))),

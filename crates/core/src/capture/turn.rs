@@ -5,6 +5,7 @@
 
 use super::{CaptureMode, Choice, Read, decide_read, state_after};
 use crate::manifest::{CaptureState, Passes, Relation, Source};
+use crate::schema::TableSchema;
 use crate::time::Micros;
 
 /// What one run does with one table.
@@ -30,6 +31,8 @@ pub enum PassReason {
     NoSafeTime,
     /// Somebody wants the table's image.
     Asked,
+    /// What partitions it has is shown by no stamp.
+    Partitions,
     /// Rows of another table refer to keys that the lake does not have.
     Referred,
 }
@@ -42,14 +45,30 @@ impl PassReason {
             PassReason::Due => "xid pass is due",
             PassReason::NoSafeTime => "xid pass, because no safe time is known",
             PassReason::Asked => "xid pass was asked for",
+            PassReason::Partitions => "xid pass, because partitions came or went",
             PassReason::Referred => "xid pass, because rows refer to keys that the lake did not have",
         }
     }
 }
 
-/// What the run of `seq` does with a table whose schema and settings have this fingerprint now, and whose state is `before`.
-/// `asked` makes it read the table completely.
+/// What the run of `seq` does with a table that is like `schema` now, and whose state is `before`. `asked` makes it read the
+/// table completely.
 pub fn decide_turn(
+    choice: &Choice,
+    schema: &TableSchema,
+    before: Option<&Relation>,
+    now: &Source,
+    seq: u64,
+    asked: Option<PassReason>,
+) -> Turn {
+    let known = before.map(|before| &before.schema);
+    let is_other = known.is_some_and(|known| known.partitions != schema.partitions);
+    let asked = asked.or(is_other.then_some(PassReason::Partitions));
+    let fingerprint = schema.but_for_partitions(known).fingerprint();
+    turn(choice, !schema.key.is_empty(), &fingerprint, before, now, seq, asked)
+}
+
+fn turn(
     choice: &Choice,
     has_key: bool,
     fingerprint: &str,
@@ -105,7 +124,6 @@ pub fn state_after_turn(
 mod tests {
     use super::super::{FullReason, Horizon, Look, MARGIN};
     use super::*;
-    use crate::schema::TableSchema;
     use crate::xid::XidWindow;
 
     const SECOND: i64 = 1_000_000;
@@ -162,7 +180,7 @@ mod tests {
         }
 
         fn run(&mut self, now: &Source, seq: u64) -> Turn {
-            let turn = decide_turn(&self.choice, true, "f", Some(&self.relation), now, seq, None);
+            let turn = turn(&self.choice, true, "f", Some(&self.relation), now, seq, None);
             if turn != Turn::Wait {
                 let before = self.relation.capture.as_ref();
                 let state = state_after_turn(&self.choice, turn, before, now, seq, now.horizon.as_ref().unwrap().at);
@@ -198,15 +216,8 @@ mod tests {
         assert_eq!(runs.run(&source(200, 220, 1_300), 2), Turn::Wait);
         assert_eq!(runs.run(&source(300, 320, 1_600), 3), Turn::Wait);
         assert_eq!(runs.run(&source(400, 420, 1_900), 4), Turn::Complete(window(100, 420), Some(PassReason::Due)));
-        let asked = decide_turn(
-            &runs.choice,
-            true,
-            "f",
-            Some(&runs.relation),
-            &source(500, 520, 2_200),
-            5,
-            Some(PassReason::Asked),
-        );
+        let asked =
+            turn(&runs.choice, true, "f", Some(&runs.relation), &source(500, 520, 2_200), 5, Some(PassReason::Asked));
         assert_eq!(asked, Turn::Complete(window(400, 520), Some(PassReason::Asked)));
     }
 
@@ -226,8 +237,30 @@ mod tests {
         elsewhere.horizon.as_mut().unwrap().since = 3;
         assert_eq!(runs().run(&elsewhere, 3), Turn::Complete(window(100, 320), Some(PassReason::NoSafeTime)));
         let before = runs();
-        let schema = decide_turn(&before.choice, true, "g", Some(&before.relation), &source(300, 320, 1_600), 3, None);
+        let schema = turn(&before.choice, true, "g", Some(&before.relation), &source(300, 320, 1_600), 3, None);
         assert_eq!(schema, Turn::Complete(Read::Full { reason: FullReason::Schema, replaces: true }, None));
+    }
+
+    #[test]
+    fn partitions_that_came_or_went_make_a_pass_and_other_columns_a_full_read() {
+        let mut runs = Runs::new(choice(CaptureMode::Cursor, Some(9)));
+        let before = TableSchema { partitions: vec![8], ..runs.relation.schema.clone() };
+        runs.relation.fingerprint = before.fingerprint();
+        runs.relation.schema = before.clone();
+        let now = source(200, 220, 1_300);
+        let turn =
+            |choice: &Choice, schema: &TableSchema| decide_turn(choice, schema, Some(&runs.relation), &now, 2, None);
+        assert!(matches!(turn(&runs.choice, &before), Turn::Cursor(_)));
+        let with = |partitions: &[u32]| TableSchema { partitions: partitions.to_vec(), ..before.clone() };
+        for partitions in [&[8, 9][..], &[], &[9]] {
+            let pass = Turn::Complete(window(100, 220), Some(PassReason::Partitions));
+            assert_eq!(turn(&runs.choice, &with(partitions)), pass, "{partitions:?}");
+            let every = choice(CaptureMode::Xid, None);
+            assert_eq!(turn(&every, &with(partitions)), Turn::Complete(window(100, 220), None), "{partitions:?}");
+        }
+        let other = TableSchema { attributes: vec![4], ..with(&[8, 9]) };
+        let full = Turn::Complete(Read::Full { reason: FullReason::Schema, replaces: true }, None);
+        assert_eq!(turn(&runs.choice, &other), full);
     }
 
     #[test]

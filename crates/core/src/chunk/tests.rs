@@ -28,7 +28,7 @@ fn schema() -> TableSchema {
 }
 
 fn heap(pages: u32) -> Heap {
-    Heap { pages, bytes: u64::from(pages) * 8_192, storage: "1/1".into() }
+    Heap { pages, bytes: u64::from(pages) * 8_192, storage: "1/1".into(), files: vec![] }
 }
 
 fn read(now: &Source, pages: u32, rows: u64) -> ChunkRead {
@@ -54,7 +54,7 @@ fn read(now: &Source, pages: u32, rows: u64) -> ChunkRead {
 const CHUNK: u64 = 10 * 8_192;
 
 fn step(before: Option<&Unfinished>, heap: &Heap, now: &Source) -> Step {
-    next(before, &schema().fingerprint(), Some(heap), now, CHUNK)
+    next(before, &schema().fingerprint(), Some(heap), now, CHUNK, true)
 }
 
 /// A base of 25 pages after two chunks, at snapshots 100:105 and 110:120.
@@ -100,7 +100,7 @@ fn what_makes_rows_lie_elsewhere_or_xids_mean_something_else_starts_the_base_ove
     let far = source(130, 100 + crate::xid::MAX_SPAN, 3_000);
     let far = Source { xmin: far.xmax, ..far };
     assert!(begins(step(Some(&base), &heap(25), &far)));
-    let retyped = next(Some(&base), "other", Some(&heap(25)), &now, CHUNK);
+    let retyped = next(Some(&base), "other", Some(&heap(25)), &now, CHUNK, true);
     assert!(begins(retyped));
     let again = Unfinished::with(
         Some(&base),
@@ -112,17 +112,74 @@ fn what_makes_rows_lie_elsewhere_or_xids_mean_something_else_starts_the_base_ove
 }
 
 #[test]
+fn partitions_come_and_go_between_chunks_and_a_rewritten_one_starts_the_base_over() {
+    let parts =
+        |storage: &str, files: &[(u32, u32)]| Heap { storage: storage.into(), files: files.to_vec(), ..heap(25) };
+    let first = parts("a", &[(1, 0), (2, 20), (3, 30)]);
+    let now = source(100, 105, 1_000);
+    let Step::Chunk(chunk) = step(None, &first, &now) else { panic!("no chunk") };
+    let base = Unfinished::with(None, chunk, ChunkRead { heap: first.clone(), ..read(&now, 25, 5) }, 7);
+    let goes_on = |base: &Unfinished, heap: &Heap| {
+        matches!(step(Some(base), heap, &source(110, 120, 2_000)), Step::Chunk(Chunk { begins: false, .. }))
+    };
+    assert!(goes_on(&base, &first));
+    assert!(goes_on(&base, &parts("b", &[(1, 0), (2, 20), (3, 30), (4, 40)])), "one came");
+    assert!(goes_on(&base, &parts("c", &[(1, 0), (3, 30)])), "one went");
+    assert!(!goes_on(&base, &parts("d", &[(1, 0), (2, 21), (3, 30)])), "one was rewritten");
+    // A base of a version that knew all files by one name.
+    let old = Unfinished { files: vec![], ..base };
+    assert!(goes_on(&old, &first) && !goes_on(&old, &parts("b", &[(1, 0), (2, 20), (3, 30), (4, 40)])));
+    assert_eq!(serde_json::to_value(&old).unwrap().get("files"), None, "as older versions wrote it");
+    let text = serde_json::to_string(&Unfinished { files: first.files.clone(), ..old }).unwrap();
+    assert_eq!(serde_json::from_str::<Unfinished>(&text).unwrap().files, first.files);
+}
+
+#[test]
 fn what_fits_one_chunk_or_has_no_pages_that_stay_is_read_at_once() {
     let now = source(130, 140, 3_000);
     assert_eq!(step(None, &heap(10), &now), Step::AtOnce);
     assert!(matches!(step(None, &heap(11), &now), Step::Chunk(_)));
     // What has begun goes on, although the table has become small.
     assert!(matches!(step(Some(&two_chunks()), &heap(2), &now), Step::Chunk(Chunk { from: 20, to: 25, .. })));
-    assert_eq!(next(None, "f", None, &now, CHUNK), Step::AtOnce);
-    assert_eq!(next(Some(&two_chunks()), &schema().fingerprint(), Some(&heap(25)), &now, 0), Step::AtOnce);
+    assert_eq!(next(None, "f", None, &now, CHUNK, false), Step::AtOnce);
+    assert_eq!(next(Some(&two_chunks()), &schema().fingerprint(), Some(&heap(25)), &now, 0, true), Step::AtOnce);
     // Large values are beside the pages: chunks have fewer of these.
     let wide = Heap { bytes: 100 * CHUNK, ..heap(25) };
     assert!(matches!(step(None, &wide, &now), Step::Chunk(Chunk { from: 0, to: 1, .. })));
+}
+
+#[test]
+fn a_table_for_which_a_pass_has_no_room_is_one_chunk_and_then_closed() {
+    let now = source(130, 140, 3_000);
+    let left_out = XidWindow::new(130, 140).unwrap();
+    let without_room = |before, heap: &Heap| next(before, &schema().fingerprint(), Some(heap), &now, CHUNK, false);
+    let whole = Chunk { from: 0, to: 7, left_out, begins: true };
+    assert_eq!(without_room(None, &heap(7)), Step::Chunk(whole));
+    let base = Unfinished::with(None, whole, read(&now, 7, 3), 1);
+    assert!(base.is_read());
+    assert_eq!(without_room(Some(&base), &heap(7)), Step::Close(left_out));
+    // Nothing to read is no chunk.
+    assert_eq!(without_room(None, &heap(0)), Step::AtOnce);
+}
+
+#[test]
+fn what_a_pass_reads_follows_from_the_time_of_its_run() {
+    const MIB: u64 = 1 << 20;
+    let seconds = |seconds| Some(Duration::from_secs(seconds));
+    assert_eq!(Room::of(1_024 * MIB, seconds(60)).chunk, 120 * MIB);
+    assert_eq!(Room::of(64 * MIB, seconds(60)).chunk, 64 * MIB);
+    assert_eq!(Room::of(1_024 * MIB, Some(Duration::from_millis(3))).chunk, MIB);
+    assert_eq!(Room::of(0, seconds(60)).chunk, 0, "switched off");
+    // Many tables just below a chunk are more than a pass can read.
+    let mut room = Room::of(64 * MIB, seconds(60));
+    assert_eq!([60, 60, 1, 0].map(|mib| room.takes(mib * MIB)), [true, true, false, true]);
+    let mut room = Room::of(64 * MIB, seconds(60));
+    room.must_take(100 * MIB);
+    assert_eq!([60, 20, 1].map(|mib| room.takes(mib * MIB)), [false, true, false]);
+    room.must_take(u64::MAX);
+    // Nothing ends a run without a deadline.
+    let mut room = Room::of(64 * MIB, None);
+    assert!((0..1_000_000).all(|_| room.takes(64 * MIB)) && !room.takes(64 * MIB + 1));
 }
 
 #[test]

@@ -35,7 +35,7 @@ pub(crate) async fn ingest(run: Run, tables: Vec<Table>, standby: Option<usize>)
     });
     let is_late = port.planted(Planted::LagCheckedAfter);
     let lsn_before = if is_late { snapshot.source.lsn } else { snapshot.lsn_before };
-    capture::check_lag(newest, &snapshot.source, lsn_before)?;
+    capture::check_lag(newest, &snapshot.source, Some(lsn_before))?;
     let write_id = port.with(World::new_id);
     let (now, owner) = port.with(|w| (w.now(), w.new_id()));
     let at = claim(&run.store(run.lake), now, newest.map(|m| m.at), &owner).await?;

@@ -75,8 +75,11 @@ order by 2";
 
 const COLUMNS: &str = "
 select a.attrelid, a.attname::text as name, a.atttypid, a.atttypmod, a.attnotnull,
-       format_type(a.atttypid, a.atttypmod) as declared, a.attnum, a.attndims::int4
+       format_type(a.atttypid, a.atttypmod) as declared, a.attnum, a.attndims::int4,
+       -- Since PostgreSQL 18.
+       case when a.attgenerated = 'v' then pg_get_expr(d.adbin, d.adrelid) end as computed
 from pg_catalog.pg_attribute a
+left join pg_catalog.pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
 where a.attrelid = any($1) and a.attnum > 0 and not a.attisdropped
 order by a.attrelid, a.attnum";
 
@@ -106,7 +109,7 @@ select t.oid, t.typname::text as name, t.typnamespace = 'pg_catalog'::regnamespa
             then t.typelem else 0::oid end as element,
        array(select e.enumlabel::text from pg_catalog.pg_enum e where e.enumtypid = t.oid order by e.enumsortorder) as labels,
        array(select e.part from edge e where e.whole = t.oid order by 1) as parts,
-       array(select a.attname || ' ' || format_type(a.atttypid, a.atttypmod) from pg_catalog.pg_attribute a
+       array(select a.attnum || ' ' || a.attname::text || ' ' || format_type(a.atttypid, a.atttypmod) from pg_catalog.pg_attribute a
              where t.typtype = 'c' and a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped
              order by a.attnum) as fields
 from pg_catalog.pg_type t where t.oid in (select e.part from edge e)";
@@ -181,6 +184,7 @@ pub(super) async fn read(client: &Client, schema: &str, views: &[String]) -> Res
                 declared: get(&row, 5)?,
                 number: get(&row, 6)?,
                 dimensions: get(&row, 7)?,
+                computed: get(&row, 8)?,
             });
         }
     }

@@ -21,6 +21,8 @@ pub(super) struct Attribute {
     pub(super) number: i16,
     /// How many dimensions an array was declared with; PostgreSQL does not hold values to that.
     pub(super) dimensions: i32,
+    /// How the values of a virtual generated column are computed when they are read: no row shows that this changed.
+    pub(super) computed: Option<String>,
 }
 
 /// A type as `pg_type` has it.
@@ -38,7 +40,7 @@ pub(super) struct PgType {
     pub(super) labels: Vec<String>,
     /// The types that its values are made of: base, element, fields, bounds.
     pub(super) parts: Vec<u32>,
-    /// The fields of a composite type, with their types.
+    /// The fields of a composite type, with their numbers, which are never given twice, and types.
     pub(super) fields: Vec<String>,
 }
 
@@ -77,7 +79,8 @@ pub(super) fn columns(
     for attribute in attributes {
         let setting = settings.get(&attribute.name).copied();
         match resolve(table, attribute, types, setting)? {
-            Some((column_type, labels)) => {
+            Some((column_type, mut labels)) => {
+                labels.extend(attribute.computed.clone());
                 resolved.attributes.push(attribute.number);
                 resolved.columns.push(Column {
                     name: attribute.name.clone(),
@@ -153,7 +156,7 @@ fn base_of(oid: u32, typmod: i32, types: &Types) -> Option<(&PgType, i32)> {
 }
 
 /// The labels of all enums, and the fields of all composite types, that a value of this type may show: a renamed one
-/// changes no `xmin`, but every value.
+/// changes no `xmin`, but every value; as does a field that is dropped and added again, which is empty everywhere.
 fn labels(parts: &[&PgType]) -> Vec<String> {
     parts.iter().flat_map(|part| part.labels.iter().chain(&part.fields)).cloned().collect()
 }
@@ -346,6 +349,7 @@ mod tests {
             declared: "declared".into(),
             number: 1,
             dimensions: 1,
+            computed: None,
         }
     }
 
@@ -365,12 +369,12 @@ mod tests {
     #[test]
     fn what_no_list_holds_is_carried_as_text_and_composites_as_documents() {
         let mut types = types();
-        types.insert(20, PgType { class: 'c', fields: vec!["a integer".into()], ..PgType::default() });
+        types.insert(20, PgType { class: 'c', fields: vec!["1 a integer".into()], ..PgType::default() });
         types.insert(21, PgType { class: 'b', element: 20, parts: vec![20], ..PgType::default() });
         types.insert(22, PgType { class: 'r', built_in: true, ..PgType::default() });
         let of = |attribute: Attribute| resolve("t", &attribute, &types, None).unwrap();
         for oid in [20, 21] {
-            assert_eq!(of(attribute(oid)), Some((ColumnType::Json, vec!["a integer".to_string()])));
+            assert_eq!(of(attribute(oid)), Some((ColumnType::Json, vec!["1 a integer".to_string()])));
         }
         assert_eq!(of(attribute(22)), Some((ColumnType::Text, vec![])));
         // Extensions, arrays of arrays, arrays of two dimensions.
@@ -397,6 +401,14 @@ mod tests {
             let found = resolve("t", &attribute(type_oid), &types, Some(ColumnSetting::AsText)).unwrap();
             assert_eq!(found, Some((ColumnType::Text, vec!["sad".to_string()])), "{type_oid}");
         }
+    }
+
+    #[test]
+    fn how_a_column_is_computed_belongs_to_what_its_values_look_like() {
+        let computed = |by: Option<&str>| Attribute { computed: by.map(str::to_string), ..attribute(6) };
+        let labels = |by| columns("t", &[computed(by)], &types(), &BTreeMap::new()).unwrap().columns[0].labels.clone();
+        assert_eq!(labels(None), ["sad"]);
+        assert_eq!(labels(Some("(n * 2)")), ["sad", "(n * 2)"]);
     }
 
     #[test]

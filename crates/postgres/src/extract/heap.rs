@@ -19,7 +19,7 @@ with recursive tree as (
   union
   select i.inhrelid from tree t join pg_catalog.pg_inherits i on i.inhparent = t.oid
 )
-select c.oid::text || '/' || c.relfilenode::text as file,
+select c.oid, c.relfilenode,
        c.relkind in ('r', 'p') and (c.relkind = 'p' or a.amname = 'heap') as keeps_pages,
        case when c.relkind = 'p' then 0
             else pg_catalog.pg_relation_size(c.oid) / current_setting('block_size')::bigint end as pages
@@ -37,12 +37,12 @@ impl SourceSession {
         let failed = |e| self.failed("look at the pages of", table, e);
         let (mut files, mut most) = (Vec::new(), 0_i64);
         for row in self.client().query(FILES, &[&oid]).await.map_err(failed)? {
-            let keeps_pages: Option<bool> = row.try_get(1).map_err(failed)?;
+            let keeps_pages: Option<bool> = row.try_get(2).map_err(failed)?;
             if keeps_pages != Some(true) {
                 return Ok(None);
             }
-            files.push(row.try_get::<_, String>(0).map_err(failed)?);
-            most = most.max(row.try_get::<_, Option<i64>>(2).map_err(failed)?.unwrap_or(0));
+            files.push((row.try_get(0).map_err(failed)?, row.try_get(1).map_err(failed)?));
+            most = most.max(row.try_get::<_, Option<i64>>(3).map_err(failed)?.unwrap_or(0));
         }
         if files.is_empty() {
             return Err(Error::unavailable(format!("table `{}` went away while it was looked at", table.name))
@@ -50,11 +50,22 @@ impl SourceSession {
         }
         // PostgreSQL numbers pages with 32 bits.
         let pages = u32::try_from(most).unwrap_or(u32::MAX);
-        Ok(Some(Heap { pages, bytes: table.bytes, storage: sha256_hex(files.join(" ").as_bytes()) }))
+        Ok(Some(Heap { pages, bytes: table.bytes, storage: storage(&files), files: in_parts(table, files) }))
     }
 
     /// Reads the rows in some pages for which `condition`, an SQL condition over the columns, holds.
     pub async fn copy_pages(&self, table: &SourceTable, pages: PageRange, condition: &str) -> Result<RowStream> {
         self.copy_rows(table, Some(format!("{} and {condition}", pages.filter()))).await
     }
+}
+
+/// One name for all files.
+fn storage(files: &[(u32, u32)]) -> String {
+    let names: Vec<String> = files.iter().map(|(oid, file)| format!("{oid}/{file}")).collect();
+    sha256_hex(names.join(" ").as_bytes())
+}
+
+/// The files one by one where some may come and go.
+fn in_parts(table: &SourceTable, files: Vec<(u32, u32)>) -> Vec<(u32, u32)> {
+    if table.kind == TableKind::Partitioned { files } else { Vec::new() }
 }

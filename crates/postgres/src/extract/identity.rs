@@ -1,6 +1,6 @@
 //! Which cluster, timeline and database this is. Transaction ids of another one mean nothing here.
 
-use starlift_core::Result;
+use starlift_core::{Result, wal};
 use tokio_postgres::Client;
 use tokio_postgres::types::PgLsn;
 
@@ -13,7 +13,7 @@ const UNKNOWN: &str = "?";
 pub(super) struct Identity {
     /// `system identifier/timeline/database oid:database name`.
     pub(super) text: String,
-    /// The WAL position, where it can be read.
+    /// Where the newest record of the WAL ended, or was replayed, where it can be read.
     pub(super) lsn: Option<u64>,
 }
 
@@ -48,7 +48,10 @@ from pg_catalog.pg_database d where d.datname = current_database()";
         timeline = text(client, CONTROL_TIMELINE).await?;
     }
     let part = |found: Option<String>| found.unwrap_or_else(|| UNKNOWN.to_string());
-    Ok(Identity { text: format!("{}/{}/{database}", part(system), part(timeline)), lsn: lsn.map(u64::from) })
+    Ok(Identity {
+        text: format!("{}/{}/{database}", part(system), part(timeline)),
+        lsn: lsn.map(|lsn| wal::record_end(lsn.into())),
+    })
 }
 
 /// One text; none where it is null, denied or not offered by this server.

@@ -8,6 +8,9 @@ use super::{LOCK_TIMEOUT, PageRange};
 use crate::connect::{IDLE_TIMEOUT, server_keepalive};
 use crate::ident::{quote_ident, quote_qualified};
 
+/// How long it is where a test lowers it.
+const SHORT_IDLE: Duration = Duration::from_secs(1);
+
 /// Settings that decide what a value looks like, what is seen, and how long things may take. A timeout of 0 is none.
 ///
 /// Nothing here is worth a compiler: the planner takes the catalog's queries for long ones, and compiling each took 30 ms.
@@ -21,9 +24,14 @@ pub(super) fn pinned_settings(statement_timeout_seconds: u64) -> String {
          set lc_monetary = 'C'; set jit = off; {}",
         millis(LOCK_TIMEOUT),
         millis(Duration::from_secs(statement_timeout_seconds)),
-        millis(IDLE_TIMEOUT),
+        millis(idle_timeout()),
         server_keepalive("session")
     )
+}
+
+/// How long the session may idle within its transaction.
+pub(super) fn idle_timeout() -> Duration {
+    if fault::planted("short_idle") { SHORT_IDLE } else { IDLE_TIMEOUT }
 }
 
 /// A database in SQL_ASCII knows no encoding, and fails a COPY whose bytes are no UTF-8. Sent as they are, the codec

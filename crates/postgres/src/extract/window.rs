@@ -42,7 +42,9 @@ impl SourceSession {
     /// Counts the rows of a table, and finds those for which `filter`, an SQL condition over its columns, holds.
     pub async fn find_window(&self, table: &SourceTable, filter: &str) -> Result<Window> {
         self.must_be_open()?;
-        let bits = if self.server_version < OLDEST_WITH_RANGES { None } else { Bits::of(table.bytes) };
+        // The pages of each partition are numbered for themselves.
+        let parts = table.schema.partitions.len().max(1) as u64;
+        let bits = if self.server_version < OLDEST_WITH_RANGES { None } else { Bits::of(table.bytes / parts) };
         let mark = match &bits {
             // `width_bucket` looks the page up among the first ones of the bits.
             Some(bits) => format!("bit_or(set_bit(B'0'::bit({}), {}, 1))", bits.number, bits.of_a_row()),

@@ -34,7 +34,7 @@ impl Task<'_> {
             from: chunk.from,
             to: chunk.to,
             bytes: share(table.bytes, chunk.to.saturating_sub(chunk.from), heap.pages),
-            condition: format!("not ({})", chunk.left_out.to_sql()),
+            condition: format!("not ({})", session.window_filter(table, chunk.left_out).await?),
         };
         let before = self.head.manifest().and_then(|m| m.relations.get(name));
         let standing = self.standing(table, before).await?.replacing(&table.schema)?;

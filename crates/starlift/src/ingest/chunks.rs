@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use starlift_core::capture::{CaptureMode, FullReason, Read, Turn};
-use starlift_core::chunk::{self, Chunk, Heap, Step};
+use starlift_core::chunk::{self, Chunk, Heap, Room, Step};
 use starlift_core::manifest::Manifest;
 use starlift_core::xid::XidWindow;
 use starlift_core::{Micros, Result, fault};
@@ -66,7 +66,8 @@ pub(super) fn alone(newest: Option<&Manifest>, selection: &Selection) -> Option<
     let goes_on = |name: &String| {
         let base = bases.get(name).filter(|base| !base.is_read())?;
         let table = selection.table(name).ok()?;
-        (table.kind.is_lockable() && table.schema.fingerprint() == base.fingerprint).then_some(())
+        let fingerprint = table.schema.but_for_partitions(Some(&base.schema)).fingerprint();
+        (table.kind.is_lockable() && fingerprint == base.fingerprint).then_some(())
     };
     selection.tables().into_iter().find(|name| goes_on(name).is_some())
 }
@@ -77,22 +78,35 @@ pub(super) async fn steps(
     session: &SourceSession,
     names: &[String],
 ) -> Result<BTreeMap<String, (Step, Heap, FullReason)>> {
-    let chunk_bytes = task.ctx.config.source.chunk_bytes;
-    let bases = task.head.manifest().map(|m| &m.unfinished);
     let mut steps = BTreeMap::new();
+    let mut room = Room::of(task.ctx.config.source.chunk_bytes, task.ctx.time_left().map(|(_, given)| given));
+    if room.chunk == 0 {
+        return Ok(steps);
+    }
+    let mut candidates = Vec::new();
     for name in names {
         let table = task.selection.table(name)?;
         let Turn::Complete(Read::Full { reason, replaces: true }, _) = task.decide(table, None)? else { continue };
-        let base = bases.and_then(|bases| bases.get(name));
-        let is_small = base.is_none() && table.bytes <= chunk_bytes && !fault::planted("small_chunks");
-        let in_chunks = !table.schema.key.is_empty() && task.choice(name)?.mode != CaptureMode::Full;
-        if chunk_bytes == 0 || is_small || !in_chunks {
+        if table.schema.key.is_empty() || task.choice(name)?.mode == CaptureMode::Full {
+            room.must_take(table.bytes);
+        } else {
+            candidates.push((table, reason));
+        }
+    }
+    // Small ones first, so that as many as can be are read at once.
+    candidates.sort_by_key(|(table, _)| (table.bytes, &table.name));
+    let bases = task.head.manifest().map(|m| &m.unfinished);
+    for (table, reason) in candidates {
+        let base = bases.and_then(|bases| bases.get(&table.name));
+        let has_room = base.is_some() || room.takes(table.bytes);
+        if base.is_none() && has_room && !fault::planted("small_chunks") {
             continue;
         }
         let Some(heap) = session.heap(table).await? else { continue };
-        let step = chunk::next(base, &table.schema.fingerprint(), Some(&heap), task.source, chunk_bytes);
+        let fingerprint = table.schema.but_for_partitions(base.map(|base| &base.schema)).fingerprint();
+        let step = chunk::next(base, &fingerprint, Some(&heap), task.source, room.chunk, has_room);
         if step != Step::AtOnce {
-            steps.insert(name.clone(), (step, heap, reason));
+            steps.insert(table.name.clone(), (step, heap, reason));
         }
     }
     Ok(steps)

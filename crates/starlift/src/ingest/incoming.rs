@@ -1,8 +1,10 @@
 //! The rows of a whole table as they come, by one connection or several.
 
+use std::time::Duration;
+
 use arrow::array::{Array, RecordBatch};
 use futures::TryStreamExt;
-use starlift_core::Result;
+use starlift_core::{Result, fault};
 use starlift_postgres::catalog::SourceTable;
 use starlift_postgres::codec::Refusals;
 use starlift_postgres::extract::{PageRange, RowStream, SourceSession};
@@ -10,6 +12,9 @@ use starlift_postgres::extract::{PageRange, RowStream, SourceSession};
 use super::pages::Part;
 use super::readers::Readers;
 use super::table::Task;
+
+/// How long rows wait where a test makes writers slow.
+const SLOW: Duration = Duration::from_millis(100);
 
 /// Some rows as they came from the source.
 pub(super) struct Came {
@@ -125,6 +130,9 @@ impl Incoming {
             Incoming::One(rows) => Came::next(table, rows).await?,
             Incoming::Several(readers) => readers.next().await?,
         };
+        if fault::planted("slow_writer") {
+            tokio::time::sleep(SLOW).await;
+        }
         if let Some(came) = &came {
             task.advance(table, &came.good);
         }

@@ -1,5 +1,5 @@
 //! Key reconcile: where count and state disagree, the keys of the source are compared with the keys of the lake, in both
-//! directions. Keys that are gone become tombstones; keys that no window showed (an attached partition) are fetched.
+//! directions. Keys that are gone become tombstones; keys that no window showed (the lake lost them) are fetched.
 
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;

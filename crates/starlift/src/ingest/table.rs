@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use futures::TryStreamExt;
-use starlift_core::capture::{self, Choice, PassReason, Read, Turn};
+use starlift_core::capture::{self, CaptureMode, Choice, PassReason, Read, Turn};
 use starlift_core::manifest::{DataFile, FileMode, Proof, Relation, RelationRun, Source};
 use starlift_core::refused::RefusedRows;
 use starlift_core::relation::{self, Pass};
@@ -134,7 +134,7 @@ impl Task<'_> {
         let table = self.selection.table(name)?;
         let before = self.before(name);
         let choice = self.choice(name)?;
-        let fingerprint = table.schema.fingerprint();
+        let fingerprint = table.schema.but_for_partitions(before.map(|before| &before.schema)).fingerprint();
         let turn = self.decide(table, asked)?;
 
         let state = self.state(table, before, &fingerprint)?;
@@ -178,7 +178,7 @@ impl Task<'_> {
             rows_read: written.rows_read,
             bytes_read: written.bytes_read,
             millis: now().millis_since(begun) + self.millis_of_chunks(name),
-            proof: if is_complete { Some(self.prove(table, &written)?) } else { None },
+            proof: if is_complete { Some(self.prove(session, table, &written).await?) } else { None },
             files: written.files,
             deleted: written.deleted,
             refused: written.refused,
@@ -202,10 +202,9 @@ impl Task<'_> {
 
     /// What this run does with a table. With `asked` it reads it completely.
     pub(super) fn decide(&self, table: &SourceTable, asked: Option<PassReason>) -> Result<Turn> {
-        let (name, fingerprint) = (&table.name, table.schema.fingerprint());
-        let (choice, has_key) = (self.choice(name)?, !table.schema.key.is_empty());
-        let before = self.before(name);
-        let turn = capture::decide_turn(choice, has_key, &fingerprint, before, self.source, self.seq, asked);
+        let name = &table.name;
+        let (choice, before) = (self.choice(name)?, self.before(name));
+        let turn = capture::decide_turn(choice, &table.schema, before, self.source, self.seq, asked);
         Ok(match turn {
             Turn::Complete(read, _) if self.repair.contains(name) => Turn::Complete(read.repairing(), None),
             turn => turn,
@@ -327,17 +326,25 @@ impl Task<'_> {
     }
 
     /// The count that the snapshot gave is the number of rows that the lake holds after this run: promise 1.
-    fn prove(&self, table: &SourceTable, written: &Written) -> Result<Proof> {
+    async fn prove(&self, session: &SourceSession, table: &SourceTable, written: &Written) -> Result<Proof> {
         let proof = Proof { counted: written.rows, known: written.known, reconciled: written.reconciled };
         if proof.agrees() {
             return Ok(proof);
         }
-        let Proof { counted, known, .. } = proof;
-        Err(Error::data(format!("table `{}` does not add up", table.name))
+        session.check_children(table).await?;
+        let (Proof { counted, known, .. }, name) = (proof, &table.name);
+        let is_full = table.schema.key.is_empty() || self.choice(name)?.mode == CaptureMode::Full;
+        let hint = if is_full {
+            format!(
+                "run again; what shows other rows each time that it is read cannot be captured: set `capture = \"none\"` for `{name}` in starlift.toml"
+            )
+        } else {
+            format!(
+                "its key may not be unique (inheritance, a view): set `capture = \"full\"` for `{name}` in starlift.toml"
+            )
+        };
+        Err(Error::data(format!("table `{name}` does not add up"))
             .with_detail(format!("the lake would hold {known} rows, and the snapshot has {counted}"))
-            .with_hint(format!(
-                "its key may not be unique (inheritance, a view): set `capture = \"full\"` for `{}` in starlift.toml",
-                table.name
-            )))
+            .with_hint(hint))
     }
 }

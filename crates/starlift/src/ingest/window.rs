@@ -44,7 +44,7 @@ impl Task<'_> {
     ) -> Result<Written> {
         let mut written = Written::default();
         let mut sink = Sink::new(self, table, FileMode::Window, quarantine, 1)?;
-        let filter = window.to_sql();
+        let filter = session.window_filter(table, window).await?;
         #[cfg(debug_assertions)]
         let filter = crate::planted::visible(self.lake, self.seq, filter).await?;
         let found = session.find_window(table, &filter).await?;

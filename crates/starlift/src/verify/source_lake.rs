@@ -11,7 +11,7 @@ use starlift_core::capture::CaptureMode;
 use starlift_core::manifest::{Manifest, Relation, Source};
 use starlift_core::unfinished::Unfinished;
 use starlift_core::xid::{MAX_SPAN, XidWindow};
-use starlift_core::{Error, Result, TableSchema, capture};
+use starlift_core::{Error, Result, TableSchema, capture, wal};
 use starlift_lake::{Head, State, Store};
 use starlift_postgres::catalog::{Catalog, SourceTable, TableSettings};
 use starlift_postgres::extract::{SourceSession, select_expression};
@@ -126,7 +126,7 @@ impl SourceView {
     ) -> Result<(Comparison, HashSet<RowDigest>)> {
         let has_xmin = table.kind.has_xmin();
         let flag = match &line {
-            Line::Window(window) if has_xmin => Some(window.to_sql()),
+            Line::Window(window) if has_xmin => Some(self.session.window_filter(table, *window).await?),
             _ => None,
         };
         let names = names(&table.schema);
@@ -242,13 +242,13 @@ enum Line {
 
 fn line(relation: &Relation, schema: &TableSchema, now: &Source) -> Line {
     let Some(state) = &relation.capture else { return Line::Other("the lake does not say how it was read") };
-    if relation.schema != *schema {
-        return Line::Other("its columns, key or partitions changed");
+    if relation.schema != schema.but_for_partitions(Some(&relation.schema)) {
+        return Line::Other("its columns or key changed");
     }
     if state.identity != now.identity {
         return Line::Broken("it was read from another source");
     }
-    if now.xmax < state.xmax || now.lsn < state.lsn {
+    if now.xmax < state.xmax || now.lsn < wal::record_end(state.lsn) {
         return Line::Broken("the source was restored");
     }
     if state.watermark == state.xmax && state.xmax == now.xmax {
@@ -346,6 +346,13 @@ mod tests {
         ahead.capture.as_mut().unwrap().lsn = 9;
         assert!(broken(&ahead, &source(100, 100, 8)));
         assert!(broken(&relation(100, 100), &source(100 + MAX_SPAN, 100 + MAX_SPAN, 0)));
+    }
+
+    #[test]
+    fn a_table_with_other_partitions_is_compared() {
+        let other = TableSchema { partitions: vec![7], ..schema() };
+        let window = Line::Window(XidWindow::new(100, 101).unwrap());
+        assert_eq!(line(&relation(100, 100), &other, &source(101, 101, 0)), window);
     }
 
     #[test]

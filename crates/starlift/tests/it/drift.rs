@@ -44,6 +44,11 @@ async fn a_project_that_stops_names_what_changed_and_what_it_hits_before_anythin
             "alter table currency alter currency_code type varchar(9)",
             "column `currency_code` was `character varying(3)` and is `character varying(9)` -> dim_currency.currency_code",
         ),
+        (
+            "begin; alter table staff rename first_name to x; alter table staff rename last_name to first_name; \
+             alter table staff rename x to last_name; commit",
+            "column `first_name` became `last_name` -> dim_staff.first_name",
+        ),
         ("alter table staff drop column email_address", "column `email_address` is gone -> dim_staff.email_address"),
         ("alter table design add column colour text default 'red'", "column `colour` is new -> no model"),
         (

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use starlift::verify::{VerifyRequest, verify};
+use starlift_core::ErrorKind;
 
 use crate::quarantine::{aside, context, failures, settle};
 use crate::world::{World, files_below, of};
@@ -99,6 +100,24 @@ async fn where_no_other_connection_is_to_be_had_the_session_reads_by_itself() {
     let report = world.ingest().await;
     assert_eq!(of(&report, "wide").rows_written, 40_000);
     assert_eq!(files(&world), 2);
+}
+
+/// The limits are lowered on the thread of the test alone, which is the one that the run's session is made on.
+#[cfg(debug_assertions)]
+#[test]
+fn the_session_that_holds_the_snapshot_outlives_readers_that_take_longer_than_it_may_idle() {
+    use starlift_core::fault;
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let world = runtime.block_on(world(""));
+    connections(&world, 3);
+    let slowly = || {
+        let ingest = || runtime.block_on(starlift::ingest(&context(&world), None));
+        fault::with_planted("short_idle", || fault::with_planted("slow_writer", ingest))
+    };
+    let error = fault::with_planted("session_idles", slowly).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+    let report = slowly().unwrap();
+    assert_eq!((of(&report, "wide").rows_read, of(&report, "wide").rows), (40_000, 40_000));
 }
 
 /// `//user:password@` of a URL.

@@ -523,7 +523,7 @@ async fn a_table_with_new_columns_is_pending_until_it_is_read_anew() {
     let report = world.look().await;
     assert_eq!(findings(&report), ["source-lake design: pending"]);
     let notes = &of(&report, SOURCE_LAKE, "design").notes;
-    let expected = "its columns, key or partitions changed: the next ingest reads the table in full";
+    let expected = "its columns or key changed: the next ingest reads the table in full";
     assert_eq!(notes, &[expected]);
     world
         .change(

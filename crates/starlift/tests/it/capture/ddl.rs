@@ -61,6 +61,23 @@ async fn a_renamed_label_reaches_every_row_wherever_the_enum_hides() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_field_of_a_composite_that_is_dropped_and_added_again_is_empty_in_every_row() {
+    let lab = Lab::new(
+        "create type pair as (n int, m int); create table t (id int primary key, p pair, ps pair[]);
+         insert into t select i, row(i, i), array[row(i, i)::pair] from generate_series(1, 3) i",
+    )
+    .await;
+    lab.configure("[source.tables.t]\ncolumns.ps = { as = \"text\" }");
+    lab.catch_up().await;
+    let values = async || lab.text("select string_agg(t::text, ' ') from t").await;
+    let before = values().await;
+    // The same field, as far as name, type and place tell.
+    without_a_trace(&lab, "t", "alter type pair drop attribute m; alter type pair add attribute m int").await;
+    assert_ne!(values().await, before);
+    without_a_trace(&lab, "t", "alter type pair rename attribute m to o").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn columns_that_change_their_type_or_swap_their_names_are_read_again() {
     let lab = Lab::new(
         "create table t (id int primary key, a varchar(5), b varchar(5), n numeric(10,2));

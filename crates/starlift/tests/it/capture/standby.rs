@@ -17,6 +17,8 @@ async fn a_standby_is_read_without_a_gap_and_never_backwards() {
     lab.read_from(&standby);
     open_transactions_are_read_when_they_commit(&lab, &primary, &standby).await;
     a_lagging_standby_stops_the_run(&mut lab, &primary, &standby).await;
+    a_standby_of_a_primary_at_rest_is_not_behind(&mut lab, &primary, &standby).await;
+    a_position_that_may_not_be_seen_is_named(&lab, &primary, &standby).await;
     an_unlogged_table_is_named(&lab, &primary, &standby).await;
     a_promoted_standby_is_another_source(&mut lab, &primary, &standby).await;
 }
@@ -96,6 +98,40 @@ async fn a_lagging_standby_stops_the_run(lab: &mut Lab, primary: &Cluster, stand
     let report = lab.catch_up().await;
     let sale = of(&report, "sale");
     assert_eq!((why_full(sale), sale.rows_written, sale.rows_deleted), (None, 0, 0));
+}
+
+/// The position at which the primary would begin its next record is behind the header of a page that nobody replays yet.
+async fn a_standby_of_a_primary_at_rest_is_not_behind(lab: &mut Lab, primary: &Cluster, standby: &Cluster) {
+    lab.read_from(primary);
+    let mut behind_the_page = 0;
+    for _ in 0..50 {
+        lab.run("insert into sale (v) values (103)").await;
+        lab.run("select pg_switch_wal()").await;
+        lab.ingest().await;
+        behind_the_page = lab.number("select (pg_current_wal_insert_lsn() - '0/0')::bigint % 8192").await;
+        if behind_the_page == 40 {
+            break;
+        }
+    }
+    assert_eq!(behind_the_page, 40, "the trap is not sprung");
+    let end = lab.text("select pg_current_wal_flush_lsn()::text").await;
+    let on_standby = standby.connect(&lab.database).await.unwrap();
+    while number(&on_standby, &format!("select (pg_last_wal_replay_lsn() >= '{end}')::int::bigint")).await == 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    lab.read_from(standby);
+    let report = lab.catch_up().await;
+    let sale = of(&report, "sale");
+    assert_eq!((why_full(sale), sale.rows_written, sale.rows_deleted), (None, 0, 0));
+}
+
+async fn a_position_that_may_not_be_seen_is_named(lab: &Lab, primary: &Cluster, standby: &Cluster) {
+    lab.run("revoke execute on function pg_last_wal_replay_lsn() from public").await;
+    standby.await_replay(primary).await.unwrap();
+    lab.ingest_fails(ErrorKind::Permission, &["standby", "pg_last_wal_replay_lsn"]).await;
+    lab.run("grant execute on function pg_last_wal_replay_lsn() to public").await;
+    standby.await_replay(primary).await.unwrap();
+    lab.catch_up().await;
 }
 
 async fn an_unlogged_table_is_named(lab: &Lab, primary: &Cluster, standby: &Cluster) {
