@@ -295,7 +295,7 @@ async fn a_table_that_refuses_rows_by_rules_of_its_own_is_staged_and_its_rows_ar
 
 #[tokio::test]
 async fn a_large_dimension_is_copied_too_and_one_with_a_key_of_texts_is_staged() {
-    for (key, column) in [("int", "int4"), ("text", "text")] {
+    for (key, column) in [("int", "int4"), ("serial", "int4"), ("text", "text")] {
         let sql = format!("create table dim_item (item_id {key} primary key, name varchar(9) not null)");
         let item = dimension("dim_item", &format!("item_id {column}, name text"));
         let mut w = Warehouse::with(&sql).await;
