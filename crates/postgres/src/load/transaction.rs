@@ -6,7 +6,7 @@ use tokio_postgres::{Client, Transaction};
 
 use super::aside::{Aside, may_stand_aside};
 use super::direct::{Copied, Direct};
-use super::isolate::{Attempt, Write, attempt};
+use super::isolate::{Attempt, Write, attempt, attempt_by_set};
 use super::model::{LoadReport, LoadRun, LookAhead, ModelLoad, ModelReport};
 use super::pair::Pair;
 use super::purpose::Purpose;
@@ -270,8 +270,8 @@ impl Work<'_, '_> {
         Ok(false)
     }
 
-    /// Appends with foreign keys and indexes off; none, and nothing done, where that is not worth it, they cannot be taken off,
-    /// or the server refuses a row, which the plain way finds.
+    /// Appends with foreign keys and indexes off; none, and nothing done, where that is not worth it, they cannot be taken off or
+    /// put back, or the server refuses a row, which the plain way finds.
     async fn append_in_bulk(
         &self,
         client: &Client,
@@ -299,7 +299,7 @@ impl Work<'_, '_> {
             parts.put_back(client, pair).await?;
             Ok(inserted)
         };
-        match attempt(client, write).await? {
+        match attempt_by_set(client, write).await? {
             Attempt::Done(inserted) => {
                 keep(client, BULK).await?;
                 let (foreign_keys, indexes) = parts.counts();
@@ -311,7 +311,7 @@ impl Work<'_, '_> {
                 Ok(Some(inserted))
             }
             Attempt::Refused(error) => {
-                tracing::info!(model = %pair.model.name, reason = %error, "load: the plain path after all: a row is refused");
+                tracing::info!(model = %pair.model.name, reason = %error, "load: the plain path after all");
                 take_back(client, BULK).await?;
                 Ok(None)
             }

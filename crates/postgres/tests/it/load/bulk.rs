@@ -2,7 +2,8 @@
 //! end as the plain path.
 
 use starlift_core::{Error, ErrorKind};
-use starlift_postgres::load::{self, Ahead, ModelLoad, ModelTable};
+use starlift_postgres::load::{self, Ahead, ModelLoad, ModelTable, create_support};
+use tokio_postgres::NoTls;
 
 use super::fixture::*;
 
@@ -276,6 +277,70 @@ async fn a_foreign_key_that_could_not_come_back_as_it_was_stays_on() {
         let before = w.one(KEYS).await;
         w.next(changes(sales(0..MANY))).await.unwrap();
         assert_eq!(w.one(KEYS).await, before, "{mark}");
+    }
+}
+
+/// A session of a role that owns the tables and may do nothing beside; `role` in `sql`, which an administrator runs, is its name.
+async fn owner_of_tables(w: &mut Warehouse, sql: &[&str]) -> Warehouse {
+    create_support(&mut w.client, PIPELINE, "public", &[shop(), sale()]).await.unwrap();
+    let role = format!("owner_{}", w.database);
+    let grants = "revoke create on schema public from public; create role ROLE login;
+        grant usage on schema public, starlift to ROLE; grant all on all tables in schema starlift to ROLE;
+        alter table dim_shop owner to ROLE; alter table fact_sale owner to ROLE";
+    for sql in [&[grants][..], sql].concat() {
+        w.execute(&sql.replace("ROLE", &format!("\"{role}\""))).await;
+    }
+    let url = starlift_sandbox::shared().unwrap().url(&w.database, &role);
+    let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    Warehouse { client, ..w.again().await }
+}
+
+#[tokio::test]
+async fn an_index_or_foreign_key_that_our_role_could_not_put_back_stays_on() {
+    // (what an administrator did, whether foreign keys are taken off all the same)
+    let cases: [(&[&str], bool); 4] = [
+        // It may make nothing in the schema.
+        (&["select 1"], true),
+        // It may not look into the schema that a foreign key leads to.
+        (
+            &["create schema private; create table private.codes (code varchar(4) primary key);
+               insert into private.codes values ('é4'); grant references on private.codes to ROLE;
+               alter table fact_sale add foreign key (code) references private.codes;
+               grant create on schema public to ROLE"],
+            false,
+        ),
+        // Or into the schema of an index's collation, which only making it shows.
+        (
+            &["create schema private; create collation private.c from \"C\";
+               create index hidden on fact_sale (code collate private.c); grant create on schema public to ROLE"],
+            false,
+        ),
+        // It may not use a tablespace.
+        (
+            &[
+                "grant create on schema public to ROLE; set allow_in_place_tablespaces = on",
+                "create tablespace ROLE location ''",
+                "create index spaced on fact_sale (code) tablespace ROLE",
+            ],
+            true,
+        ),
+    ];
+    for (sql, keys_are_off) in cases {
+        let mut w = Warehouse::with(SQL).await;
+        let mut owner = owner_of_tables(&mut w, sql).await;
+        let (shape, keys) = (w.rows(SHAPE).await, w.one(KEYS).await);
+        // Into an empty table, and into one where at least as many rows come as there are.
+        for rows in [0..MANY, 0..2 * MANY] {
+            let count = rows.len();
+            owner.next(changes(sales(rows))).await.unwrap_or_else(|e| panic!("{sql:?}: {}", text(&e)));
+            assert_eq!(w.one("select count(*) from current_fact_sale").await, count.to_string(), "{sql:?}");
+            assert_eq!(w.rows(SHAPE).await, shape, "{sql:?}");
+        }
+        assert_eq!(w.one(KEYS).await != keys, keys_are_off, "{sql:?}");
+        // A tablespace outlives its database.
+        w.execute("drop index if exists spaced").await;
+        w.execute(&format!("drop tablespace if exists \"owner_{}\"", w.database)).await;
     }
 }
 
