@@ -91,6 +91,10 @@ impl Direct {
         if parts.fixed > 0 {
             return plain("a foreign key cannot be taken off");
         }
+        if !query(client, REFERRED_LATER, &[(&pair.target.oid, Type::OID)], "cannot read the catalog").await?.is_empty()
+        {
+            return plain("it could not be emptied again: a deferred foreign key refers to it");
+        }
         let Some(ranks) = ranks(pair, ahead).await? else { return plain("the keys are no dense whole numbers") };
 
         mark(client, SAVEPOINT).await?;
@@ -293,3 +297,7 @@ from pg_class c where c.oid = $1";
 
 const REFERRED: &str =
     "select conname::text from pg_constraint where contype = 'f' and confrelid = $1 and conrelid <> $1 limit 1";
+
+// Rows that are deleted have their checks waiting for the commit, and until then no table with such rows can be altered.
+const REFERRED_LATER: &str = "\
+select conname::text from pg_constraint where contype = 'f' and confrelid = $1 and conrelid <> $1 and condeferred limit 1";

@@ -372,3 +372,25 @@ async fn a_large_dimension_is_copied_too_and_one_with_a_key_of_texts_is_staged()
         assert_eq!(report(&again, "dim_item").unchanged, MANY as u64);
     }
 }
+
+#[tokio::test]
+async fn a_large_dimension_with_a_row_that_does_not_fit_is_loaded_whatever_foreign_key_refers_to_it() {
+    let shop = dimension("dim_shop", "shop_id int4, name text, town_id int4");
+    for deferred in ["", "deferrable", "deferrable initially deferred"] {
+        let sql = format!(
+            "create table dim_town (town_id int primary key); insert into dim_town values (1);
+             create table dim_shop (shop_id int primary key, name varchar(4), town_id int references dim_town);
+             create table fact_sale (record_id serial primary key, shop_id int references dim_shop {deferred})"
+        );
+        let mut w = Warehouse::with(&sql).await;
+        w.aside.rows = 1;
+        let mut rows: Vec<_> = (0..MANY).map(|i| vec![i.to_string(), "a".into(), "1".into()]).collect();
+        rows[6_000][1] = "too long".into();
+        let done = w.next(vec![Change { model: shop.clone(), rows, gone: vec![] }]).await;
+        let done = done.unwrap_or_else(|e| panic!("{deferred}: {}", text(&e)));
+        assert_eq!(report(&done, "dim_shop").inserted, MANY as u64 - 1, "{deferred}");
+        assert_eq!(w.one("select count(*) from dim_shop").await, (MANY - 1).to_string());
+        assert_eq!(w.rows("select key->>'shop_id', column_name from starlift.refused").await, ["6000|name"]);
+        assert!(w.client.batch_execute("update dim_shop set town_id = 9 where shop_id = 1").await.is_err());
+    }
+}
