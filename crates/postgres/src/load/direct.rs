@@ -30,7 +30,7 @@ use super::model::{Ahead, BatchStream, LoadLimits};
 use super::pair::Pair;
 use super::ranks::{Keys, Ranks};
 use super::record_id::{self, Reserved};
-use super::session::{execute, keep, mark, query, run, take_back};
+use super::session::{awake, execute, keep, mark, query, run, take_back};
 use super::set_wise::{Parts, Worth, is_many};
 use super::stage::{CHUNK, Stage, fill, make, next_rows, project};
 use super::target_type::TargetType;
@@ -95,7 +95,9 @@ impl Direct {
         {
             return plain("it could not be emptied again: a deferred foreign key refers to it");
         }
-        let Some(ranks) = ranks(pair, ahead).await? else { return plain("the keys are no dense whole numbers") };
+        let Some(ranks) = awake(client, limits, ranks(pair, ahead)).await? else {
+            return plain("the keys are no dense whole numbers");
+        };
 
         mark(client, SAVEPOINT).await?;
         let parts = parts.of(Worth { foreign_keys: true, indexes: true });
@@ -244,6 +246,8 @@ async fn ranks(pair: Pair<'_>, ahead: Ahead<'_>) -> Result<Option<Ranks>> {
             Some(column) if keys.take(column) => {}
             _ => return Ok(None),
         }
+        // Files that are near never make us wait.
+        tokio::task::yield_now().await;
     }
     Ok(Some(keys.ranks()))
 }

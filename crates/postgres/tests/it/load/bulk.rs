@@ -1,8 +1,11 @@
 //! The bulk path: a large load takes foreign keys and indexes off, copies rows straight into an empty table, and has the same
 //! end as the plain path.
 
+use std::time::Duration;
+
+use futures::StreamExt;
 use starlift_core::{Error, ErrorKind};
-use starlift_postgres::load::{self, Ahead, ModelLoad, ModelTable, create_support};
+use starlift_postgres::load::{self, Ahead, LoadLimits, LoadRun, ModelLoad, ModelTable, create_support};
 use tokio_postgres::NoTls;
 
 use super::fixture::*;
@@ -215,6 +218,37 @@ async fn keys_that_change_between_the_two_readings_are_staged_and_found() {
     let run = w.a_run(2, false, w.head().await);
     load::load(&mut w.client, &run, vec![dimension, model], &load::nothing_later).await.unwrap();
     assert_eq!(w.one("select count(distinct sale_id) from fact_sale").await, MANY.to_string());
+}
+
+#[tokio::test]
+async fn a_server_that_ends_idle_transactions_is_kept_awake_while_the_keys_are_read() {
+    let mut w = Warehouse::with(SQL).await;
+    w.next(vec![change(&shop(), &[&["1", "a"]])]).await.unwrap();
+    let limits = LoadLimits { idle_timeout: Duration::from_secs(2), ..LoadLimits::default() };
+    let rows = batch(&sale().schema.columns, &sales(0..MANY));
+    let slowly = futures::stream::iter([rows.slice(0, MANY / 2), rows.slice(MANY / 2, MANY - MANY / 2)]).then(
+        |keys| async move {
+            tokio::time::sleep(Duration::from_millis(2_600)).await;
+            Ok(keys)
+        },
+    );
+    let model = ModelLoad {
+        model: sale(),
+        upserts: Box::pin(futures::stream::iter([Ok(rows)])),
+        ahead: Some(Ahead { rows: MANY as u64, keys: Box::new(move || Box::pin(slowly)) }),
+        retractions: load::nothing_later("fact_sale"),
+        again: None,
+    };
+    let dimension = ModelLoad {
+        model: shop(),
+        upserts: load::nothing_later("dim_shop"),
+        ahead: None,
+        retractions: load::nothing_later("dim_shop"),
+        again: None,
+    };
+    let run = LoadRun { limits, ..w.a_run(2, false, w.head().await) };
+    load::load(&mut w.client, &run, vec![dimension, model], &load::nothing_later).await.unwrap();
+    assert_eq!(w.one("select count(*) from fact_sale").await, MANY.to_string());
 }
 
 #[tokio::test]
