@@ -30,6 +30,7 @@ use super::model::{Ahead, BatchStream, LoadLimits};
 use super::pair::Pair;
 use super::ranks::{Keys, Ranks};
 use super::record_id::{self, Reserved};
+use super::reference::Reference;
 use super::session::{awake, execute, keep, mark, query, run, take_back};
 use super::set_wise::{Parts, Worth, is_many};
 use super::stage::{CHUNK, Stage, fill, make, next_rows, project};
@@ -223,9 +224,13 @@ impl Direct {
         Ok(stage)
     }
 
-    /// Whether a foreign key that was taken off finds out by itself that a column refers to nothing.
-    pub(crate) fn checks(&self, pair: Pair<'_>, column: &str) -> bool {
-        self.parts.counts().0 > 0 && pair.target.foreign_keys.contains_key(column)
+    /// Whether a foreign key that was taken off finds out by itself that a reference leads nowhere: one to the same table and key.
+    pub(crate) fn checks(&self, pair: Pair<'_>, reference: &Reference<'_>) -> bool {
+        let to = reference.to;
+        let leads_there = |(table, column): &(String, String)| {
+            *table == to.target.name && to.model.schema.key.as_slice() == std::slice::from_ref(column)
+        };
+        self.parts.counts().0 > 0 && pair.target.foreign_keys.get(reference.column).is_some_and(leads_there)
     }
 }
 

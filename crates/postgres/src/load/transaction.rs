@@ -258,7 +258,8 @@ impl Work<'_, '_> {
         let pair = model.pair;
         let may_hold = |name: &str| refusals.may_hold(name);
         let mut checks = reference::checks(pair, &model.references, &self.run.pipeline, &stage, may_hold);
-        checks.retain(|check| check.waits_for.is_some() || !direct.checks(pair, &check.column));
+        let is_checked = |column: &str| model.references.iter().any(|r| r.column == column && direct.checks(pair, r));
+        checks.retain(|check| check.waits_for.is_some() || !is_checked(&check.column));
         let all_there = !reference::any(client, pair, &stage, &checks).await?;
         if all_there && let Attempt::Done(()) = attempt(client, direct.complete(client, pair)).await? {
             model.report.inserted = stage.rows;

@@ -70,12 +70,16 @@ async fn content(w: &Warehouse) -> Vec<String> {
 
 /// Loads the same on both paths; returns what the bulk path left, once it is what the plain path left.
 async fn on_both_paths(sql: &str, aside: u64, rows: Vec<Vec<String>>) -> Warehouse {
+    changes_on_both_paths(sql, aside, || changes(rows.clone())).await
+}
+
+async fn changes_on_both_paths(sql: &str, aside: u64, changes: impl Fn() -> Vec<Change>) -> Warehouse {
     let mut bulk = Warehouse::with(sql).await;
     let mut plain = Warehouse::with(sql).await;
     plain.bulk = false;
     for w in [&mut bulk, &mut plain] {
         w.aside.rows = aside;
-        w.next(changes(rows.clone())).await.unwrap();
+        w.next(changes()).await.unwrap();
     }
     let (bulk_has, plain_has) = (content(&bulk).await, content(&plain).await);
     let differs = bulk_has.iter().zip(&plain_has).find(|(one, other)| one != other);
@@ -155,6 +159,21 @@ async fn a_row_that_only_its_foreign_key_refuses_is_set_aside_as_on_the_plain_pa
     let w = on_both_paths(&sql, 1, rows).await;
     assert_eq!(w.one("select count(*) from fact_sale").await, (MANY - 1).to_string());
     assert_eq!(w.one("select reason like '%foreign key%' from starlift.refused").await, "t");
+}
+
+#[tokio::test]
+async fn a_foreign_key_to_another_table_than_the_headers_does_not_stand_for_its_reference() {
+    let sql = format!(
+        "{SQL}; create table old_shop (shop_id int primary key); insert into old_shop values (1), (99);
+         alter table fact_sale drop constraint \"Odd name\", add foreign key (shop_id) references old_shop"
+    );
+    let mut rows = sales(0..MANY);
+    rows[5][1] = "99".into();
+    let sale = || refers(sale(), "shop_id", "dim_shop");
+    let changes = || vec![change(&shop(), &[&["1", "a"]]), Change { model: sale(), rows: rows.clone(), gone: vec![] }];
+    let w = changes_on_both_paths(&sql, 1, changes).await;
+    assert_eq!(w.one("select count(*) from fact_sale").await, (MANY - 1).to_string());
+    assert_eq!(w.one("select reason from starlift.refused").await, "it has no row in `dim_shop`");
 }
 
 #[tokio::test]
