@@ -80,7 +80,7 @@ fn warehouse(schema: &str, models: &[Model], sequences: Option<&[String]>) -> Ve
     if !facts.is_empty() {
         // A fact is only appended to.
         statements.push(format!("grant select, insert on {facts} to {LOADER};"));
-        // Those of serial columns; those of identities need no grant.
+        // Those that record ids come from.
         match sequences {
             Some([]) => {}
             Some(named) => statements.push(format!("grant usage on sequence {} to {LOADER};", named.join(", "))),

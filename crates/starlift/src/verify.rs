@@ -229,7 +229,7 @@ async fn star_and_warehouse(ctx: &Context, request: &VerifyRequest, report: &mut
     if head.newest().map(|s| &s.sha256) != Some(&ledger.manifest_sha256) {
         return Err(warehouse_view::disagrees(ledger.seq));
     }
-    let later = Later::read(&store, ledger.seq, newest_seq).await?;
+    let later = Later::read(&store, &warehouse, ledger.seq, newest_seq).await?;
     let loaded =
         Loaded { pipeline: &ctx.config.pipeline, star: &store, head: &head, warehouse: &warehouse, later: &later };
     let Some(manifest) = head.manifest() else { return Err(warehouse_view::disagrees(ledger.seq)) };

@@ -97,8 +97,7 @@ impl ModelGraph {
         let known: BTreeSet<&str> =
             self.models.iter().map(|m| m.name.as_str()).chain(seeds.map(String::as_str)).collect();
         for model in &self.models {
-            let references = model.header.references();
-            if let Some(target) = references.values().find(|target| !known.contains(target.as_str())) {
+            if let Some(target) = model.header.referred().into_iter().find(|target| !known.contains(target)) {
                 let nearest = nearest(target, known.iter().copied());
                 return Err(Error::config(format!("a test of model `{}` refers to `{target}`", model.name))
                     .with_detail("no model or seed has this name")

@@ -1,6 +1,6 @@
 //! The header of a model: comment lines `-- key: value` before the SQL.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{Error, Result};
 
@@ -68,11 +68,17 @@ pub struct Header {
 impl Header {
     /// Columns that refer to the key of another model, from the `relationships` tests: column to model.
     pub fn references(&self) -> BTreeMap<String, String> {
-        let pair = |test: &ModelTest| {
-            let (column, model) = test.arguments.split_once("->")?;
-            Some((column.trim().to_string(), model.trim().to_string()))
-        };
-        self.tests.iter().filter(|t| t.name == "relationships").filter_map(pair).collect()
+        self.relationships().map(|(column, target)| (column.to_string(), target.to_string())).collect()
+    }
+
+    /// Every model and seed that a `relationships` test refers to, also where one column has several.
+    pub fn referred(&self) -> BTreeSet<&str> {
+        self.relationships().map(|(_, target)| target).collect()
+    }
+
+    fn relationships(&self) -> impl Iterator<Item = (&str, &str)> {
+        let tests = self.tests.iter().filter(|test| test.name == "relationships");
+        tests.filter_map(|test| test.arguments.split_once("->")).map(|(column, target)| (column.trim(), target.trim()))
     }
 }
 
@@ -232,5 +238,12 @@ mod tests {
             ["not_null(Größe)", "relationships(a b ->dim_a)", "accepted_values(c d: 1, 2)", "unique(id)"]
         );
         assert_eq!(header.references()["a b"], "dim_a");
+    }
+
+    #[test]
+    fn a_column_may_refer_to_more_than_one() {
+        let text = "-- kind: fact\n-- key: id\n-- tests: relationships(code -> codes), relationships(code -> dim_a) warn\nselect 1";
+        let (header, _) = parse("m", text).unwrap();
+        assert_eq!(header.referred().into_iter().collect::<Vec<_>>(), ["codes", "dim_a"]);
     }
 }

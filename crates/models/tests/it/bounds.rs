@@ -173,3 +173,30 @@ async fn tests_of_the_header_report_rows_by_key_and_refuse_none() {
         assert_eq!(error.detail().as_deref(), Some(detail));
     }
 }
+
+#[tokio::test]
+async fn listed_numbers_and_those_of_a_seed_are_compared_as_numbers() {
+    let columns = "id int4, vat numeric(38,10) null, rate float8 null";
+    let session = session(&[("v", columns, &["1|20|0.5", "2|0|1000", "3|5.5|2", "4|~|~"])]);
+    session.register_seed("rates", b"vat\n20\n0.00\nnone\n").unwrap();
+    let with_tests = |tests: &str| {
+        let text = format!("-- kind: dimension\n-- key: id\n-- tests: {tests}\nselect id, vat, rate from v");
+        Model::parse("m", &text).unwrap()
+    };
+    let model =
+        with_tests("accepted_values(vat: 0, 20.0), accepted_values(rate: .50, 1e3), relationships(vat -> rates)");
+    let evaluated = evaluate(&session, &model).await.unwrap();
+    let failed: Vec<String> =
+        evaluated.failed_tests.iter().map(|t| format!("{} {} {}", t.0, t.1, t.2.join(" "))).collect();
+    assert_eq!(
+        failed,
+        [
+            "accepted_values(vat: 0, 20.0) 1 id=3",
+            "accepted_values(rate: .50, 1e3) 1 id=3",
+            "relationships(vat -> rates) 1 id=3"
+        ]
+    );
+    let error = failure(&session, &with_tests("accepted_values(vat: 0, a fifth)")).await;
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert_eq!(error.detail().as_deref(), Some("`a fifth` is no number, and the model yields numeric(38,10)"));
+}

@@ -30,7 +30,8 @@ use super::model::{Ahead, BatchStream, LoadLimits};
 use super::pair::Pair;
 use super::ranks::{Keys, Ranks};
 use super::record_id::{self, Reserved};
-use super::session::{execute, keep, mark, query, run, take_back};
+use super::reference::Reference;
+use super::session::{awake, execute, keep, mark, query, run, take_back};
 use super::set_wise::{Parts, Worth, is_many};
 use super::stage::{CHUNK, Stage, fill, make, next_rows, project};
 use super::target_type::TargetType;
@@ -91,7 +92,13 @@ impl Direct {
         if parts.fixed > 0 {
             return plain("a foreign key cannot be taken off");
         }
-        let Some(ranks) = ranks(pair, ahead).await? else { return plain("the keys are no dense whole numbers") };
+        if !query(client, REFERRED_LATER, &[(&pair.target.oid, Type::OID)], "cannot read the catalog").await?.is_empty()
+        {
+            return plain("it could not be emptied again: a deferred foreign key refers to it");
+        }
+        let Some(ranks) = awake(client, limits, ranks(pair, ahead)).await? else {
+            return plain("the keys are no dense whole numbers");
+        };
 
         mark(client, SAVEPOINT).await?;
         let parts = parts.of(Worth { foreign_keys: true, indexes: true });
@@ -217,9 +224,13 @@ impl Direct {
         Ok(stage)
     }
 
-    /// Whether a foreign key that was taken off finds out by itself that a column refers to nothing.
-    pub(crate) fn checks(&self, pair: Pair<'_>, column: &str) -> bool {
-        self.parts.counts().0 > 0 && pair.target.foreign_keys.contains_key(column)
+    /// Whether a foreign key that was taken off finds out by itself that a reference leads nowhere: one to the same table and key.
+    pub(crate) fn checks(&self, pair: Pair<'_>, reference: &Reference<'_>) -> bool {
+        let to = reference.to;
+        let leads_there = |(table, column): &(String, String)| {
+            *table == to.target.name && to.model.schema.key.as_slice() == std::slice::from_ref(column)
+        };
+        self.parts.counts().0 > 0 && pair.target.foreign_keys.get(reference.column).is_some_and(leads_there)
     }
 }
 
@@ -240,6 +251,8 @@ async fn ranks(pair: Pair<'_>, ahead: Ahead<'_>) -> Result<Option<Ranks>> {
             Some(column) if keys.take(column) => {}
             _ => return Ok(None),
         }
+        // Files that are near never make us wait.
+        tokio::task::yield_now().await;
     }
     Ok(Some(keys.ranks()))
 }
@@ -293,3 +306,7 @@ from pg_class c where c.oid = $1";
 
 const REFERRED: &str =
     "select conname::text from pg_constraint where contype = 'f' and confrelid = $1 and conrelid <> $1 limit 1";
+
+// Rows that are deleted have their checks waiting for the commit, and until then no table with such rows can be altered.
+const REFERRED_LATER: &str = "\
+select conname::text from pg_constraint where contype = 'f' and confrelid = $1 and conrelid <> $1 and condeferred limit 1";

@@ -59,19 +59,36 @@ impl Write {
 pub(crate) enum Attempt<T> {
     /// It is done.
     Done(T),
-    /// The server refused a row: nothing of it is done.
+    /// The server refused it: nothing of it is done.
     Refused(starlift_core::Error),
 }
 
 /// Tries a write; what it did is taken back where the server refused a row.
 pub(crate) async fn attempt<T>(client: &Client, write: impl Future<Output = Result<T>>) -> Result<Attempt<T>> {
+    attempt_unless(client, write, is_about_rows).await
+}
+
+/// Tries a write with parts of its table taken off; what it did is taken back where the server refused a row, or to put back a
+/// part: our role may not, or the part does not resolve any more.
+pub(crate) async fn attempt_by_set<T>(client: &Client, write: impl Future<Output = Result<T>>) -> Result<Attempt<T>> {
+    let is_about_parts = |error: &starlift_core::Error| {
+        matches!(error.kind(), ErrorKind::Permission | ErrorKind::Config) && sqlstate_of(error).is_some()
+    };
+    attempt_unless(client, write, |error| is_about_rows(error) || is_about_parts(error)).await
+}
+
+async fn attempt_unless<T>(
+    client: &Client,
+    write: impl Future<Output = Result<T>>,
+    is_refusal: impl Fn(&starlift_core::Error) -> bool,
+) -> Result<Attempt<T>> {
     mark(client, ATTEMPT).await?;
     match write.await {
         Ok(done) => {
             keep(client, ATTEMPT).await?;
             Ok(Attempt::Done(done))
         }
-        Err(error) if is_about_rows(&error) => {
+        Err(error) if is_refusal(&error) => {
             take_back(client, ATTEMPT).await?;
             Ok(Attempt::Refused(error))
         }

@@ -11,6 +11,8 @@ use starlift_core::model::ModelKind;
 use starlift_core::refused::RefusedRows;
 use starlift_core::{Error, Result, TableSchema};
 
+use crate::connect::IDLE_TIMEOUT;
+
 /// Batches of rows, read as they are needed.
 pub type BatchStream<'a> = BoxStream<'a, Result<RecordBatch>>;
 
@@ -89,11 +91,18 @@ pub struct LoadLimits {
     pub lock_timeout: Duration,
     /// For one statement.
     pub statement_timeout: Duration,
+    /// The server for the next statement: it ends a transaction that idles for longer. While the star is read without a word to the
+    /// server, it is sent one every tenth of that.
+    pub idle_timeout: Duration,
 }
 
 impl Default for LoadLimits {
     fn default() -> Self {
-        LoadLimits { lock_timeout: Duration::from_secs(10), statement_timeout: Duration::from_secs(600) }
+        LoadLimits {
+            lock_timeout: Duration::from_secs(10),
+            statement_timeout: Duration::from_secs(600),
+            idle_timeout: IDLE_TIMEOUT,
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The settings of a load's transaction, and small ways to run statements in it.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use starlift_core::{Error, Result};
@@ -8,9 +9,12 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, IsolationLevel, Row, Transaction};
 
 use super::model::LoadLimits;
-use crate::connect::{IDLE_TIMEOUT, server_keepalive};
+use crate::connect::server_keepalive;
 use crate::ident::quote_ident;
 use crate::sqlstate::{classify, takes_no_writes};
+
+/// Statements that are sent in the time for which the server waits for one.
+const STATEMENTS_IN_IDLE_TIMEOUT: u32 = 10;
 
 /// Begins a READ COMMITTED transaction whose meaning does not depend on the role's or the server's settings: zone,
 /// formats of dates and floats, search path, waits, and a commit that waits for the disk.
@@ -30,7 +34,7 @@ pub(crate) async fn begin<'a>(client: &'a mut Client, schema: &str, limits: Load
         millis(limits.lock_timeout),
         millis(limits.statement_timeout),
         quote_ident(schema),
-        millis(IDLE_TIMEOUT),
+        millis(limits.idle_timeout),
         server_keepalive("local")
     );
     run(transaction.client(), &settings, "cannot prepare a transaction in the warehouse").await?;
@@ -62,6 +66,26 @@ pub(crate) async fn lock_pipeline(client: &Client, pipeline: &str) -> Result<()>
 pub(crate) fn millis(wait: Duration) -> u64 {
     // PostgreSQL holds these settings in an int.
     u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).min(i32::MAX as u64)
+}
+
+/// Does work that is not the server's, and keeps the transaction from idling for so long that the server ends it.
+pub(crate) async fn awake<T>(client: &Client, limits: LoadLimits, work: impl Future<Output = Result<T>>) -> Result<T> {
+    let every = limits.idle_timeout / STATEMENTS_IN_IDLE_TIMEOUT;
+    if every.is_zero() {
+        return work.await;
+    }
+    let mut work = pin!(work);
+    let mut due = pin!(tokio::time::sleep(every));
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut due => {
+                run(client, "select", "cannot keep a transaction in the warehouse open").await?;
+                due.set(tokio::time::sleep(every));
+            }
+            done = &mut work => return done,
+        }
+    }
 }
 
 /// Runs statements without results.

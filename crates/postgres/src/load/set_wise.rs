@@ -7,8 +7,9 @@
 //!
 //! Guarantees: the table has the same constraints and indexes afterwards, by name, definition, validity, comment and
 //! tablespace. What could not be put back as it was stays where it is: constraints that are not valid or whose triggers were
-//! switched, indexes that are unique, clustered on, or that something depends on. The server checks every row of the table
-//! when a foreign key is put back.
+//! switched, indexes that are unique, clustered on, or that something depends on, and what our role may not make although it owns
+//! the table. Of an empty table all of it is put back once before the first row is written; where that only fails later, what was
+//! written is taken back and the plain path goes on. The server checks every row of the table when a foreign key is put back.
 //!
 //! Dropping a foreign key takes an exclusive lock on the table and on every table that it refers to, until the commit; so
 //! it is done only where it pays ([`worth`]), and not where the lock is not free. A crash leaves everything as it was,
@@ -139,7 +140,8 @@ impl Parts {
         Ok(parts)
     }
 
-    /// Takes them off; `false`, and nothing done, where the server refuses (a lock is not free, an event trigger objects).
+    /// Takes them off; `false`, and nothing done, where the server refuses (a lock is not free, an event trigger objects) or would
+    /// refuse to take them back.
     pub(crate) async fn take_off(
         &self,
         client: &Client,
@@ -151,17 +153,20 @@ impl Parts {
         let table = pair.table();
         // Where nothing is taken off, readers are not in the way.
         let mode = if self.is_empty() { "share row exclusive" } else { "access exclusive" };
-        let mut sql = format!("set local lock_timeout = '{wait}'; lock table {table} in {mode} mode");
-        if !self.foreign_keys.is_empty() {
-            let drops = self.foreign_keys.iter().map(|key| format!("drop constraint {}", quote_ident(&key.name)));
-            sql += &format!("; alter table {table} {}", drops.collect::<Vec<_>>().join(", "));
-        }
-        for index in &self.indexes {
-            sql += &format!("; drop index {}", quote_qualified(&pair.target.schema, &index.name));
-        }
-        sql += &format!("; set local lock_timeout = {}", millis(lock_timeout));
+        let lock = format!("set local lock_timeout = '{wait}'; lock table {table} in {mode} mode");
+        let what = "cannot take off foreign keys and indexes";
+        let take_off = async {
+            run(client, &lock, what).await?;
+            if empty && !self.is_empty() {
+                // On an empty table it costs nothing to see that they can be put back, before any row is in.
+                run(client, &self.drops(pair), what).await?;
+                self.add_again(client, pair).await?;
+            }
+            let unlimited = format!("set local lock_timeout = {}", millis(lock_timeout));
+            run(client, &format!("{}; {unlimited}", self.drops(pair)), what).await
+        };
         mark(client, SAVEPOINT).await?;
-        match run(client, &sql, "cannot take off foreign keys and indexes").await {
+        match take_off.await {
             Ok(()) => {
                 keep(client, SAVEPOINT).await?;
                 fault::point("load.foreign_keys_dropped");
@@ -176,8 +181,25 @@ impl Parts {
         }
     }
 
+    fn drops(&self, pair: Pair<'_>) -> String {
+        let mut statements = Vec::new();
+        if !self.foreign_keys.is_empty() {
+            let drops = self.foreign_keys.iter().map(|key| format!("drop constraint {}", quote_ident(&key.name)));
+            statements.push(format!("alter table {} {}", pair.table(), drops.collect::<Vec<_>>().join(", ")));
+        }
+        let index = |index: &Part| format!("drop index {}", quote_qualified(&pair.target.schema, &index.name));
+        statements.extend(self.indexes.iter().map(index));
+        statements.join("; ")
+    }
+
     /// Puts them back, under their names; the server checks all rows.
     pub(crate) async fn put_back(&self, client: &Client, pair: Pair<'_>) -> Result<()> {
+        self.add_again(client, pair).await?;
+        fault::point("load.foreign_keys_added");
+        Ok(())
+    }
+
+    async fn add_again(&self, client: &Client, pair: Pair<'_>) -> Result<()> {
         let settings = format!(
             "select set_config('maintenance_work_mem', '{MEMORY}', true) \
              where pg_size_bytes(current_setting('maintenance_work_mem')) < pg_size_bytes('{MEMORY}')"
@@ -195,7 +217,6 @@ impl Parts {
                 run(client, sql, &what).await?;
             }
         }
-        fault::point("load.foreign_keys_added");
         Ok(())
     }
 
@@ -214,7 +235,7 @@ fn is_lost(error: &starlift_core::Error) -> bool {
 const FOREIGN_KEYS: &str = "\
 select f.conname::text, pg_get_constraintdef(f.oid), obj_description(f.oid, 'pg_constraint'),
        f.convalidated and f.conislocal and f.coninhcount = 0 and f.conparentid = 0 and c.relkind = 'r' and r.relkind = 'r'
-       and has_table_privilege(f.confrelid, 'REFERENCES')
+       and has_table_privilege(f.confrelid, 'REFERENCES') and has_schema_privilege(r.relnamespace, 'USAGE')
        and not exists (select from pg_trigger t where t.tgconstraint = f.oid and t.tgenabled <> 'O')
 from pg_constraint f join pg_class c on c.oid = f.conrelid join pg_class r on r.oid = f.confrelid
 where f.contype = 'f' and f.conrelid = $1 order by f.conname";
@@ -222,12 +243,15 @@ where f.contype = 'f' and f.conrelid = $1 order by f.conname";
 // With an event of such a trigger waiting for the commit no table can be altered.
 const DEFERRED: &str = "select tgname::text from pg_trigger where tgrelid = $1 and not tgisinternal and tgdeferrable";
 
-// Those that guard nothing and that nothing depends on, without settings that their definition does not show.
+// Those that guard nothing and that nothing depends on, without settings that their definition does not show, where our role may
+// make them. A tablespace of 0 is the database's own.
 const INDEXES: &str = "\
 select x.relname::text, pg_get_indexdef(x.oid), obj_description(x.oid, 'pg_class'), coalesce(s.spcname::text, '')
 from pg_index i join pg_class x on x.oid = i.indexrelid left join pg_tablespace s on s.oid = x.reltablespace
 where i.indrelid = $1 and x.relkind = 'i' and i.indisvalid and i.indisready and i.indislive
   and not (i.indisunique or i.indisprimary or i.indisexclusion or i.indisclustered or i.indisreplident)
+  and has_schema_privilege(x.relnamespace, 'CREATE')
+  and (x.reltablespace = 0 or has_tablespace_privilege(x.reltablespace, 'CREATE'))
   and not exists (select from pg_constraint k where k.conindid = x.oid)
   and not exists (select from pg_inherits h where h.inhrelid = x.oid)
   and not exists (select from pg_attribute a where a.attrelid = x.oid and coalesce(a.attstattarget, -1) >= 0)

@@ -24,12 +24,12 @@ pub(crate) async fn refresh(client: &Client, pair: Pair<'_>, written: u64) -> Re
     if !pair.target.owned || !is_worth(written, pair.target.estimated_rows) {
         return Ok(());
     }
-    let key = pair.model.schema.key.iter().map(String::as_str);
-    let columns = quote_idents(key.chain(pair.target.record_id().map(|c| c.name.as_str())));
-    let sql = format!(
-        "set local default_statistics_target = {TARGET}; analyze (skip_locked) {} ({columns})",
-        pair.table()
-    );
+    let key = &pair.model.schema.key;
+    // A dimension may have a serial column for its key; a column that is named twice is refused.
+    let record_id = pair.target.record_id().filter(|c| !key.contains(&c.name));
+    let columns = quote_idents(key.iter().chain(record_id.map(|c| &c.name)).map(String::as_str));
+    let sql =
+        format!("set local default_statistics_target = {TARGET}; analyze (skip_locked) {} ({columns})", pair.table());
     run(client, &sql, &format!("cannot analyze `{}`", pair.model.name)).await
 }
 

@@ -299,7 +299,9 @@ async fn missing_grants(client: &Client, role: &str, schema: &str, pairs: &[Pair
             let sql = format!("grant {} on {} to {role};", lacking.join(", "), pair.table());
             statements.push(Statement::grant(format!("privileges on table `{}`", pair.target.name), sql));
         }
-        if let Some(sequence) = &pair.target.locked_sequence {
+        // The last number of an identity is asked for where versions are appended.
+        let identity = pair.target.locked_identity.as_ref().filter(|_| pair.model.kind == ModelKind::Fact);
+        for sequence in pair.target.locked_sequence.iter().chain(identity) {
             let sql = format!("grant usage on sequence {sequence} to {role};");
             statements.push(Statement::grant(format!("the sequence of table `{}`", pair.target.name), sql));
         }

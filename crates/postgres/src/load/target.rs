@@ -35,8 +35,10 @@ pub(crate) struct TargetTable {
     pub(crate) owned: bool,
     /// Privileges of `select`, `insert`, `update` that our role lacks.
     pub(crate) lacking: Vec<String>,
-    /// The sequence behind the record id, where our role may not use it.
+    /// The sequence of a serial column, where our role may not use it.
     pub(crate) locked_sequence: Option<String>,
+    /// That of an identity in the primary key, likewise: a fact's record id.
+    pub(crate) locked_identity: Option<String>,
 }
 
 /// A column of a warehouse table.

@@ -50,6 +50,7 @@ pub(crate) async fn read_tables(
             owned: row.try_get("owned").map_err(get)?,
             lacking: row.try_get("lacking").map_err(get)?,
             locked_sequence: row.try_get("locked_sequence").map_err(get)?,
+            locked_identity: row.try_get("locked_identity").map_err(get)?,
         };
         tables.insert(name, table);
     }
@@ -59,8 +60,8 @@ pub(crate) async fn read_tables(
     Ok(tables)
 }
 
-/// The sequences that serial columns of these tables own, quoted; an insert needs `USAGE` on them. Those of identity
-/// columns are left out, which need no grant.
+/// The sequences of these facts that a load needs `USAGE` on, quoted: those that serial columns own, for an insert, and that of an
+/// identity in the primary key, whose last number is asked for before versions are appended. An insert alone needs no grant for it.
 ///
 /// # Errors
 /// Those of reading the catalog.
@@ -70,7 +71,8 @@ pub async fn owned_sequences(client: &Client, schema: &str, tables: &[String]) -
                join pg_class s on d.classid = 'pg_class'::regclass and s.oid = d.objid and s.relkind = 'S' \
                join pg_namespace n on n.oid = s.relnamespace \
                where c.relnamespace = (select oid from pg_namespace where nspname = $1) and c.relname = any ($2) \
-                 and d.deptype = 'a' order by 1";
+                 and (d.deptype = 'a' or d.deptype = 'i' and exists (select from pg_index i where i.indrelid = c.oid \
+                      and i.indisprimary and d.refobjsubid = any (i.indkey::int2[]))) order by 1";
     let failed = |e| classify(e, "cannot read the sequences of the warehouse's tables");
     let rows = client.query_typed(sql, &[(&schema, Type::TEXT), (&tables, Type::TEXT_ARRAY)]).await.map_err(failed)?;
     rows.iter().map(|row| row.try_get(0).map_err(failed)).collect()
@@ -150,8 +152,8 @@ async fn read_foreign_keys(
 }
 
 // reltuples is -1 (14 and later) or 0 (13) before the first analyze; the size of the table then tells about 100 bytes
-// a row. The sequence of a serial column needs a grant of its own, that of an identity does not; indexes depend on their
-// table in the same way, and CASE keeps the privilege from being asked of them.
+// a row. The sequence of a serial column needs a grant of its own for every insert, that of an identity only where its last number
+// is asked for; indexes depend on their table in the same way, and CASE keeps the privilege from being asked of them.
 const TABLES: &str = "\
 select c.relname::text as name, c.relkind::text as kind, c.oid,
        greatest(c.reltuples::bigint, pg_relation_size(c.oid) / 100) as estimated_rows,
@@ -166,7 +168,15 @@ select c.relname::text as name, c.relkind::text as kind, c.oid,
         join pg_namespace n on n.oid = s.relnamespace
         where d.classid = 'pg_class'::regclass and d.refclassid = 'pg_class'::regclass and d.refobjid = c.oid
           and d.deptype = 'a' and case when s.relkind = 'S' then not has_sequence_privilege(s.oid, 'USAGE') end
-        limit 1) as locked_sequence
+        limit 1) as locked_sequence,
+       (select quote_ident(n.nspname) || '.' || quote_ident(s.relname)
+        from pg_index i join pg_depend d on d.refobjid = i.indrelid and d.refobjsubid = any (i.indkey::int2[])
+        join pg_class s on s.oid = d.objid
+        join pg_namespace n on n.oid = s.relnamespace
+        where i.indrelid = c.oid and i.indisprimary
+          and d.classid = 'pg_class'::regclass and d.refclassid = 'pg_class'::regclass
+          and d.deptype = 'i' and case when s.relkind = 'S' then not has_sequence_privilege(s.oid, 'USAGE') end
+        limit 1) as locked_identity
 from pg_class c
 where c.relnamespace = (select oid from pg_namespace where nspname = $1) and c.relname = any ($2)
   and c.relkind in ('r', 'p', 'v', 'm', 'f')";

@@ -6,7 +6,7 @@ use tokio_postgres::{Client, Transaction};
 
 use super::aside::{Aside, may_stand_aside};
 use super::direct::{Copied, Direct};
-use super::isolate::{Attempt, Write, attempt};
+use super::isolate::{Attempt, Write, attempt, attempt_by_set};
 use super::model::{LoadReport, LoadRun, LookAhead, ModelLoad, ModelReport};
 use super::pair::Pair;
 use super::purpose::Purpose;
@@ -258,7 +258,8 @@ impl Work<'_, '_> {
         let pair = model.pair;
         let may_hold = |name: &str| refusals.may_hold(name);
         let mut checks = reference::checks(pair, &model.references, &self.run.pipeline, &stage, may_hold);
-        checks.retain(|check| check.waits_for.is_some() || !direct.checks(pair, &check.column));
+        let is_checked = |column: &str| model.references.iter().any(|r| r.column == column && direct.checks(pair, r));
+        checks.retain(|check| check.waits_for.is_some() || !is_checked(&check.column));
         let all_there = !reference::any(client, pair, &stage, &checks).await?;
         if all_there && let Attempt::Done(()) = attempt(client, direct.complete(client, pair)).await? {
             model.report.inserted = stage.rows;
@@ -270,8 +271,8 @@ impl Work<'_, '_> {
         Ok(false)
     }
 
-    /// Appends with foreign keys and indexes off; none, and nothing done, where that is not worth it, they cannot be taken off,
-    /// or the server refuses a row, which the plain way finds.
+    /// Appends with foreign keys and indexes off; none, and nothing done, where that is not worth it, they cannot be taken off or
+    /// put back, or the server refuses a row, which the plain way finds.
     async fn append_in_bulk(
         &self,
         client: &Client,
@@ -299,7 +300,7 @@ impl Work<'_, '_> {
             parts.put_back(client, pair).await?;
             Ok(inserted)
         };
-        match attempt(client, write).await? {
+        match attempt_by_set(client, write).await? {
             Attempt::Done(inserted) => {
                 keep(client, BULK).await?;
                 let (foreign_keys, indexes) = parts.counts();
@@ -311,7 +312,7 @@ impl Work<'_, '_> {
                 Ok(Some(inserted))
             }
             Attempt::Refused(error) => {
-                tracing::info!(model = %pair.model.name, reason = %error, "load: the plain path after all: a row is refused");
+                tracing::info!(model = %pair.model.name, reason = %error, "load: the plain path after all");
                 take_back(client, BULK).await?;
                 Ok(None)
             }

@@ -56,11 +56,16 @@ impl Project {
         model.inputs.iter().filter(|name| !self.seeds.contains_key(*name)).cloned().collect()
     }
 
+    /// The seeds that a model needs, sorted: those that its SQL reads, and those that only its tests refer to.
+    pub fn seeds_of<'a>(&'a self, model: &'a Model) -> BTreeMap<&'a str, &'a [u8]> {
+        let names = model.inputs.iter().map(String::as_str).chain(model.header.referred());
+        names.filter_map(|name| Some((name, self.seeds.get(name)?.as_slice()))).collect()
+    }
+
     /// Names this version of a model with everything that its rows depend on.
     pub fn fingerprint(&self, model: &Model, evaluation: &str, calendar: (i32, i32)) -> String {
-        let seeds = model.inputs.iter().filter_map(|name| self.seeds.get(name)).map(|bytes| sha256_hex(bytes));
         let mut depends_on = vec![evaluation.to_string()];
-        depends_on.extend(seeds);
+        depends_on.extend(self.seeds_of(model).into_values().map(sha256_hex));
         if model.header.kind == ModelKind::Calendar {
             depends_on.push(format!("{}..{}", calendar.0, calendar.1));
         }

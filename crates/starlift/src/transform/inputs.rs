@@ -56,21 +56,23 @@ impl<'a> Inputs<'a> {
         Ok(())
     }
 
-    /// Registers every input of a model.
+    /// Registers every input of a model, and the seeds that its tests refer to.
     pub(crate) fn register(&mut self, model: &Model, evaluated: &Evaluated) -> Result<()> {
+        for (name, csv) in self.project.seeds_of(model) {
+            if !self.registered.contains(name) {
+                self.session.register_seed(name, csv)?;
+                self.registered.insert(name.to_string());
+            }
+        }
         for name in &model.inputs {
             if self.registered.contains(name) {
                 continue;
             }
-            if let Some(csv) = self.project.seeds.get(name) {
-                self.session.register_seed(name, csv)?;
-            } else {
-                let (store, schema, files) = self.stored(name, evaluated)?;
-                let state = State::new(store, schema.clone(), files)?;
-                // Scanned anew for each use: a model may read an input more than once.
-                let source: InputSource = Arc::new(move || state.scan(None));
-                self.session.register_input(name, &schema, source)?;
-            }
+            let (store, schema, files) = self.stored(name, evaluated)?;
+            let state = State::new(store, schema.clone(), files)?;
+            // Scanned anew for each use: a model may read an input more than once.
+            let source: InputSource = Arc::new(move || state.scan(None));
+            self.session.register_input(name, &schema, source)?;
             self.registered.insert(name.clone());
         }
         Ok(())

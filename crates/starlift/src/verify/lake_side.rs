@@ -13,6 +13,7 @@ use starlift_postgres::render::arrow_text;
 use super::report::ASIDE;
 use super::row_digest::{self, RowDigest};
 use super::side::{Detail, Visit};
+use super::sql_side::SqlColumn;
 use crate::count;
 
 /// Rows of a state.
@@ -20,14 +21,33 @@ pub(super) struct LakeSide {
     state: State,
     /// What is read of each row: positions among the state's columns.
     projection: Vec<usize>,
-    /// The key's columns, as positions in the projection.
-    key: Vec<usize>,
-    /// The columns that are compared, likewise.
-    columns: Vec<usize>,
+    /// The key's columns.
+    key: Vec<Part>,
+    /// The columns that are compared.
+    columns: Vec<Part>,
     /// The keys of rows that are left out.
     aside: HashSet<RowDigest>,
     /// Inner joins: a column, as a position in the projection, and the digests of its values that have a partner.
     partners: Vec<(usize, HashSet<RowDigest>)>,
+}
+
+/// A column of a digest.
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    /// Its position in the projection.
+    position: usize,
+    /// Whether the other side holds it as `char(n)`, without blanks at the end.
+    padded: bool,
+}
+
+impl Part {
+    fn text(self, texts: &[Option<String>]) -> Option<&str> {
+        texts.get(self.position).and_then(Option::as_deref).map(|text| without_blanks(text, self.padded))
+    }
+}
+
+fn without_blanks(text: &str, padded: bool) -> &str {
+    if padded { text.trim_end_matches(' ') } else { text }
 }
 
 impl LakeSide {
@@ -48,6 +68,14 @@ impl LakeSide {
         Ok(side)
     }
 
+    /// Compares key and columns as the other side holds them.
+    pub(super) fn held_as(mut self, key: &[SqlColumn], columns: &[SqlColumn]) -> LakeSide {
+        for (parts, held) in [(&mut self.key, key), (&mut self.columns, columns)] {
+            parts.iter_mut().zip(held).for_each(|(part, held)| part.padded = held.padded);
+        }
+        self
+    }
+
     /// Where rows are put aside.
     pub(super) fn spill(&self) -> &Spill {
         self.state.spill()
@@ -55,7 +83,7 @@ impl LakeSide {
 
     /// Leaves out the rows whose `column` is not among these values, as an inner join does.
     pub(super) fn with_partners(mut self, column: &str, values: HashSet<RowDigest>) -> Result<LakeSide> {
-        let position = self.read(column)?;
+        let Part { position, .. } = self.read(column)?;
         self.partners.push((position, values));
         Ok(self)
     }
@@ -65,12 +93,13 @@ impl LakeSide {
         LakeSide { aside, ..self }
     }
 
-    fn read(&mut self, name: &str) -> Result<usize> {
+    fn read(&mut self, name: &str) -> Result<Part> {
         let position = position(self.state.schema(), name)?;
-        Ok(self.projection.iter().position(|p| *p == position).unwrap_or_else(|| {
+        let position = self.projection.iter().position(|p| *p == position).unwrap_or_else(|| {
             self.projection.push(position);
             self.projection.len() - 1
-        }))
+        });
+        Ok(Part { position, padded: false })
     }
 
     /// Calls `visit` for every row.
@@ -98,8 +127,8 @@ impl LakeSide {
                 let texts = texts(&batch, row);
                 let key = self.key_digest(&texts);
                 if wanted.contains(&key) && self.has_partners(&texts) && !self.aside.contains(&key) {
-                    let shown = self.key.iter().map(|position| shown(&batch, *position, row)).collect();
-                    let columns = self.columns.iter().map(|position| digest(&[*position], &texts)).collect();
+                    let shown = self.key.iter().map(|part| shown(&batch, part.position, row)).collect();
+                    let columns = self.columns.iter().map(|part| digest(&[*part], &texts)).collect();
                     details.entry(key).or_insert(Detail { key: shown, columns });
                 }
             }
@@ -124,19 +153,19 @@ pub(super) async fn values(state: &State, column: &str) -> Result<HashSet<RowDig
     let mut found = HashSet::new();
     let mut batches = state.scan(Some(vec![position(state.schema(), column)?]));
     while let Some(batch) = batches.try_next().await? {
-        found.extend(digests_of_keys(&batch).into_iter().flatten());
+        found.extend(digests_of_keys(&batch, &[]).into_iter().flatten());
     }
     Ok(found)
 }
 
-/// The keys of the rows that stand aside; none of a table without a key.
-pub(super) async fn refused_keys(state: &State) -> Result<HashSet<RowDigest>> {
+/// The keys of the rows that stand aside, as [`digests_of_keys`]; none of a table without a key.
+pub(super) async fn refused_keys(state: &State, padded: &[bool]) -> Result<HashSet<RowDigest>> {
     let key: Vec<usize> = (0..state.schema().key.len()).collect();
     let mut found = HashSet::new();
     let mut batches = state.refused();
     while let Some(batch) = batches.try_next().await?.filter(|_| !key.is_empty()) {
         let keys = batch.project(&key).map_err(|e| Error::internal("refused rows have no key").with_source(e))?;
-        found.extend(digests_of_keys(&keys).into_iter().flatten());
+        found.extend(digests_of_keys(&keys, padded).into_iter().flatten());
     }
     Ok(found)
 }
@@ -146,13 +175,16 @@ pub(super) fn aside_note(rows: u64) -> Option<String> {
     (rows > 0).then(|| format!("{ASIDE}: {} (`starlift quarantine list`)", count::with(rows, "row")))
 }
 
-/// For each row of a batch that holds nothing but a key its digest; none where a column of it is null.
-pub(super) fn digests_of_keys(batch: &RecordBatch) -> Vec<Option<RowDigest>> {
+/// For each row of a batch that holds nothing but a key its digest; none where a column of it is null. `padded` tells which of its
+/// columns the other side holds as `char(n)`.
+pub(super) fn digests_of_keys(batch: &RecordBatch, padded: &[bool]) -> Vec<Option<RowDigest>> {
+    let part = |position: usize| Part { position, padded: padded.get(position).copied().unwrap_or(false) };
+    let parts: Vec<Part> = (0..batch.num_columns()).map(part).collect();
     (0..batch.num_rows())
         .map(|row| {
             let texts = texts(batch, row);
             let whole = texts.iter().all(Option::is_some);
-            whole.then(|| row_digest::of(texts.iter().map(Option::as_deref)))
+            whole.then(|| digest(&parts, &texts))
         })
         .collect()
 }
@@ -169,8 +201,8 @@ fn texts(batch: &RecordBatch, row: usize) -> Vec<Option<String>> {
     batch.columns().iter().map(|column| arrow_text(column.as_ref(), row)).collect()
 }
 
-fn digest(positions: &[usize], texts: &[Option<String>]) -> RowDigest {
-    row_digest::of(positions.iter().map(|position| texts.get(*position).and_then(Option::as_deref)))
+fn digest(parts: &[Part], texts: &[Option<String>]) -> RowDigest {
+    row_digest::of(parts.iter().map(|part| part.text(texts)))
 }
 
 /// The infinities of dates and timestamps, which stand at the ends of their range.

@@ -18,8 +18,9 @@ use super::row_digest::RowDigest;
 use super::side::{Names, Side, compare};
 use super::source_lake::as_strs;
 use super::spine::{Spine, spine};
+use super::sql_side::SqlColumn;
 use super::star_warehouse::Loaded;
-use super::warehouse_view::same_text;
+use super::warehouse_view::{padded_key, same_text};
 use crate::context::Context;
 
 /// The lake as of the manifest that the loaded star covers.
@@ -88,7 +89,9 @@ pub(super) async fn model(
     let names =
         Names { key: relation.schema.key.clone(), columns: columns.iter().map(|(_, name, _)| name.clone()).collect() };
 
-    let mut left = LakeSide::new(covered.state(&spine.table, table)?, &as_strs(&passed.key), &sources)?;
+    let held_columns: Vec<SqlColumn> = columns.iter().map(|(_, _, sql)| sql.clone()).collect();
+    let left = LakeSide::new(covered.state(&spine.table, table)?, &as_strs(&passed.key), &sources)?;
+    let mut left = left.held_as(&view.key, &held_columns);
     let mut may_drop = spine.may_drop;
     for join in &spine.inner {
         match partners(covered, table, join).await? {
@@ -96,11 +99,13 @@ pub(super) async fn model(
             None => may_drop = true,
         }
     }
-    let right = loaded.warehouse.side(&model.name, view.key, columns.into_iter().map(|(_, _, sql)| sql).collect());
+    let right = loaded.warehouse.side(&model.name, view.key, held_columns);
 
     let aside = State::new(loaded.star, relation.schema.clone(), loaded.head.live_of(&model.name))?;
-    let mut aside = refused_keys(&aside).await?;
-    aside.extend(loaded.warehouse.aside(loaded.pipeline, &model.name, model.header.kind, relation).await?);
+    let padded = padded_key(&relation.schema.key, held.as_ref());
+    let mut aside = refused_keys(&aside, &padded).await?;
+    let of_load = (model.name.as_str(), model.header.kind);
+    aside.extend(loaded.warehouse.aside(loaded.pipeline, of_load, relation, &padded).await?);
     let waiting = loaded.later.of(&model.name);
     let judge = |what: What, key: &RowDigest, _| match what {
         _ if waiting.contains(key) => Counts::Pending,

@@ -13,7 +13,7 @@ use super::lake_side::digests_of_keys;
 use super::report::{Comparison, NOT_COMPARED, Verdict};
 use super::row_digest::RowDigest;
 use super::sql_side::SqlColumn;
-use super::warehouse_view::{Held, column};
+use super::warehouse_view::{Held, WarehouseView, column, padded_key};
 
 /// The columns of a model that its view holds.
 pub(super) struct ModelView {
@@ -84,24 +84,25 @@ pub(super) struct Later {
 }
 
 impl Later {
-    /// Reads the manifests after `loaded` up to `newest`.
-    pub(super) async fn read(star: &Store, loaded: u64, newest: u64) -> Result<Later> {
+    /// Reads the manifests after `loaded` up to `newest`; keys as the warehouse holds them.
+    pub(super) async fn read(star: &Store, warehouse: &WarehouseView, loaded: u64, newest: u64) -> Result<Later> {
         let mut later = Later { first: loaded + 1, last: newest, keys: BTreeMap::new(), none: HashSet::new() };
         for seq in later.first..=newest {
             let stored = manifests::read(star, seq).await?;
             for (name, relation) in &stored.manifest.relations {
-                later.add(star, name, relation).await?;
+                later.add(star, warehouse, name, relation).await?;
             }
         }
         Ok(later)
     }
 
-    async fn add(&mut self, star: &Store, name: &str, relation: &Relation) -> Result<()> {
+    async fn add(&mut self, star: &Store, warehouse: &WarehouseView, name: &str, relation: &Relation) -> Result<()> {
         let Some(run) = &relation.run else { return Ok(()) };
+        let padded = padded_key(&relation.schema.key, warehouse.columns(name).await?.as_ref());
         for file in run.all_files() {
             let mut keys = read_keys(star, file, &relation.schema);
             while let Some(batch) = keys.try_next().await? {
-                let digests = digests_of_keys(&batch).into_iter().flatten();
+                let digests = digests_of_keys(&batch, &padded).into_iter().flatten();
                 self.keys.entry(name.to_string()).or_default().extend(digests);
             }
         }

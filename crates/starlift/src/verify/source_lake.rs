@@ -130,7 +130,7 @@ impl SourceView {
             _ => None,
         };
         let names = names(&table.schema);
-        let aside = refused_keys(&state).await?;
+        let aside = refused_keys(&state, &[]).await?;
         // Which rows of a table without a key stand aside cannot be told, only that there are some.
         let some_aside = table.schema.key.is_empty() && !comparison.notes.is_empty();
         let left = Side::Sql(SqlSide {
@@ -268,9 +268,12 @@ fn names(schema: &TableSchema) -> Names {
 fn sql_columns(schema: &TableSchema, names: &[String]) -> Vec<SqlColumn> {
     let column = |name: &String| {
         let quoted = quote_ident(name);
-        schema
-            .column(name)
-            .map(|c| SqlColumn { text: sql_text(c, &select_expression(c)), shown: format!("{quoted}::text") })
+        schema.column(name).map(|c| SqlColumn {
+            text: sql_text(c, &select_expression(c)),
+            shown: format!("{quoted}::text"),
+            // What was read of it had no blanks at its end either.
+            padded: false,
+        })
     };
     names.iter().filter_map(column).collect()
 }

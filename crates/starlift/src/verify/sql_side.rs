@@ -19,6 +19,8 @@ pub(super) struct SqlColumn {
     pub(super) text: String,
     /// The expression of what people read of it, for keys.
     pub(super) shown: String,
+    /// Whether it is a `char(n)`: blanks at the end of a text are not in its text, and must not be in that of the other side.
+    pub(super) padded: bool,
 }
 
 /// Rows of a table or view, read in the transaction that `client` is in.

@@ -12,7 +12,8 @@ use super::report::{Comparison, ComparisonKind};
 use super::row_digest::RowDigest;
 use super::side::{Names, Side, compare};
 use super::source_lake::as_strs;
-use super::warehouse_view::WarehouseView;
+use super::sql_side::SqlColumn;
+use super::warehouse_view::{WarehouseView, padded_key};
 use super::{calendar, versions};
 
 /// Where a model is read from.
@@ -35,11 +36,12 @@ pub(super) async fn model(loaded: &Loaded<'_>, name: &str, relation: &Relation) 
     let state = State::new(loaded.star, relation.schema.clone(), loaded.head.live_of(name))?;
     let kind = crate::load::order::kind(name, relation)?;
     // What load has set aside must not be current, as if the star did not have it.
-    let aside = loaded.warehouse.aside(loaded.pipeline, name, kind, relation).await?;
+    let padded = padded_key(&relation.schema.key, held.as_ref());
+    let aside = loaded.warehouse.aside(loaded.pipeline, (name, kind), relation, &padded).await?;
     let refused = relation.refused + aside.len() as u64;
-    let left = LakeSide::new(state, &as_strs(&names.key), &as_strs(&names.columns))?.without(aside);
-    let left = Side::Lake(left);
-    let columns = view.columns.iter().map(|(_, sql)| sql.clone()).collect();
+    let columns: Vec<SqlColumn> = view.columns.iter().map(|(_, sql)| sql.clone()).collect();
+    let left = LakeSide::new(state, &as_strs(&names.key), &as_strs(&names.columns))?;
+    let left = Side::Lake(left.held_as(&view.key, &columns).without(aside));
     let right = Side::Sql(loaded.warehouse.side(name, view.key.clone(), columns));
 
     let waiting = loaded.later.of(name);

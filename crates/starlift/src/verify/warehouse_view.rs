@@ -41,6 +41,18 @@ pub(super) struct Held {
     pub(super) is_array: bool,
 }
 
+impl Held {
+    /// Whether it is a `char(n)`, where blanks at the end mean nothing.
+    pub(super) fn is_padded(&self) -> bool {
+        self.base == "bpchar" && !self.is_array
+    }
+}
+
+/// Which columns of a model's key a view holds as `char(n)`.
+pub(super) fn padded_key(key: &[String], held: Option<&BTreeMap<String, Held>>) -> Vec<bool> {
+    key.iter().map(|name| held.and_then(|held| held.get(name)).is_some_and(Held::is_padded)).collect()
+}
+
 impl WarehouseView {
     /// Connects, takes the snapshot and reads the ledger's head for this star.
     pub(super) async fn open(ctx: &Context, star_id: &str) -> Result<WarehouseView> {
@@ -71,18 +83,18 @@ impl WarehouseView {
         quote_qualified(&self.schema, &view_name(model))
     }
 
-    /// The keys of a model's rows that load has set aside.
+    /// The keys of a model's rows that load has set aside; `padded` tells which columns of the key the view holds as `char(n)`.
     pub(super) async fn aside(
         &self,
         pipeline: &str,
-        name: &str,
-        kind: ModelKind,
+        (name, kind): (&str, ModelKind),
         relation: &Relation,
+        padded: &[bool],
     ) -> Result<HashSet<RowDigest>> {
         let (name, schema) = (name.to_string(), relation.schema.clone());
         let model = ModelTable { name, kind, schema, references: BTreeMap::new() };
         let keys = load::refused_keys(self.client(), pipeline, &model).await?;
-        Ok(keys.iter().flat_map(digests_of_keys).flatten().collect())
+        Ok(keys.iter().flat_map(|keys| digests_of_keys(keys, padded)).flatten().collect())
     }
 
     /// The columns of a model's view by name; none where there is no such view.
@@ -128,7 +140,7 @@ impl WarehouseView {
 pub(super) fn column(column: &Column, held: &Held) -> Option<SqlColumn> {
     let quoted = quote_ident(&column.name);
     let text = text(&column.column_type, held, column, &quoted)?;
-    Some(SqlColumn { text, shown: format!("{quoted}::text") })
+    Some(SqlColumn { text, shown: format!("{quoted}::text"), padded: held.is_padded() })
 }
 
 /// The expression whose text equals [`starlift_postgres::render::arrow_text`] of an equal value of the model.

@@ -1,8 +1,12 @@
 //! The bulk path: a large load takes foreign keys and indexes off, copies rows straight into an empty table, and has the same
 //! end as the plain path.
 
+use std::time::Duration;
+
+use futures::StreamExt;
 use starlift_core::{Error, ErrorKind};
-use starlift_postgres::load::{self, Ahead, ModelLoad, ModelTable};
+use starlift_postgres::load::{self, Ahead, LoadLimits, LoadRun, ModelLoad, ModelTable, create_support};
+use tokio_postgres::NoTls;
 
 use super::fixture::*;
 
@@ -66,12 +70,16 @@ async fn content(w: &Warehouse) -> Vec<String> {
 
 /// Loads the same on both paths; returns what the bulk path left, once it is what the plain path left.
 async fn on_both_paths(sql: &str, aside: u64, rows: Vec<Vec<String>>) -> Warehouse {
+    changes_on_both_paths(sql, aside, || changes(rows.clone())).await
+}
+
+async fn changes_on_both_paths(sql: &str, aside: u64, changes: impl Fn() -> Vec<Change>) -> Warehouse {
     let mut bulk = Warehouse::with(sql).await;
     let mut plain = Warehouse::with(sql).await;
     plain.bulk = false;
     for w in [&mut bulk, &mut plain] {
         w.aside.rows = aside;
-        w.next(changes(rows.clone())).await.unwrap();
+        w.next(changes()).await.unwrap();
     }
     let (bulk_has, plain_has) = (content(&bulk).await, content(&plain).await);
     let differs = bulk_has.iter().zip(&plain_has).find(|(one, other)| one != other);
@@ -154,6 +162,21 @@ async fn a_row_that_only_its_foreign_key_refuses_is_set_aside_as_on_the_plain_pa
 }
 
 #[tokio::test]
+async fn a_foreign_key_to_another_table_than_the_headers_does_not_stand_for_its_reference() {
+    let sql = format!(
+        "{SQL}; create table old_shop (shop_id int primary key); insert into old_shop values (1), (99);
+         alter table fact_sale drop constraint \"Odd name\", add foreign key (shop_id) references old_shop"
+    );
+    let mut rows = sales(0..MANY);
+    rows[5][1] = "99".into();
+    let sale = || refers(sale(), "shop_id", "dim_shop");
+    let changes = || vec![change(&shop(), &[&["1", "a"]]), Change { model: sale(), rows: rows.clone(), gone: vec![] }];
+    let w = changes_on_both_paths(&sql, 1, changes).await;
+    assert_eq!(w.one("select count(*) from fact_sale").await, (MANY - 1).to_string());
+    assert_eq!(w.one("select reason from starlift.refused").await, "it has no row in `dim_shop`");
+}
+
+#[tokio::test]
 async fn a_key_that_comes_twice_stops_the_load_by_name_and_leaves_nothing() {
     let mut w = Warehouse::with(SQL).await;
     let before = (w.rows(SHAPE).await, w.one(KEYS).await);
@@ -214,6 +237,37 @@ async fn keys_that_change_between_the_two_readings_are_staged_and_found() {
     let run = w.a_run(2, false, w.head().await);
     load::load(&mut w.client, &run, vec![dimension, model], &load::nothing_later).await.unwrap();
     assert_eq!(w.one("select count(distinct sale_id) from fact_sale").await, MANY.to_string());
+}
+
+#[tokio::test]
+async fn a_server_that_ends_idle_transactions_is_kept_awake_while_the_keys_are_read() {
+    let mut w = Warehouse::with(SQL).await;
+    w.next(vec![change(&shop(), &[&["1", "a"]])]).await.unwrap();
+    let limits = LoadLimits { idle_timeout: Duration::from_secs(2), ..LoadLimits::default() };
+    let rows = batch(&sale().schema.columns, &sales(0..MANY));
+    let slowly = futures::stream::iter([rows.slice(0, MANY / 2), rows.slice(MANY / 2, MANY - MANY / 2)]).then(
+        |keys| async move {
+            tokio::time::sleep(Duration::from_millis(2_600)).await;
+            Ok(keys)
+        },
+    );
+    let model = ModelLoad {
+        model: sale(),
+        upserts: Box::pin(futures::stream::iter([Ok(rows)])),
+        ahead: Some(Ahead { rows: MANY as u64, keys: Box::new(move || Box::pin(slowly)) }),
+        retractions: load::nothing_later("fact_sale"),
+        again: None,
+    };
+    let dimension = ModelLoad {
+        model: shop(),
+        upserts: load::nothing_later("dim_shop"),
+        ahead: None,
+        retractions: load::nothing_later("dim_shop"),
+        again: None,
+    };
+    let run = LoadRun { limits, ..w.a_run(2, false, w.head().await) };
+    load::load(&mut w.client, &run, vec![dimension, model], &load::nothing_later).await.unwrap();
+    assert_eq!(w.one("select count(*) from fact_sale").await, MANY.to_string());
 }
 
 #[tokio::test]
@@ -279,6 +333,70 @@ async fn a_foreign_key_that_could_not_come_back_as_it_was_stays_on() {
     }
 }
 
+/// A session of a role that owns the tables and may do nothing beside; `role` in `sql`, which an administrator runs, is its name.
+async fn owner_of_tables(w: &mut Warehouse, sql: &[&str]) -> Warehouse {
+    create_support(&mut w.client, PIPELINE, "public", &[shop(), sale()]).await.unwrap();
+    let role = format!("owner_{}", w.database);
+    let grants = "revoke create on schema public from public; create role ROLE login;
+        grant usage on schema public, starlift to ROLE; grant all on all tables in schema starlift to ROLE;
+        alter table dim_shop owner to ROLE; alter table fact_sale owner to ROLE";
+    for sql in [&[grants][..], sql].concat() {
+        w.execute(&sql.replace("ROLE", &format!("\"{role}\""))).await;
+    }
+    let url = starlift_sandbox::shared().unwrap().url(&w.database, &role);
+    let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    Warehouse { client, ..w.again().await }
+}
+
+#[tokio::test]
+async fn an_index_or_foreign_key_that_our_role_could_not_put_back_stays_on() {
+    // (what an administrator did, whether foreign keys are taken off all the same)
+    let cases: [(&[&str], bool); 4] = [
+        // It may make nothing in the schema.
+        (&["select 1"], true),
+        // It may not look into the schema that a foreign key leads to.
+        (
+            &["create schema private; create table private.codes (code varchar(4) primary key);
+               insert into private.codes values ('é4'); grant references on private.codes to ROLE;
+               alter table fact_sale add foreign key (code) references private.codes;
+               grant create on schema public to ROLE"],
+            false,
+        ),
+        // Or into the schema of an index's collation, which only making it shows.
+        (
+            &["create schema private; create collation private.c from \"C\";
+               create index hidden on fact_sale (code collate private.c); grant create on schema public to ROLE"],
+            false,
+        ),
+        // It may not use a tablespace.
+        (
+            &[
+                "grant create on schema public to ROLE; set allow_in_place_tablespaces = on",
+                "create tablespace ROLE location ''",
+                "create index spaced on fact_sale (code) tablespace ROLE",
+            ],
+            true,
+        ),
+    ];
+    for (sql, keys_are_off) in cases {
+        let mut w = Warehouse::with(SQL).await;
+        let mut owner = owner_of_tables(&mut w, sql).await;
+        let (shape, keys) = (w.rows(SHAPE).await, w.one(KEYS).await);
+        // Into an empty table, and into one where at least as many rows come as there are.
+        for rows in [0..MANY, 0..2 * MANY] {
+            let count = rows.len();
+            owner.next(changes(sales(rows))).await.unwrap_or_else(|e| panic!("{sql:?}: {}", text(&e)));
+            assert_eq!(w.one("select count(*) from current_fact_sale").await, count.to_string(), "{sql:?}");
+            assert_eq!(w.rows(SHAPE).await, shape, "{sql:?}");
+        }
+        assert_eq!(w.one(KEYS).await != keys, keys_are_off, "{sql:?}");
+        // A tablespace outlives its database.
+        w.execute("drop index if exists spaced").await;
+        w.execute(&format!("drop tablespace if exists \"owner_{}\"", w.database)).await;
+    }
+}
+
 #[tokio::test]
 async fn a_table_that_refuses_rows_by_rules_of_its_own_is_staged_and_its_rows_are_set_aside() {
     for rule in [
@@ -295,7 +413,7 @@ async fn a_table_that_refuses_rows_by_rules_of_its_own_is_staged_and_its_rows_ar
 
 #[tokio::test]
 async fn a_large_dimension_is_copied_too_and_one_with_a_key_of_texts_is_staged() {
-    for (key, column) in [("int", "int4"), ("text", "text")] {
+    for (key, column) in [("int", "int4"), ("serial", "int4"), ("text", "text")] {
         let sql = format!("create table dim_item (item_id {key} primary key, name varchar(9) not null)");
         let item = dimension("dim_item", &format!("item_id {column}, name text"));
         let mut w = Warehouse::with(&sql).await;
@@ -305,5 +423,27 @@ async fn a_large_dimension_is_copied_too_and_one_with_a_key_of_texts_is_staged()
         assert_eq!(w.one("select count(*) from current_dim_item where name = 'n' || item_id").await, MANY.to_string());
         let again = w.next(vec![Change { model: item, rows: rows(), gone: vec![] }]).await.unwrap();
         assert_eq!(report(&again, "dim_item").unchanged, MANY as u64);
+    }
+}
+
+#[tokio::test]
+async fn a_large_dimension_with_a_row_that_does_not_fit_is_loaded_whatever_foreign_key_refers_to_it() {
+    let shop = dimension("dim_shop", "shop_id int4, name text, town_id int4");
+    for deferred in ["", "deferrable", "deferrable initially deferred"] {
+        let sql = format!(
+            "create table dim_town (town_id int primary key); insert into dim_town values (1);
+             create table dim_shop (shop_id int primary key, name varchar(4), town_id int references dim_town);
+             create table fact_sale (record_id serial primary key, shop_id int references dim_shop {deferred})"
+        );
+        let mut w = Warehouse::with(&sql).await;
+        w.aside.rows = 1;
+        let mut rows: Vec<_> = (0..MANY).map(|i| vec![i.to_string(), "a".into(), "1".into()]).collect();
+        rows[6_000][1] = "too long".into();
+        let done = w.next(vec![Change { model: shop.clone(), rows, gone: vec![] }]).await;
+        let done = done.unwrap_or_else(|e| panic!("{deferred}: {}", text(&e)));
+        assert_eq!(report(&done, "dim_shop").inserted, MANY as u64 - 1, "{deferred}");
+        assert_eq!(w.one("select count(*) from dim_shop").await, (MANY - 1).to_string());
+        assert_eq!(w.rows("select key->>'shop_id', column_name from starlift.refused").await, ["6000|name"]);
+        assert!(w.client.batch_execute("update dim_shop set town_id = 9 where shop_id = 1").await.is_err());
     }
 }

@@ -105,3 +105,34 @@ async fn tests_of_a_header_refuse_rows_that_changed_or_only_count_them() {
     );
     assert_verified(&world).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_seed_that_only_a_test_names_is_asked_and_once_it_is_mended_its_rows_come_back() {
+    let world = world_with("[quarantine]\nmax_quarantine = 1").await;
+    world.create_warehouse().await;
+    world.run().await;
+    std::fs::write(world.project.join("seeds/places.csv"), "file_location\n/a\n").unwrap();
+    rewrite(&world, "dim_design", "unique(design_id)", "unique(design_id), relationships(file_location -> places)");
+    // Rows that were there before and did not change are not tested.
+    world.run().await;
+    world
+        .change(
+            "update design set file_location = '/a' where design_id = 1;
+             update design set file_location = '/b' where design_id = 2",
+        )
+        .await;
+    let report = world.run().await;
+    assert_eq!(of(&report.stages[1], "dim_design").rows_refused, 1);
+    let of_designs =
+        async || -> Vec<String> { aside(&world).await.into_iter().filter(|row| row.contains("dim_design")).collect() };
+    assert_eq!(of_designs().await, ["transform dim_design design_id=2 file_location"]);
+    assert_verified(&world).await;
+
+    rewrite_file(&world, "seeds/places.csv", "/a\n", "/a\n/b\n");
+    world.run().await;
+    assert!(aside(&world).await.is_empty());
+    let current = "select count(*) from current_dim_design where design_id = 2 and file_location = '/b'";
+    assert_eq!(world.count_in_warehouse(current).await, 1);
+    assert_verified(&world).await;
+    world.assert_star_equals_source().await;
+}

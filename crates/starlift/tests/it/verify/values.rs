@@ -103,6 +103,48 @@ async fn columns_that_the_warehouse_holds_otherwise_are_compared_by_value() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn blanks_at_the_end_of_a_text_are_no_difference_where_the_warehouse_pads_it() {
+    let world = World::new().await.with_own_project();
+    let model = "-- kind: dimension\n-- key: code\nselect concat(cast(design_id as text), '  ') as code, file_location from design";
+    std::fs::write(world.project.join("models/dim_code.sql"), model).unwrap();
+    world.make_tables().await;
+    world
+        .in_warehouse(
+            "alter table dim_design alter file_name type char(80);
+             create table dim_code (code char(12) primary key, file_location text)",
+        )
+        .await;
+    world.change("update design set file_name = file_name || '  ' where design_id in (1, 2)").await;
+    world.run().await;
+    assert_eq!(findings(&world.look().await), Vec::<String>::new());
+
+    // What is not loaded yet is known by its key all the same.
+    world.change("update design set file_location = '/moved' where design_id = 1").await;
+    world.ingest().await;
+    world.transform().await;
+    let report = world.look().await;
+    let code = of(&report, STAR_WAREHOUSE, "dim_code");
+    assert_eq!((code.verdict, code.pending, code.differences), (Verdict::Pending, 1, 0), "{code:?}");
+    world.run().await;
+    assert_eq!(findings(&world.look().await), Vec::<String>::new());
+
+    world
+        .in_warehouse(
+            "update dim_design set file_name = 'x' || file_name where design_id = 1;
+             update dim_code set file_location = 'x' where code = '2'",
+        )
+        .await;
+    assert_eq!(
+        findings(&world.look().await),
+        [
+            "star-warehouse dim_code: differs code=2   (differs in column file_location)",
+            "star-warehouse dim_design: differs design_id=1 (differs in column file_name)",
+            "lake-warehouse dim_design: differs design_id=1 (differs in column file_name)",
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_ledger_that_names_another_manifest_stops_verify() {
     let world = World::loaded().await;
     world.in_warehouse("update starlift.ledger set manifest_sha256 = 'another'").await;
