@@ -8,6 +8,8 @@ use crate::fault;
 /// The window test is exact only while the window spans fewer ids than this (half of the 32-bit circle).
 pub const MAX_SPAN: u64 = 1 << 31;
 const CIRCLE: u64 = 1 << 32;
+/// Ids below it stand for no transaction (`FirstNormalTransactionId`), in each circle.
+const FIRST_NORMAL: u64 = 3;
 
 /// The `xmin` and `xmax` of `pg_current_snapshot()`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +76,8 @@ impl XidWindow {
         if fault::planted("naive_xid") {
             return format!("xmin::text::bigint >= {low} and xmin::text::bigint < {}", low + span);
         }
+        let skipped = FIRST_NORMAL.saturating_sub(low);
+        let (low, span) = (low + skipped, span.saturating_sub(skipped));
         format!("((select age('{low}'::xid) + {CIRCLE}) - age(xmin)) % {CIRCLE} < {span}")
     }
 }

@@ -129,19 +129,26 @@ async fn years_referred_to(client: &Client, name: &str, dates: &[(&Stage, String
     let year = |column: &str| format!("extract(year from {column})::int");
     // One scan of each stage, however many dates it has.
     let mut stages: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    let mut parts = Vec::new();
     for (stage, column) in dates {
-        stages.entry(stage.table.as_str()).or_default().push(quote_ident(column));
+        match &stage.days {
+            None => stages.entry(stage.table.as_str()).or_default().push(quote_ident(column)),
+            // What was copied straight into its table was looked at on the way.
+            Some(days) => parts.extend(days.get(column).map(|(first, last)| {
+                format!("select date '1970-01-01' + ({first}) as first, date '1970-01-01' + ({last}) as last")
+            })),
+        }
     }
     let of_all = |aggregate: &str, columns: &[String]| {
         columns.iter().map(|column| format!("{aggregate}({column})")).collect::<Vec<_>>().join(", ")
     };
-    let parts: Vec<String> = stages
-        .into_iter()
-        .map(|(table, columns)| {
-            let (first, last) = (of_all("min", &columns), of_all("max", &columns));
-            format!("select least({first}) as first, greatest({last}) as last from {table}")
-        })
-        .collect();
+    parts.extend(stages.into_iter().map(|(table, columns)| {
+        let (first, last) = (of_all("min", &columns), of_all("max", &columns));
+        format!("select least({first}) as first, greatest({last}) as last from {table}")
+    }));
+    if parts.is_empty() {
+        return Ok(None);
+    }
     let sql =
         format!("select {}, {} from ({}) r", year("min(r.first)"), year("max(r.last)"), parts.join(" union all "));
     let what = format!("cannot find the dates for calendar `{name}`");

@@ -33,7 +33,7 @@ use super::record_id::{self, Reserved};
 use super::reference::Reference;
 use super::session::{awake, execute, keep, mark, query, run, take_back};
 use super::set_wise::{Parts, Worth, is_many};
-use super::stage::{CHUNK, Stage, fill, make, next_rows, project};
+use super::stage::{CHUNK, Days, Stage, fill, make, next_rows, project};
 use super::target_type::TargetType;
 use crate::codec::BatchEncoder;
 use crate::ident::quote_idents;
@@ -143,13 +143,14 @@ impl Direct {
             Arc::new(Schema::new(columns.iter().map(|c| c.column_type.to_field(&c.name, true)).collect::<Vec<_>>()));
         let mut buffer = BytesMut::with_capacity(CHUNK + CHUNK / 4);
         encoder.header(&mut buffer);
-        let mut left = None;
+        let (mut left, mut days) = (None, Days::new());
         while let Some(batch) = next_rows(&mut batches).await? {
             let batch = project(&batch, model, what)?;
             let Some(arrays) = self.arrays(pair, &batch)? else {
                 left = Some(batch);
                 break;
             };
+            self.fits.widen(&mut days, &batch);
             let batch = RecordBatch::try_new(schema.clone(), arrays)
                 .map_err(|e| Error::internal(format!("cannot read {what}")).with_source(e))?;
             encoder.encode(&batch, &mut buffer)?;
@@ -162,7 +163,7 @@ impl Direct {
         sink.send(buffer.freeze()).await.map_err(failed)?;
         let rows = sink.finish().await.map_err(failed)?;
         Ok(match left {
-            None => Copied::All(Stage { table: pair.table(), rows }),
+            None => Copied::All(Stage { table: pair.table(), rows, days: Some(days) }),
             Some(batch) => Copied::UpTo(Box::pin(futures::stream::iter([Ok(batch)]).chain(batches))),
         })
     }
@@ -206,7 +207,7 @@ impl Direct {
         };
         let stage = match filled {
             Some(stage) => stage,
-            None => Stage { table: make(client, name, columns, &what).await?, rows: 0 },
+            None => Stage { table: make(client, name, columns, &what).await?, rows: 0, days: None },
         };
         let (names, table) = (pair.column_list(), pair.table());
         let sql = format!("insert into {} ({names}) select {names} from {table}", stage.table);
@@ -219,7 +220,7 @@ impl Direct {
             record_id::release(client, &ids.reserved).await?;
         }
         self.parts.put_back(client, pair).await?;
-        let stage = Stage { rows: stage.rows + rows, ..stage };
+        let stage = Stage { rows: stage.rows + rows, days: None, ..stage };
         stage.analyze(client, key, &what).await?;
         Ok(stage)
     }

@@ -4,10 +4,12 @@
 //! It is asked only of pairs of types that have one binary form, and says no where it is not sure: the rows are then staged.
 
 use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::compute::{max, min};
 use arrow::datatypes::{Date32Type, Decimal128Type};
 use starlift_core::ColumnType;
 
 use super::pair::Pair;
+use super::stage::Days;
 use super::target::TargetColumn;
 use super::target_type::TargetType;
 
@@ -51,6 +53,18 @@ impl Fits {
         });
         let columns: Vec<_> = columns.collect::<Option<_>>()?;
         (columns.len() == pair.model.schema.columns.len()).then_some(Fits { columns })
+    }
+
+    /// Widens `days` to the dates of a batch that fits, in the columns that refer to the calendar.
+    pub(crate) fn widen(&self, days: &mut Days, batch: &RecordBatch) {
+        let schema = batch.schema();
+        let columns = batch.columns().iter().zip(schema.fields()).zip(&self.columns);
+        for ((array, field), _) in columns.filter(|(_, (_, asked))| asked.in_calendar) {
+            let Some(dates) = array.as_primitive_opt::<Date32Type>() else { continue };
+            let Some((first, last)) = min(dates).zip(max(dates)) else { continue };
+            let known = days.entry(field.name().clone()).or_insert((first, last));
+            *known = (known.0.min(first), known.1.max(last));
+        }
     }
 
     /// Whether all rows of a batch, which has the model's columns in their order, fit.
@@ -209,6 +223,21 @@ mod tests {
         for beyond in [CALENDAR_DAYS.start() - 1, CALENDAR_DAYS.end() + 1, i32::MAX, i32::MIN] {
             assert!(!is_in_calendar(&Date32Array::from(vec![beyond])));
         }
+    }
+
+    #[test]
+    fn days_are_those_of_columns_that_refer_to_the_calendar() {
+        let asked = |in_calendar| (Fit::Any, Asked { not_null: false, in_calendar });
+        let fits = Fits { columns: vec![asked(true), asked(false), asked(true)] };
+        let dates = |values: Vec<Option<i32>>| Arc::new(Date32Array::from(values)) as ArrayRef;
+        let batch = |of: Vec<Option<i32>>| {
+            let none = dates(vec![None; of.len()]);
+            RecordBatch::try_from_iter([("a", dates(of)), ("b", dates(vec![Some(1), Some(2)])), ("c", none)]).unwrap()
+        };
+        let mut days = Days::new();
+        fits.widen(&mut days, &batch(vec![Some(5), None]));
+        fits.widen(&mut days, &batch(vec![Some(-7), Some(4)]));
+        assert_eq!(days, Days::from([("a".to_string(), (-7, 5))]));
     }
 
     #[test]

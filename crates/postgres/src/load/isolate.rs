@@ -156,6 +156,7 @@ impl Numbered {
         Stage {
             table: format!("(select * from {NUMBERED} where {number} between {first} and {last})"),
             rows: u64::try_from(last - first + 1).unwrap_or(0),
+            days: None,
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Memory holds one batch and its encoded form. The tables go with the transaction, however it ends.
 
+use std::collections::BTreeMap;
 use std::pin::pin;
 
 use arrow::array::RecordBatch;
@@ -28,7 +29,12 @@ pub(crate) struct Stage {
     pub(crate) table: String,
     /// Rows that were copied into it.
     pub(crate) rows: u64,
+    /// The first and last of the dates in each column that refers to the calendar, where somebody looked at all of them.
+    pub(crate) days: Option<Days>,
 }
+
+/// First and last days since 1970, by the name of their column; a column without dates has none.
+pub(crate) type Days = BTreeMap<String, (i32, i32)>;
 
 /// Copies batches into a new temporary table of the given columns; none where there are no rows.
 ///
@@ -64,7 +70,7 @@ pub(crate) async fn fill(
     sink.send(buffer.freeze()).await.map_err(failed)?;
     let rows = sink.finish().await.map_err(failed)?;
 
-    let stage = Stage { table, rows };
+    let stage = Stage { table, rows, days: None };
     stage.analyze(client, key, what).await?;
     Ok(Some(stage))
 }

@@ -55,6 +55,25 @@ async fn it_grows_in_both_directions_by_whole_years_without_a_gap() {
 }
 
 #[tokio::test]
+async fn it_grows_to_the_dates_of_rows_that_were_copied_straight_into_their_table() {
+    let sql = SQL.replace("delivered date)", "delivered date references dim_date (date_id))");
+    let sales: Vec<Vec<String>> = (0..10_400)
+        .map(|id| {
+            let sold = format!("{}-0{}-17", 2019 + id % 5, 1 + id % 9);
+            vec![id.to_string(), sold, if id == 9_999 { "2031-02-03".into() } else { NULL.into() }]
+        })
+        .collect();
+    for bulk in [true, false] {
+        let mut w = Warehouse::with(&sql).await;
+        w.bulk = bulk;
+        let rows = Change { model: sale(), rows: sales.clone(), gone: vec![] };
+        let done = w.next(vec![change(&calendar(), &[]), rows]).await.unwrap();
+        assert_eq!((report(&done, "fact_sale").inserted, done.dates_added), (10_400, 4_748));
+        assert_eq!(span(&w).await, "2019-01-01|2031-12-31|4748|t");
+    }
+}
+
+#[tokio::test]
 async fn its_days_have_their_numbers_and_english_names() {
     let mut w = Warehouse::with(SQL).await;
     w.next(vec![change(&calendar(), &[]), change(&sale(), &[&["1", "2024-02-29", NULL]])]).await.unwrap();
