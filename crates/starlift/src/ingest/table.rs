@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -12,7 +13,7 @@ use starlift_core::manifest::{DataFile, FileMode, Proof, Relation, RelationRun, 
 use starlift_core::refused::RefusedRows;
 use starlift_core::relation::{self, Pass};
 use starlift_core::xid::XidWindow;
-use starlift_core::{Error, Micros, Result, fault};
+use starlift_core::{Error, ErrorKind, Micros, Result, fault};
 use starlift_lake::{
     Difference, Digests, FileWriter, Gone, Head, Multiset, PartNumbers, Quarantine, State, Store, WriterOptions,
     tombstones,
@@ -25,6 +26,9 @@ use super::sink::{self, Sink};
 use super::{STAGE, Selection};
 use crate::context::{Context, now};
 use crate::quarantine::Allowance;
+
+/// How long to wait for an answer that would explain an error.
+const LOOK: Duration = Duration::from_secs(5);
 
 pub(super) struct Task<'a> {
     pub(super) ctx: &'a Context,
@@ -134,36 +138,17 @@ impl Task<'_> {
         let table = self.selection.table(name)?;
         let before = self.before(name);
         let choice = self.choice(name)?;
-        let fingerprint = table.schema.but_for_partitions(before.map(|before| &before.schema)).fingerprint();
         let turn = self.decide(table, asked)?;
-
-        let state = self.state(table, before, &fingerprint)?;
-        let rows_before = before.map_or(0, |r| r.rows);
-        let (written, replaced) = match (turn, &choice.cursor) {
-            (Turn::Wait, _) => return Ok(None),
-            (Turn::Cursor(_), None) => return Err(Error::internal("a cursor without a column")),
-            (Turn::Cursor(from), Some(column)) => {
-                (self.stamped(session, table, &state, rows_before, (column, from)).await?, false)
-            }
-            (Turn::Complete(Read::Window(window), _), _) => {
-                (self.window(session, table, &state, rows_before, window).await?, false)
-            }
-            (Turn::Complete(Read::Full { replaces: true, .. }, _), _) if self.closing.contains_key(name) => {
-                (Box::pin(self.close(session, table, before)).await?, true)
-            }
-            (Turn::Complete(Read::Full { replaces: true, .. }, _), _)
-                if before.is_some_and(|b| b.fingerprint == fingerprint) =>
-            {
-                self.keyless(session, table, &state).await?
-            }
-            (Turn::Complete(Read::Full { replaces: true, .. }, _), _) => {
-                let standing = self.standing(table, before).await?;
-                (self.replace(session, table, standing).await?, true)
-            }
-            (Turn::Complete(Read::Full { replaces: false, .. }, _), _) => {
-                (self.compare(session, table, &state).await?, false)
-            }
-        };
+        if turn == Turn::Wait {
+            return Ok(None);
+        }
+        let read = Box::pin(self.read(session, table, before, turn)).await;
+        if read.as_ref().is_err_and(|error| error.kind() == ErrorKind::Data) {
+            // Rows of a child that came meanwhile may be why. Behind the rest of a long COPY the answer is not waited for.
+            let looked = tokio::time::timeout(LOOK, session.check_children(table)).await;
+            looked.unwrap_or(Ok(()))?;
+        }
+        let (written, replaced) = read?;
         // Before the proof: rows that came with a partition may be why it does not add up, or does by chance.
         session.check_partitions(table).await?;
         let (mode, reason) = match turn {
@@ -188,6 +173,45 @@ impl Task<'_> {
         let capture = capture::state_after_turn(choice, turn, kept, self.source, self.seq, self.at);
         let relation = relation::table(before, table.schema.clone(), capture, self.seq, pass);
         Ok(Some(Taken { relation, refused: written.newly_refused, is_complete }))
+    }
+
+    /// Reads a table as its turn wants it, and says whether what came replaces the state.
+    async fn read(
+        &self,
+        session: &SourceSession,
+        table: &SourceTable,
+        before: Option<&Relation>,
+        turn: Turn,
+    ) -> Result<(Written, bool)> {
+        let name = table.name.as_str();
+        let fingerprint = table.schema.but_for_partitions(before.map(|before| &before.schema)).fingerprint();
+        let state = self.state(table, before, &fingerprint)?;
+        let rows_before = before.map_or(0, |r| r.rows);
+        Ok(match (turn, &self.choice(name)?.cursor) {
+            (Turn::Wait, _) => return Err(Error::internal("a table is read whose turn it is not")),
+            (Turn::Cursor(_), None) => return Err(Error::internal("a cursor without a column")),
+            (Turn::Cursor(from), Some(column)) => {
+                (self.stamped(session, table, &state, rows_before, (column, from)).await?, false)
+            }
+            (Turn::Complete(Read::Window(window), _), _) => {
+                (self.window(session, table, &state, rows_before, window).await?, false)
+            }
+            (Turn::Complete(Read::Full { replaces: true, .. }, _), _) if self.closing.contains_key(name) => {
+                (Box::pin(self.close(session, table, before)).await?, true)
+            }
+            (Turn::Complete(Read::Full { replaces: true, .. }, _), _)
+                if before.is_some_and(|b| b.fingerprint == fingerprint) =>
+            {
+                self.keyless(session, table, &state).await?
+            }
+            (Turn::Complete(Read::Full { replaces: true, .. }, _), _) => {
+                let standing = self.standing(table, before).await?;
+                (self.replace(session, table, standing).await?, true)
+            }
+            (Turn::Complete(Read::Full { replaces: false, .. }, _), _) => {
+                (self.compare(session, table, &state).await?, false)
+            }
+        })
     }
 
     /// What the newest manifest has of a table.

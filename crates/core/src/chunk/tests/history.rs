@@ -264,8 +264,14 @@ fn read_in_chunks(seed: u64, partitions: u32) -> Result<u32, String> {
     for seq in 1.. {
         let seen = table.snapshot();
         let heap = seen.heap();
-        let step =
-            next(base.as_ref(), &schema().fingerprint(), Some(&heap), &seen.now, 8_192 * (1 + seed % 3), seed % 2 == 0);
+        let step = next(
+            base.as_ref(),
+            &schema().fingerprint(),
+            Some(&heap),
+            &seen.now,
+            8_192 * (1 + seed % 3),
+            seed.is_multiple_of(2),
+        );
         match step {
             Step::AtOnce => return Ok(0),
             Step::Chunk(chunk) => {

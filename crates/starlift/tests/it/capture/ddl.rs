@@ -64,7 +64,7 @@ async fn a_renamed_label_reaches_every_row_wherever_the_enum_hides() {
 async fn a_field_of_a_composite_that_is_dropped_and_added_again_is_empty_in_every_row() {
     let lab = Lab::new(
         "create type pair as (n int, m int); create table t (id int primary key, p pair, ps pair[]);
-         insert into t select i, row(i, i), array[row(i, i)::pair] from generate_series(1, 3) i",
+         insert into t select i, row(i, i)::pair, array[row(i, i)::pair] from generate_series(1, 3) i",
     )
     .await;
     lab.configure("[source.tables.t]\ncolumns.ps = { as = \"text\" }");
