@@ -52,7 +52,25 @@ async fn runs_that_claim_at_once_get_times_of_their_own() {
             tokio::spawn(async move { claim(&store, AT, Some(Micros(5)), &format!("w{n}")).await.unwrap() })
         });
         let times: BTreeSet<Micros> = join_all(runs).await.into_iter().map(|t| t.unwrap()).collect();
-        assert_eq!(times, (0..24).map(|n| Micros(AT.0 + n)).collect(), "{name}");
+        assert_eq!((times.len(), times.first()), (24, Some(&AT)), "{name}");
+        assert!(times.last().is_some_and(|last| last.0 < AT.0 + (1 << 24)), "{name}: {times:?}");
+    }
+}
+
+#[tokio::test]
+async fn thousands_of_times_that_dead_runs_used_up_keep_no_run_from_its_claim() {
+    let store = starlift_lake::Store::in_memory();
+    for n in 0..3_000 {
+        store.create(&key::claim(Micros(AT.0 + n)), "another run".into()).await.unwrap();
+    }
+    let claimed = claim(&store, AT, Some(Micros(5)), "ours").await.unwrap();
+    assert_eq!(claimed, Micros(AT.0 + 4_095), "in 13 tries");
+    // And so again and again: each gets a time of its own.
+    let mut last = claimed;
+    for run in 0..40 {
+        let claimed = claim(&store, AT, None, &format!("run {run}")).await.unwrap();
+        assert!(claimed > last, "{claimed}");
+        last = claimed;
     }
 }
 
