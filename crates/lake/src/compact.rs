@@ -96,7 +96,8 @@ pub async fn compact(
     // Tables that are being read in chunks go on as they were.
     let unfinished = succession::carried_unfinished(Some(manifest), |_| true);
     let files = (head.live.clone(), head.chunks.clone());
-    let next = succession::next_unfinished(Some((manifest, &newest.sha256)), files, draft, unfinished);
+    let previous = Some((manifest, newest.sha256.as_str()));
+    let next = succession::next_unfinished(previous, files, draft, unfinished, BTreeMap::new());
     Ok(match commit(store, next).await? {
         Commit::Committed(stored) => Compaction::Committed { stored: Box::new(stored), relations },
         Commit::Superseded(_) => Compaction::Superseded,
