@@ -60,6 +60,7 @@ pub const POINTS: &[&str] = &[
 pub const PLANTS: &[&str] = &[
     "small_checkpoint",
     "small_index",
+    "endless_index",
     "small_first_load",
     "small_chunks",
     "short_silence",
@@ -89,6 +90,7 @@ pub const PLANTS: &[&str] = &[
     "index_part_skipped",
     "blocks_unchecked",
     "merged_keeps_oldest",
+    "merged_away_unseen",
     // Evaluation.
     "tombstones_ignored",
     "inputs_now",

@@ -6,9 +6,12 @@
 //! part is passed over, and the files themselves are read. So an index that is missing, old or of another form costs time
 //! and never a row.
 //!
-//! *Merging* replaces neighbouring small files by one that holds the newest entry of each key. It is no change: what a table
-//! or model holds as of any manifest stays the same. Files are merged when there are several of about one size, so that a row
-//! is written again a few times in its life, and the number of files grows with the logarithm of what was written.
+//! *Merging* replaces neighbouring files by one that holds the newest entry of each key. It is no change: what a table or model
+//! holds as of any manifest stays the same. Files are merged when there are several of about one size, so that a row is written
+//! again only when its file has grown to three times as much, and the number of files grows with the logarithm of what was written. A run
+//! does so up to an [`Extent`]: what is beyond waits for a compaction, which has no limit.
+
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -23,13 +26,54 @@ pub const FORM: u32 = 1;
 
 /// Entries up to which files are read as they are: an index of them would save nothing.
 const SMALL_ROWS: u64 = 1_024;
-/// Units of about one size that are merged together.
+/// Units that are merged together, at least, and that are of about one size: the largest has a third of their entries at most.
 const MERGED_AT: usize = 4;
-/// A unit of the next size has so many times the entries.
-const SIZE_STEP: u64 = 4;
-/// Entries, and stored bytes, beyond which files are not merged: what is merged is held in memory.
-const MERGED_ROWS: u64 = 256 << 10;
-const MERGED_BYTES: u64 = 8 << 20;
+/// Units with fewer entries are all of one size.
+const LEAST_ROWS: u64 = 256;
+/// Entries, and stored bytes, up to which a compaction merges whatever there is: more is merged when there are several of one
+/// size, or one new row would have all of them written again.
+const ANY_ROWS: u64 = 256 << 10;
+const ANY_BYTES: u64 = 8 << 20;
+/// Entries, and stored bytes, up to which a run merges files: it commits only afterwards.
+const RUN_ROWS: u64 = 2 << 20;
+const RUN_BYTES: u64 = 64 << 20;
+/// Stored bytes up to which a run lists the entries of files.
+const RUN_LISTED_BYTES: u64 = 512 << 20;
+
+/// How far upkeep goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// Files of seqs after this one stay as they are, because the next stage may not have seen them yet.
+    pub settled: u64,
+    /// Whether all that can be done is done, as a compaction does; else what is due in a run.
+    pub all: bool,
+}
+
+impl Extent {
+    /// Of a run, which commits afterwards, or of a compaction.
+    pub fn new(settled: u64, all: bool) -> Extent {
+        Extent { settled, all }
+    }
+
+    /// What is due in a run.
+    pub fn of_run(settled: u64) -> Extent {
+        Extent::new(settled, false)
+    }
+
+    /// Everything that can be done.
+    pub fn of_compaction(settled: u64) -> Extent {
+        Extent::new(settled, true)
+    }
+
+    fn merges(&self, rows: u64, bytes: u64) -> bool {
+        let most = if fault::planted("small_index") { 64 } else { RUN_ROWS };
+        self.all || (rows <= most && bytes <= RUN_BYTES)
+    }
+
+    fn lists(&self, unit: &Unit) -> bool {
+        unit.parts.is_empty() && is_worth_it(unit.rows()) && (self.all || unit.bytes() <= RUN_LISTED_BYTES)
+    }
+}
 
 /// The last bytes of a file, with all that is needed to read single pages of it and to tell whether they are altered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,11 +137,6 @@ impl Unit {
     fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.file.bytes).sum()
     }
-
-    /// 0, 1, 2, … as the number of entries grows.
-    fn size(&self) -> u32 {
-        (self.rows() / (SMALL_ROWS / SIZE_STEP)).max(1).ilog(SIZE_STEP)
-    }
 }
 
 /// The live files of one table or model as units, newest first: what a usable part of the index covers is one unit, and
@@ -155,22 +194,38 @@ pub enum Upkeep {
     Index(Unit),
 }
 
-/// What is due for a table or model with a key. Files of seqs after `settled` stay as they are, because the next stage may not
-/// have seen them yet. `all` asks for everything that can be done at all.
-pub fn due(live: &[LiveFile], settled: u64, all: bool) -> Vec<Upkeep> {
+/// What is due for a table or model with a key.
+pub fn due(live: &[LiveFile], extent: Extent) -> Vec<Upkeep> {
     let units = units(live);
-    let small = if fault::planted("small_index") { 2 } else { SMALL_ROWS };
-    let open = units.iter().take_while(|unit| unit.upto > settled).count();
-    let rest = units.get(open..).unwrap_or_default();
-    let merged = merged(rest, if all || fault::planted("small_index") { 2 } else { MERGED_AT });
+    let rest = settled(&units, extent);
+    let merged = merged(rest, extent);
     let mut due = Vec::new();
     if let (Some(newest), Some(oldest)) = (rest.first(), rest.get(merged.wrapping_sub(1))) {
         let files = rest.iter().take(merged).flat_map(|unit| unit.files.clone()).collect();
         due.push(Upkeep::Merge(Unit { from: oldest.from, upto: newest.upto, files, parts: vec![] }));
     }
-    let unlisted = |unit: &&Unit| unit.parts.is_empty() && unit.rows() > small;
-    due.extend(rest.iter().skip(merged).filter(unlisted).cloned().map(Upkeep::Index));
+    let unlisted = rest.iter().skip(merged).filter(|unit| extent.lists(unit));
+    due.extend(unlisted.cloned().map(Upkeep::Index));
     due
+}
+
+/// Whether there are files that are too large for a run to list their entries: until a compaction does, each run that looks for
+/// keys reads them.
+pub fn waits_for_compaction(live: &[LiveFile], settled_upto: u64) -> bool {
+    let (of_run, of_compaction) = (Extent::of_run(settled_upto), Extent::of_compaction(settled_upto));
+    settled(&units(live), of_run).iter().any(|unit| of_compaction.lists(unit) && !of_run.lists(unit))
+}
+
+/// Whether a step that has `done` a part `of` all in the time `spent` will not end within what it is `given`. Nobody can tell
+/// before a tenth of that is over.
+pub fn is_hopeless((done, of): (u64, u64), spent: Duration, given: Duration) -> bool {
+    let (done, of) = (u128::from(done), u128::from(of));
+    spent >= given / 10 && spent.as_micros().saturating_mul(of) > given.as_micros().saturating_mul(done)
+}
+
+fn settled(units: &[Unit], extent: Extent) -> &[Unit] {
+    let open = units.iter().take_while(|unit| unit.upto > extent.settled).count();
+    units.get(open..).unwrap_or_default()
 }
 
 /// Whether an index of so many entries saves anything.
@@ -178,24 +233,23 @@ pub fn is_worth_it(rows: u64) -> bool {
     rows > if fault::planted("small_index") { 2 } else { SMALL_ROWS }
 }
 
-/// How many of the newest units are merged: as many as there are of about one size, or smaller, where these are `enough`;
-/// and then those of the next size, where the merged ones make these enough.
-fn merged(units: &[Unit], enough: usize) -> usize {
-    let mut may = 0;
-    let (mut rows, mut bytes) = (0, 0);
-    for unit in units {
-        (rows, bytes) = (rows + unit.rows(), bytes + unit.bytes());
-        if rows > MERGED_ROWS || bytes > MERGED_BYTES {
+/// How many of the newest units are merged: as many as there are of about one size together, where these are enough. Then no row
+/// is written again before its unit has grown to three times as much.
+fn merged(units: &[Unit], extent: Extent) -> usize {
+    let mut merged = 0;
+    let (mut rows, mut bytes) = (0u64, 0u64);
+    let (mut sum, mut most) = (0u64, 0u64);
+    for (count, unit) in (1..).zip(units) {
+        (rows, bytes) = (rows.saturating_add(unit.rows()), bytes.saturating_add(unit.bytes()));
+        if !extent.merges(rows, bytes) {
             break;
         }
-        may += 1;
-    }
-    let mut merged = 0;
-    for size in 0..=MERGED_ROWS.ilog2() {
-        let upto = units.iter().take(may).take_while(|unit| unit.size() <= size).count();
-        let count = if merged == 0 { upto } else { upto - merged + 1 };
-        if upto > merged && count >= enough {
-            merged = upto;
+        let weight = unit.rows().max(LEAST_ROWS);
+        (sum, most) = (sum.saturating_add(weight), most.max(weight));
+        let is_any = (extent.all && rows <= ANY_ROWS && bytes <= ANY_BYTES) || fault::planted("small_index");
+        let is_one_size = count >= MERGED_AT && (sum - most) / 2 >= most;
+        if is_one_size || (is_any && count > 1) {
+            merged = count;
         }
     }
     merged
@@ -210,74 +264,4 @@ pub fn replaced(live: &[LiveFile], unit: &Unit, files: LiveFiles) -> LiveFiles {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::manifest::DataFile;
-
-    fn file(seq: u64, mode: FileMode, rows: u64) -> LiveFile {
-        let file =
-            DataFile { key: format!("t/{seq}{mode:?}"), rows, bytes: rows, sha256: String::new(), mode, tail: None };
-        LiveFile::new(seq, file)
-    }
-
-    fn part(from: u64, upto: u64, of: &[LiveFile]) -> LiveFile {
-        let covers = Covers { form: FORM, files: covered(of), first: String::new(), last: String::new() };
-        LiveFile { from: Some(from), covers: Some(covers), ..file(upto, FileMode::Index, 1) }
-    }
-
-    fn spans(live: &[LiveFile]) -> Vec<(u64, u64, usize, bool)> {
-        units(live).iter().map(|u| (u.from, u.upto, u.files.len(), !u.parts.is_empty())).collect()
-    }
-
-    #[test]
-    fn a_part_is_used_only_where_it_covers_exactly_the_live_files_of_its_seqs() {
-        let (one, two, three) =
-            (file(1, FileMode::Full, 9), file(2, FileMode::Window, 1), file(3, FileMode::Window, 1));
-        let newest_first = [two.clone(), one.clone()];
-        let index = part(1, 2, &newest_first);
-        let live = [one.clone(), index.clone(), three.clone(), two.clone()];
-        assert_eq!(spans(&live), [(3, 3, 1, false), (1, 2, 2, true)]);
-        let other = [one.clone(), index.clone(), three];
-        assert_eq!(spans(&other), [(3, 3, 1, false), (1, 1, 1, false)], "a file of its seqs is not there");
-        let mut strange = index;
-        strange.covers.as_mut().unwrap().form = FORM + 1;
-        assert_eq!(spans(&[one, strange, two]), [(2, 2, 1, false), (1, 1, 1, false)], "another form");
-    }
-
-    #[test]
-    fn several_units_of_one_size_are_merged_and_larger_ones_when_there_are_enough() {
-        let of = |rows: &[u64]| -> Vec<LiveFile> {
-            rows.iter().enumerate().map(|(n, rows)| file(n as u64 + 1, FileMode::Window, *rows)).collect()
-        };
-        let merges = |rows: &[u64]| match due(&of(rows), u64::MAX, false).first() {
-            Some(Upkeep::Merge(unit)) => Some((unit.from, unit.upto)),
-            _ => None,
-        };
-        assert_eq!(merges(&[1_000_000, 9, 9, 9]), None);
-        assert_eq!(merges(&[1_000_000, 9, 9, 9, 9]), Some((2, 5)));
-        assert_eq!(merges(&[1_000_000, 2_000, 9, 9, 9, 9]), Some((3, 6)));
-        assert_eq!(merges(&[2_000, 2_000, 2_000, 9, 9, 9, 9]), Some((1, 7)), "with the merged ones they are four");
-        assert_eq!(merges(&[MERGED_ROWS, 9, 9, 9, 9]), Some((2, 5)), "what is too large stays");
-    }
-
-    #[test]
-    fn what_the_next_stage_may_not_have_seen_stays_and_large_files_are_listed() {
-        let live: Vec<LiveFile> = (1..=6).map(|seq| file(seq, FileMode::Window, 9)).collect();
-        assert!(matches!(&due(&live, 5, false)[..], [Upkeep::Merge(unit)] if (unit.from, unit.upto) == (1, 5)));
-        assert_eq!(due(&live, 3, false), []);
-        let large = [file(1, FileMode::Full, 1_000_000), file(2, FileMode::Window, 9)];
-        assert!(matches!(&due(&large, 9, false)[..], [Upkeep::Index(unit)] if unit.upto == 1));
-        let listed = [large.to_vec(), vec![part(1, 1, &large[..1])]].concat();
-        assert_eq!(due(&listed, 9, false), []);
-    }
-
-    #[test]
-    fn what_replaces_a_unit_takes_the_place_of_its_files_and_parts() {
-        let live: Vec<LiveFile> = (1..=4).map(|seq| file(seq, FileMode::Window, 9)).collect();
-        let unit = Unit { from: 2, upto: 3, files: live[1..3].to_vec(), parts: vec![] };
-        let merged = LiveFile { from: Some(2), ..file(3, FileMode::Window, 15) };
-        let live = replaced(&[live, vec![part(2, 2, &[])]].concat(), &unit, vec![merged.clone()]);
-        let seqs: Vec<u64> = live.iter().map(|file| file.seq).collect();
-        assert_eq!((seqs, &live[1]), (vec![1, 3, 4], &merged));
-    }
-}
+mod tests;

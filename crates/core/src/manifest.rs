@@ -26,7 +26,7 @@ pub const FORMAT: u32 = 1;
 pub const CHECKPOINT_EVERY: u64 = 100;
 /// And so is one with at most so many live files.
 pub const CHECKPOINT_FILES: usize = 1_000;
-/// How many runs before its own a manifest names.
+/// How many runs before its own a manifest names, compactions not counted.
 pub const RUNS_KEPT: usize = 15;
 
 /// One committed run.
@@ -61,7 +61,8 @@ pub struct Manifest {
     pub newest_change_sha256: Option<String>,
     /// The newest checkpoint, this one included; 0 before the first.
     pub checkpoint: u64,
-    /// The runs of the manifests before, newest first, at most [`RUNS_KEPT`]; none in a manifest from before they were kept.
+    /// The runs of the manifests before, newest first, at most [`RUNS_KEPT`], with an empty place for each compaction; none in a
+    /// manifest from before they were kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runs_before: Option<Vec<String>>,
     /// What a run that only looked after files did: the manifest holds what the one before it holds.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
+use crate::fault;
 use crate::manifest::{FileMode, LiveFile, Manifest};
 
 /// The files of one table or model as of a manifest: the files of its base (if any), then everything newer, in the order
@@ -58,6 +59,20 @@ pub fn entries(files: &[LiveFile]) -> impl Iterator<Item = &LiveFile> {
     files.iter().filter(|file| file.file.mode != FileMode::Index)
 }
 
+/// Whether the live files of a table or model show what it was as of the manifest `seq`, and which keys were written since.
+///
+/// They do not where files were merged of which some came before that manifest and some after it. Nor where nothing of what
+/// was there is left: of keys that are all gone merging writes no file, not even their tombstones. Where nothing changed since
+/// (`last_change`), there is nothing to show.
+pub fn shows_since(files: &[LiveFile], seq: u64, last_change: u64) -> bool {
+    if last_change <= seq {
+        return true;
+    }
+    let is_across = entries(files).any(|file| file.from() <= seq && file.seq > seq);
+    let is_there = entries(files).any(|file| file.seq <= seq) || fault::planted("merged_away_unseen");
+    is_there && !is_across
+}
+
 /// The files of the unfinished bases as of the last manifest of a chain, by table: chunks that no state holds yet.
 ///
 /// `chain` is as in [`live_files`], which checks it.
@@ -93,4 +108,29 @@ pub fn bytes(files: &[LiveFile]) -> u64 {
 /// Whether a file lists keys that are gone.
 pub fn is_deleted(file: &LiveFile) -> bool {
     file.file.mode == FileMode::Deleted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::DataFile;
+
+    fn file(from: u64, seq: u64, mode: FileMode) -> LiveFile {
+        let key = format!("t/{from}-{seq}");
+        let file = DataFile { key, rows: 1, bytes: 1, sha256: String::new(), mode, tail: None };
+        LiveFile { from: (from < seq).then_some(from), ..LiveFile::new(seq, file) }
+    }
+
+    #[test]
+    fn live_files_show_what_came_since_a_manifest_unless_merging_hid_it() {
+        let (base, index) = (file(1, 1, FileMode::Full), file(1, 5, FileMode::Index));
+        let plain = [base.clone(), file(4, 4, FileMode::Deleted), file(5, 5, FileMode::Window), index.clone()];
+        assert!(shows_since(&plain, 3, 5));
+        let before = [file(1, 3, FileMode::Full), file(4, 5, FileMode::Window)];
+        assert!(shows_since(&before, 3, 5), "merged before it, and after it");
+        assert!(!shows_since(&[file(1, 4, FileMode::Full), file(5, 5, FileMode::Window)], 3, 5), "merged across it");
+        assert!(!shows_since(&[file(5, 5, FileMode::Window), index], 3, 5), "all that was there is gone");
+        assert!(!shows_since(&[], 3, 5), "and nothing came");
+        assert!(shows_since(&[], 3, 3) && shows_since(&[file(1, 3, FileMode::Full)], 3, 3), "nothing changed since");
+    }
 }

@@ -11,6 +11,9 @@ use crate::state::{self, LiveFiles};
 use crate::time::Micros;
 use crate::unfinished::Unfinished;
 
+/// Places of runs before its own that a manifest lists, compactions among them.
+const PLACES_KEPT: usize = 200;
+
 /// What a run adds to the manifest before.
 #[derive(Debug, Clone)]
 pub struct Draft {
@@ -112,30 +115,34 @@ pub fn change_sha256((manifest, sha256): (&Manifest, &str)) -> Option<String> {
 }
 
 /// The runs that the next manifest names. What a manifest of an older version does not name stays unknown until there are
-/// enough newer ones, so that a reader looks at the manifests themselves.
+/// enough newer ones, so that a reader looks at the manifests themselves. A compaction is no run that comes again: its place
+/// stays empty, and it takes none of the [`RUNS_KEPT`].
 fn runs_before(before: Option<&Manifest>) -> Option<Vec<String>> {
     let Some(before) = before else { return Some(Vec::new()) };
-    let older = before.runs_before.as_ref();
-    let mut runs = vec![before.run_id.clone()];
-    runs.extend(older.into_iter().flatten().take(RUNS_KEPT - 1).cloned());
-    Some(runs)
+    let mut named = 0;
+    let newest = if before.compaction { String::new() } else { before.run_id.clone() };
+    let all = std::iter::once(&newest).chain(before.runs_before.iter().flatten());
+    let kept = all.take_while(|run| {
+        named += usize::from(!run.is_empty());
+        named <= RUNS_KEPT
+    });
+    Some(kept.take(PLACES_KEPT).cloned().collect())
 }
 
 /// The manifest that follows `previous`, with tables that are being read in chunks. Besides the live files, those of the
-/// chunks as of `previous` come with it.
+/// chunks as of `previous` come with it, and what the run's own passes printed so far, whichever manifests of others came since:
+/// what a run printed first for a table stays.
 pub fn next_unfinished(
     previous: Option<(&Manifest, &str)>,
     (live_before, chunks_before): (BTreeMap<String, LiveFiles>, BTreeMap<String, LiveFiles>),
     draft: Draft,
     unfinished: BTreeMap<String, Unfinished>,
+    printed: StageResult,
 ) -> Manifest {
     let mut manifest = next(previous, live_before, draft);
     let before = previous.map(|(m, _)| m);
-    // Passes of one run: what it printed first for a table stays.
-    if let Some(before) = before.filter(|before| before.goes_on() && before.run_id == manifest.run_id) {
-        let earlier = before.result.clone().into_iter().filter(|(name, _)| manifest.relations.contains_key(name));
-        manifest.result.extend(earlier.collect::<Vec<_>>());
-    }
+    let earlier = printed.into_iter().filter(|(name, _)| manifest.relations.contains_key(name));
+    manifest.result.extend(earlier.collect::<Vec<_>>());
     if !unfinished.is_empty() {
         manifest.complete = Some(before.map_or(0, Manifest::complete_upto));
         manifest.unfinished = unfinished;
@@ -259,6 +266,34 @@ mod tests {
         );
         quiet = next(Some((&quiet, "of 21")), BTreeMap::new(), draft(carried(Some(&quiet), |_| true)));
         assert_eq!(quiet.newest_change_sha256.as_deref(), Some("of 20"));
+    }
+
+    #[test]
+    fn compactions_take_no_place_of_a_run_that_may_come_again() {
+        let mut all = chain(3);
+        for _ in 0..40 {
+            let newest = all.last().unwrap();
+            let draft = Draft { compaction: true, ..draft(carried(Some(newest), |_| true)) };
+            all.push(next(Some((newest, "sha")), BTreeMap::new(), draft));
+        }
+        let runs = all.last().unwrap().runs_before.clone().unwrap();
+        assert_eq!((runs.len(), runs.iter().position(|run| run == "r")), (42, Some(39)), "its seq is so far back");
+        let newest = all.last().unwrap();
+        let runs = next(Some((newest, "sha")), BTreeMap::new(), draft(BTreeMap::new())).runs_before.unwrap();
+        assert_eq!((runs.len(), runs.iter().filter(|run| !run.is_empty()).count()), (43, 3));
+    }
+
+    #[test]
+    fn what_a_run_printed_before_stays_whoever_committed_since() {
+        let all = chain(3);
+        let printed: StageResult = [("t".to_string(), "t/first".to_string()), ("gone".into(), "g".into())].into();
+        let relations: BTreeMap<String, Relation> = [("t".to_string(), relation(4, 3, "t/4", FileMode::Window))].into();
+        let previous = Some((&all[2], "sha"));
+        let next = |printed: StageResult| {
+            next_unfinished(previous, Default::default(), draft(relations.clone()), BTreeMap::new(), printed).result
+        };
+        assert_eq!(next(StageResult::new()), [("t".to_string(), "t/4".to_string())].into());
+        assert_eq!(next(printed), [("t".to_string(), "t/first".to_string())].into());
     }
 
     #[test]

@@ -58,6 +58,7 @@ impl Bucket {
             if value.is_empty() {
                 continue;
             }
+            check_printable(name, &key, value)?;
             if matches!(key, AmazonS3ConfigKey::Endpoint | AmazonS3ConfigKey::S3Endpoint) {
                 check_endpoint(name, value)?;
                 if value.starts_with("http://") {
@@ -272,6 +273,22 @@ impl Parts {
             tracing::debug!(place = self.place, "{}", from_store(&error, Doing::Write, &self.place));
         }
     }
+}
+
+/// Refuses what no header of a request can hold: signing with it would end in a panic. The name of a file is in no header.
+fn check_printable(name: &str, key: &AmazonS3ConfigKey, value: &str) -> Result<()> {
+    use AmazonS3ConfigKey::{ContainerAuthorizationTokenFile, WebIdentityTokenFile};
+    let is_path = matches!(key, ContainerAuthorizationTokenFile | WebIdentityTokenFile);
+    if is_path || is_printable(value) {
+        return Ok(());
+    }
+    Err(Error::config(format!("`{name}` holds a line break or another character that no request can carry"))
+        .with_hint(format!("set `{name}` again; a value that was read from a file may end with a line break")))
+}
+
+/// Whether a header of a request can hold it.
+pub(crate) fn is_printable(text: &str) -> bool {
+    text.bytes().all(|byte| (0x20..0x7f).contains(&byte))
 }
 
 fn check_endpoint(name: &str, value: &str) -> Result<()> {

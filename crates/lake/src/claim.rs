@@ -10,10 +10,15 @@ use starlift_core::{Error, Micros, Result, fault, key};
 use crate::store::{CreateOutcome, Store};
 
 const TRIES: u32 = 1_000;
+/// The most by which one try is later than the one before.
+const LONGEST_STEP: i64 = 1_000_000;
 /// The first microsecond of the year 10000, which no key of fixed length can hold.
 const END_OF_KEYS: Micros = Micros(253_402_300_800_000_000);
 
-/// Claims the first free time at or after `at` that is later than `floor` (the time in the manifest before).
+/// Claims a free time at or after `at` that is later than `floor` (the time in the manifest before).
+///
+/// Where a time is taken, the next try is 1, 2, 4, … µs later, up to a second: a clock that was put back comes to times of runs
+/// that died, or were superseded, and gets past thousands of them in a few tries.
 ///
 /// `owner` must be made up for this one attempt, such as its `write_id`: a claim that is found with the same owner is
 /// taken for the caller's own.
@@ -23,6 +28,7 @@ const END_OF_KEYS: Micros = Micros(253_402_300_800_000_000);
 pub async fn claim(store: &Store, at: Micros, floor: Option<Micros>, owner: &str) -> Result<Micros> {
     let at = if fault::planted("stopped_clock") { Micros(0) } else { at };
     let mut at = floor.map_or(at, |floor| at.max(floor.next()));
+    let mut step = 1;
     for _ in 0..TRIES {
         if at < Micros(0) || at >= END_OF_KEYS {
             return Err(Error::config(format!("the time {at} cannot name files"))
@@ -32,7 +38,10 @@ pub async fn claim(store: &Store, at: Micros, floor: Option<Micros>, owner: &str
         match store.create(&key::claim(at), Bytes::from(owner.to_string())).await? {
             CreateOutcome::Created => return Ok(at),
             CreateOutcome::Exists if fault::planted("claim_ignored") => return Ok(at),
-            CreateOutcome::Exists => at = at.next(),
+            CreateOutcome::Exists => {
+                at = Micros(at.0.saturating_add(step));
+                step = (step * 2).min(LONGEST_STEP);
+            }
         }
     }
     Err(Error::unavailable(format!("no free time for the run's files up to {at}"))

@@ -1,14 +1,21 @@
-//! Compaction: all that is due of the upkeep of a lake or star, committed by a manifest that changes nothing.
+//! Compaction: all that is due of the upkeep of a lake or star, committed by manifests that change nothing, one for each table or
+//! model.
 //!
-//! It may run at any time, beside any run. It claims a time and commits as runs do: where another run puts its manifest first,
-//! the compaction is superseded and nothing of it is visible; where the compaction is first, a run that started before it is
-//! superseded, and the next one covers its rows. A crash leaves a claim and files that no manifest names.
+//! It may run at any time, beside any run. For each table or model it reads the newest state, claims a time, and commits as runs
+//! do: where another run puts its manifest first, this one is superseded and nothing of it is visible; where it is first, a run
+//! that started before it is superseded, and the next one covers its rows. What it wrote is never committed after a manifest
+//! that it did not start from: its time would not be later than that manifest's, and vacuum might be removing it. So what is
+//! superseded is begun again, a few times. A crash leaves a claim and files that no manifest names; what was committed before
+//! it stays.
 
 use std::collections::BTreeMap;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use starlift_core::index::Extent;
 use starlift_core::manifest::Manifest;
 use starlift_core::state::LiveFiles;
-use starlift_core::{Micros, Result, index, succession};
+use starlift_core::{Micros, Result, TableSchema, index, succession};
 
 use crate::claim::claim;
 use crate::commit::{Commit, commit};
@@ -16,6 +23,9 @@ use crate::head::Head;
 use crate::manifests::Stored;
 use crate::store::Store;
 use crate::upkeep::{Done, upkeep};
+
+/// How often a table or model is begun, where others commit meanwhile.
+const TRIES: u32 = 4;
 
 /// What a manifest says of the run that committed it; each id is made up for this one.
 #[derive(Debug, Clone)]
@@ -33,54 +43,117 @@ pub struct Labels {
 }
 
 /// What a compaction came to.
-#[derive(Debug)]
-pub enum Compaction {
-    /// There was nothing to do.
-    Nothing,
-    /// Another run committed first; nothing was done.
-    Superseded,
-    /// It is committed.
-    Committed {
-        /// Its manifest.
-        stored: Box<Stored>,
-        /// For each table or model that there was something to do for, its live files before, and what was done.
-        relations: Vec<(String, LiveFiles, Done)>,
-    },
+#[derive(Debug, Default)]
+pub struct Compaction {
+    /// The tables or models that there was something to do for, in the order of their manifests.
+    pub committed: Vec<Compacted>,
+    /// Those that other runs were first at each time: nothing was done for them.
+    pub superseded: Vec<String>,
 }
 
-/// Merges and indexes all that can be, but not files of seqs after `settled`, which the next stage has not seen yet. `finished`
-/// tells the time when files are written.
+/// What was done for one table or model.
+#[derive(Debug)]
+pub struct Compacted {
+    /// Its name.
+    pub name: String,
+    /// The manifest that says so.
+    pub stored: Stored,
+    /// Its live files before.
+    pub before: LiveFiles,
+    /// What was done.
+    pub done: Done,
+}
+
+/// What is asked for of one table or model.
+#[derive(Debug, Clone)]
+pub struct Task {
+    /// Its name.
+    pub name: String,
+    /// The claimed time.
+    pub at: Micros,
+    /// Its columns and key.
+    pub schema: TableSchema,
+    /// Its live files.
+    pub live: LiveFiles,
+    /// How far to go.
+    pub extent: Extent,
+}
+
+/// Merges and indexes all that can be, but not files of seqs after `settled`, which the next stage has not seen yet. `labels`
+/// makes up new ones for each manifest, and `finished` tells the time when files are written.
 ///
-/// Errors: Data for a damaged file; Config where the store is another pipeline's; those of the store.
+/// Errors: Data for a damaged file; Config where the store is another pipeline's; those of the store. What was committed
+/// before stays.
 pub async fn compact(
     store: &Store,
     pipeline: &str,
     settled: u64,
-    labels: Labels,
+    labels: impl Fn() -> Labels,
     finished: impl Fn() -> Micros,
 ) -> Result<Compaction> {
-    let head = Head::read(store, pipeline).await?;
-    let Some(newest) = head.newest() else { return Ok(Compaction::Nothing) };
-    let manifest = &newest.manifest;
-    let settled = settled.min(manifest.seq);
-    let due: Vec<&String> =
-        manifest.relations.keys().filter(|name| has_due(&head, (manifest, settled), name)).collect();
-    if due.is_empty() {
-        return Ok(Compaction::Nothing);
+    let work = |task: Task| {
+        let store = store.clone();
+        async move { upkeep(&store, (&task.name, task.at), &task.schema, &task.live, task.extent).await }.boxed()
+    };
+    compact_by(store, pipeline, settled, labels, finished, work).await
+}
+
+/// As [`compact`], with another hand for the files themselves: the simulator has files of its own.
+pub async fn compact_by(
+    store: &Store,
+    pipeline: &str,
+    settled: u64,
+    labels: impl Fn() -> Labels,
+    finished: impl Fn() -> Micros,
+    work: impl Fn(Task) -> BoxFuture<'static, Result<Option<Done>>>,
+) -> Result<Compaction> {
+    let mut compaction = Compaction::default();
+    let mut tries: BTreeMap<String, u32> = BTreeMap::new();
+    loop {
+        let head = Head::read(store, pipeline).await?;
+        let Some(newest) = head.newest() else { break };
+        let extent = Extent::of_compaction(settled.min(newest.seq()));
+        let is_open = |name: &&String| tries.get(*name).is_none_or(|tries| *tries < TRIES);
+        let mut names = newest.manifest.relations.keys().filter(is_open);
+        let Some(name) = names.find(|name| has_due(&head, &newest.manifest, extent, name)).cloned() else { break };
+        let done = one(store, &head, newest, (&name, extent), labels(), &finished, &work).await?;
+        let tried = tries.entry(name.clone()).or_default();
+        match done {
+            Some(compacted) => {
+                *tried = TRIES;
+                compaction.committed.push(compacted);
+            }
+            None => {
+                *tried += 1;
+                if *tried == TRIES {
+                    compaction.superseded.push(name);
+                }
+            }
+        }
     }
+    Ok(compaction)
+}
+
+/// One table or model; none where another run was first.
+async fn one(
+    store: &Store,
+    head: &Head,
+    newest: &Stored,
+    (name, extent): (&str, Extent),
+    labels: Labels,
+    finished: impl Fn() -> Micros,
+    work: impl Fn(Task) -> BoxFuture<'static, Result<Option<Done>>>,
+) -> Result<Option<Compacted>> {
+    let manifest = &newest.manifest;
+    let Some(relation) = manifest.relations.get(name) else { return Ok(None) };
     head.check_link(store).await?;
     // Not by the clock of this machine: the time of the next ingest is that of its source, and has to be later.
     let at = claim(store, manifest.at.next(), Some(manifest.at), &labels.owner).await?;
-    let mut relations = Vec::new();
-    for name in due {
-        let Some(relation) = manifest.relations.get(name) else { continue };
-        let live = head.live_of(name);
-        if let Some(done) = upkeep(store, (name, at), &relation.schema, &live, (settled, true)).await? {
-            relations.push((name.clone(), live, done));
-        }
-    }
+    let before = head.live_of(name);
+    let (schema, live) = (relation.schema.clone(), before.clone());
+    let Some(done) = work(Task { name: name.to_string(), at, schema, live, extent }).await? else { return Ok(None) };
     let draft = succession::Draft {
-        pipeline: pipeline.to_string(),
+        pipeline: manifest.pipeline.clone(),
         new_id: manifest.id.clone(),
         run_id: labels.run_id,
         write_id: labels.write_id,
@@ -90,20 +163,21 @@ pub async fn compact(
         finished: finished(),
         origin: manifest.origin.clone(),
         relations: succession::carried(Some(manifest), |_| true),
-        upkept: relations.iter().map(|(name, _, done)| (name.clone(), done.live.clone())).collect::<BTreeMap<_, _>>(),
+        upkept: BTreeMap::from([(name.to_string(), done.live.clone())]),
         compaction: true,
     };
     // Tables that are being read in chunks go on as they were.
     let unfinished = succession::carried_unfinished(Some(manifest), |_| true);
     let files = (head.live.clone(), head.chunks.clone());
-    let next = succession::next_unfinished(Some((manifest, &newest.sha256)), files, draft, unfinished);
+    let previous = Some((manifest, newest.sha256.as_str()));
+    let next = succession::next_unfinished(previous, files, draft, unfinished, BTreeMap::new());
     Ok(match commit(store, next).await? {
-        Commit::Committed(stored) => Compaction::Committed { stored: Box::new(stored), relations },
-        Commit::Superseded(_) => Compaction::Superseded,
+        Commit::Committed(stored) => Some(Compacted { name: name.to_string(), stored, before, done }),
+        Commit::Superseded(_) => None,
     })
 }
 
-fn has_due(head: &Head, (manifest, settled): (&Manifest, u64), name: &str) -> bool {
+fn has_due(head: &Head, manifest: &Manifest, extent: Extent, name: &str) -> bool {
     let has_key = manifest.relations.get(name).is_some_and(|relation| !relation.schema.key.is_empty());
-    has_key && !index::due(&head.live_of(name), settled, true).is_empty()
+    has_key && !index::due(&head.live_of(name), extent).is_empty()
 }

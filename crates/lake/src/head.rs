@@ -83,6 +83,20 @@ impl Head {
         Ok(None)
     }
 
+    /// What the passes so far of a run that goes on have printed, whichever manifests other runs committed since; nothing where
+    /// it has made none. Another manifest is read only where the run is known to have committed one.
+    pub async fn printed_by(&self, store: &Store, run_id: &str) -> Result<StageResult> {
+        let goes_on = |stored: &&Stored| stored.manifest.run_id == run_id && stored.manifest.goes_on();
+        if let Some(at_hand) = self.chain.iter().rev().find(goes_on) {
+            return Ok(at_hand.manifest.result.clone());
+        }
+        let Some(newest) = self.newest() else { return Ok(StageResult::new()) };
+        let back = newest.manifest.runs_before.iter().flatten().position(|run| run == run_id);
+        let Some(back) = back else { return Ok(StageResult::new()) };
+        let stored = manifests::read(store, newest.seq().saturating_sub(1 + back as u64)).await?;
+        Ok(Some(stored).filter(|stored| goes_on(&stored)).map(|stored| stored.manifest.result).unwrap_or_default())
+    }
+
     /// Checks that the newest manifest follows from the one before it, which a checkpoint alone does not show. Who commits
     /// another one asks for it first: a broken chain is not gone on with.
     ///

@@ -27,6 +27,7 @@ use crate::digest::{Digests, KeyDigest, RowDigest};
 use crate::keys::Keys;
 use crate::reader::{Verified, damaged};
 use crate::store::Store;
+use crate::upkeep::Pace;
 use crate::writer::{FileWriter, PartNumbers, WriterOptions};
 
 /// The columns of a part.
@@ -67,13 +68,14 @@ fn schema() -> SchemaRef {
 ///
 /// Memory: [`PART_ENTRIES`] at a time; and [`Keys`], where there are files of more than one manifest or mode.
 ///
-/// Errors: Data for a damaged file; those of the store.
+/// Errors: Data for a damaged file; Unavailable where it would take longer than it may; those of the store.
 pub(crate) async fn build(
     store: &Store,
     (name, at): (&str, Micros),
     schema: &TableSchema,
     unit: &Unit,
     numbers: &PartNumbers,
+    pace: Pace,
 ) -> Result<LiveFiles> {
     let is_one_base =
         unit.files.iter().all(|file| newness(file) == unit.files.first().map(newness).unwrap_or_default());
@@ -81,6 +83,7 @@ pub(crate) async fn build(
     let mut settled = Keys::empty(store.spill());
     let mut entries: Vec<Entry> = Vec::new();
     let mut parts = Parts { store, name, at, numbers, written: Vec::new() };
+    let (mut listed, all) = (0, unit.files.iter().map(|live| live.file.rows).sum());
     for (number, live) in unit.files.iter().enumerate() {
         let file = u32::try_from(number).map_err(|_| Error::internal("too many files make one index"))?;
         let mut position: u32 = 0;
@@ -89,6 +92,8 @@ pub(crate) async fn build(
             if entries.len() + batch.num_rows() > PART_ENTRIES {
                 parts.write(std::mem::take(&mut entries)).await?;
             }
+            listed += batch.num_rows() as u64;
+            pace.check(listed, all)?;
             for (key, row) in digest(&digests, live.file.mode, &batch)? {
                 if is_one_base || settled.insert(key)? {
                     entries.push(Entry { key, row, file, position });
@@ -184,25 +189,27 @@ fn batch(entries: &[Entry]) -> Result<RecordBatch> {
 /// The entries of those of these keys, which are sorted, that the covered files of a unit have.
 ///
 /// Errors: Data for a part that is missing or altered; those of the store.
-pub(crate) async fn find(store: &Store, unit: &Unit, wanted: &[KeyDigest]) -> Result<Vec<Entry>> {
+pub(crate) async fn find(store: Store, unit: Unit, wanted: Arc<[KeyDigest]>) -> Result<Vec<Entry>> {
     let parts = unit.parts.iter().skip(usize::from(fault::planted("index_part_skipped")));
     let asked = parts.filter_map(|part| {
         let (first, last) = range_of(part);
         let from = wanted.partition_point(|key| *key < first);
         let upto = wanted.partition_point(|key| *key <= last);
-        wanted.get(from..upto).filter(|keys| !keys.is_empty()).map(|keys| (part.clone(), keys.to_vec()))
+        (from < upto).then(|| (part.clone(), from..upto))
     });
-    let asked: Vec<(LiveFile, Vec<KeyDigest>)> = asked.collect();
-    let found = stream::iter(asked).map(|(part, keys)| find_in(store.clone(), part, keys)).buffered(PARTS_AT_ONCE);
+    let asked: Vec<(LiveFile, Range<usize>)> = asked.collect();
+    let found = stream::iter(asked).map(|(part, range)| find_in(store.clone(), part, Arc::clone(&wanted), range));
+    let found = found.buffered(PARTS_AT_ONCE);
     let found: Vec<Vec<Entry>> = found.try_collect().await?;
     Ok(found.into_iter().flatten().collect())
 }
 
-async fn find_in(store: Store, part: LiveFile, keys: Vec<KeyDigest>) -> Result<Vec<Entry>> {
+async fn find_in(store: Store, part: LiveFile, wanted: Arc<[KeyDigest]>, range: Range<usize>) -> Result<Vec<Entry>> {
+    let keys = wanted.get(range).unwrap_or_default();
     let content = Verified::of_some_rows(&store, &part.file, WHOLE_BYTES).await?;
     let selection = match &content {
         Verified::Whole(_) => None,
-        Verified::Partial(file) => match pages(file.metadata(), &keys) {
+        Verified::Partial(file) => match pages(file.metadata(), keys) {
             Some(selection) => Some(selection),
             // All keys are between two pages.
             None => return Ok(Vec::new()),

@@ -14,8 +14,9 @@
 //! * [`quarantine`]: which rows are refused;
 //! * [`vacuum`]: what no run and no reader can need any more.
 //!
-//! The crate reads no environment, no clock and no random source, never overwrites an object, and deletes none but
-//! the probe of [`Store::probe_writable`] and what [`vacuum::remove`] is given.
+//! The crate reads no environment, no random source, and no clock but to keep within a time that it is given. It never overwrites
+//! an object, and deletes none but the probe of [`Store::probe_writable`], what [`vacuum::remove`] is given, and what
+//! [`mod@upkeep`] gives up of its own.
 
 pub mod claim;
 pub mod commit;

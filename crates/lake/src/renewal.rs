@@ -1,10 +1,11 @@
 //! A credential that a service handed out (of an instance, a container, a web identity), fetched again when the store says that
 //! it has expired.
 //!
-//! object_store keeps such a credential until shortly before the time that came with it, and goes on using it where the store
-//! ends it earlier: a role's sessions were revoked, or this machine's clock is behind. Here the request is signed with a
-//! fresh credential and sent once more, parts of a running upload too. Where no other credential can be had, as of one that
-//! was given by `AWS_SESSION_TOKEN`, the store's answer stands.
+//! object_store keeps such a credential until shortly before the time that came with it, and goes on using it where its time is
+//! over for the store: this machine's clock is behind, or the time that came with it was too late. Here the request is signed
+//! with a fresh credential and sent once more, parts of a running upload too. Where no other credential can be had, as of one
+//! that was given by `AWS_SESSION_TOKEN`, the store's answer stands. So does `AccessDenied`, which AWS answers where a role's
+//! sessions were revoked: it may as well be a right that is missing.
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -15,6 +16,7 @@ use object_store::client::{HttpClient, HttpConnector, HttpError, HttpRequest, Ht
 use object_store::{ClientOptions, CredentialProvider};
 use tokio::sync::Mutex;
 
+use crate::bucket::is_printable;
 use crate::success::LookingInside;
 
 const TOKEN: &str = "x-amz-security-token";
@@ -50,14 +52,14 @@ impl Renewable {
     async fn other_than(&self, expired: &str) -> Option<Arc<AwsCredential>> {
         let _fetching = self.fetching.lock().await;
         let is_other = |credential: &Arc<AwsCredential>| credential.token.as_deref() != Some(expired);
-        if let Ok(credential) = self.current().get_credential().await
+        if let Ok(credential) = self.current().get_credential().await.and_then(fit)
             && is_other(&credential)
         {
             return Some(credential);
         }
         // A new provider has an empty memory.
         let fresh = provider(&self.builder).ok()?;
-        let credential = fresh.get_credential().await.ok().filter(is_other)?;
+        let credential = fresh.get_credential().await.and_then(fit).ok().filter(is_other)?;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         Some(credential)
     }
@@ -83,12 +85,21 @@ fn provider(builder: &AmazonS3Builder) -> object_store::Result<AwsCredentialProv
     Ok(Arc::clone(builder.clone().build()?.credentials()))
 }
 
+/// A credential that the headers of a request can hold: signing with another would end in a panic.
+fn fit(credential: Arc<AwsCredential>) -> object_store::Result<Arc<AwsCredential>> {
+    if is_printable(&credential.key_id) && credential.token.as_deref().is_none_or(is_printable) {
+        return Ok(credential);
+    }
+    let source = "the credential that was handed out holds characters that no request can carry".into();
+    Err(object_store::Error::Generic { store: "S3", source })
+}
+
 #[async_trait]
 impl CredentialProvider for Renewable {
     type Credential = AwsCredential;
 
     async fn get_credential(&self) -> object_store::Result<Arc<AwsCredential>> {
-        self.current().get_credential().await
+        fit(self.current().get_credential().await?)
     }
 }
 

@@ -248,6 +248,17 @@ impl Store {
         }
     }
 
+    /// Removes what a run wrote under its own claim and gives up, where it takes the space of a disk that the run still needs.
+    /// Whatever cannot be removed stays for vacuum, as it does in a bucket, where roles may not delete.
+    pub(crate) async fn give_back(&self, keys: Vec<String>) {
+        let Backend::Folder(folder) = &self.backend else { return };
+        for key in keys {
+            if let Err(error) = folder.delete(&key).await {
+                tracing::debug!(key, "not removed: {error}");
+            }
+        }
+    }
+
     /// Shows that this store can be written and keeps its create-only promise: creates `_claims/probe-<id>`, tries to
     /// replace it, reads it back and deletes it. Returns its key where it could not be deleted, which a role without
     /// `s3:DeleteObject` may not; it does no harm there.

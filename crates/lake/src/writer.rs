@@ -4,8 +4,8 @@
 //! Memory: one row group (`row_group_bytes` and what they are encoded to) and what an upload holds, whatever the number of
 //! rows and of columns.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -50,13 +50,26 @@ impl Default for WriterOptions {
 
 /// The numbers of the parts of one table or model in one run, shared by all that write them at once.
 #[derive(Debug, Clone, Default)]
-pub struct PartNumbers(Arc<AtomicU32>);
+pub struct PartNumbers {
+    given: Arc<AtomicU32>,
+    /// The keys of parts that are visible.
+    complete: Arc<Mutex<Vec<String>>>,
+}
 
 impl PartNumbers {
     /// The next number, from 1; none where there are no more.
     fn next(&self) -> Option<u32> {
-        let taken = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |number| number.checked_add(1));
+        let taken = self.given.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |number| number.checked_add(1));
         taken.ok()?.checked_add(1)
+    }
+
+    fn completed(&self, key: &str) {
+        self.complete.lock().unwrap_or_else(PoisonError::into_inner).push(key.to_string());
+    }
+
+    /// The keys of the parts that are complete, in the order in which they became so.
+    pub(crate) fn complete(&self) -> Vec<String> {
+        self.complete.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -224,6 +237,7 @@ impl FileWriter {
         let Some(Open { key, part }) = self.open.take() else { return Ok(()) };
         let rows = part.rows();
         let (published, tail) = part.publish(|| fault::point("lake.file_complete")).await?;
+        self.numbers.completed(&key);
         fault::point("lake.file_published");
         let Published { bytes, sha256 } = published;
         self.files.push(DataFile { key, rows, bytes, sha256, mode: self.mode, tail });

@@ -107,6 +107,13 @@ impl Context {
         Some((deadline.over.saturating_duration_since(Instant::now()), deadline.given))
     }
 
+    /// When one of so many parts of the time that is left is over; none means as long as it takes.
+    pub(crate) fn share_of_time(&self, parts: u32) -> Option<Instant> {
+        let over = self.deadline?.over;
+        let now = Instant::now();
+        Some(now + over.saturating_duration_since(now) / parts.max(1))
+    }
+
     /// The same context for a new run.
     pub fn for_new_run(&self) -> Context {
         self.for_run(new_id())

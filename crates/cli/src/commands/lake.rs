@@ -42,11 +42,11 @@ fn compacted(style: Style, report: &CompactReport) -> String {
 
 fn of_place(style: Style, place: &Compacted) -> String {
     let name = style.bold(place.name);
-    if place.superseded {
-        return format!("{} {name}: another run committed first; run `starlift lake compact` again\n", style.alert());
-    }
-    let Some(seq) = place.seq else { return format!("{} {name}: nothing to merge or to index\n", style.tick()) };
-    let mut text = format!("{} {name}: manifest {seq}, which changes nothing\n", style.tick());
+    let mut text = match place.seq {
+        Some(seq) => format!("{} {name}: up to manifest {seq}, which changes nothing\n", style.tick()),
+        None if place.left.is_empty() => return format!("{} {name}: nothing to merge or to index\n", style.tick()),
+        None => String::new(),
+    };
     let columns = [("name", Align::Left), ("files", Align::Right), ("size", Align::Right), ("indexed", Align::Right)];
     let mut table = Table::new(columns);
     for relation in &place.relations {
@@ -57,7 +57,17 @@ fn of_place(style: Style, place: &Compacted) -> String {
             count::of(relation.indexed),
         ]);
     }
-    text.push_str(&table.render(style, "  "));
+    if !place.relations.is_empty() {
+        text.push_str(&table.render(style, "  "));
+    }
+    if !place.left.is_empty() {
+        let left: Vec<_> = place.left.iter().map(|name| one_line(name).to_string()).collect();
+        text.push_str(&format!(
+            "{} {name}: other runs committed first each time; run `starlift lake compact` again for {}\n",
+            style.alert(),
+            left.join(", ")
+        ));
+    }
     text
 }
 
@@ -150,20 +160,29 @@ mod tests {
             bytes: 2_048,
             indexed: 9_000,
         };
-        let place =
-            |name, seq, superseded, relations| Compacted { name, url: String::new(), seq, superseded, relations };
+        let place = |name, seq, left: &[&str], relations| Compacted {
+            name,
+            url: String::new(),
+            seq,
+            superseded: !left.is_empty(),
+            left: left.iter().map(|name| name.to_string()).collect(),
+            relations,
+        };
         let report = CompactReport {
-            places: vec![place("lake", Some(7), false, vec![relation]), place("star", None, false, vec![])],
+            places: vec![place("lake", Some(7), &[], vec![relation.clone()]), place("star", None, &[], vec![])],
         };
         assert_eq!(
             compacted(Style::PLAIN, &report),
-            "+ lake: manifest 7, which changes nothing\n\
+            "+ lake: up to manifest 7, which changes nothing\n\
              \x20 name       files                size  indexed\n\
              \x20 payment  12 -> 2  4.0 KiB -> 2.0 KiB    9,000\n\
              + star: nothing to merge or to index\n"
         );
-        let late = of_place(Style::PLAIN, &place("star", None, true, vec![]));
-        assert!(late.contains("another run committed first"), "{late}");
+        let late = of_place(Style::PLAIN, &place("star", None, &["fact_payment"], vec![]));
+        let left = "! star: other runs committed first each time; run `starlift lake compact` again for fact_payment\n";
+        assert_eq!(late, left);
+        let some = of_place(Style::PLAIN, &place("star", Some(3), &["fact_payment"], vec![relation]));
+        assert!(some.starts_with("+ star: up to manifest 3") && some.ends_with(left), "{some}");
     }
 
     #[test]

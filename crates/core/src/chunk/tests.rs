@@ -235,7 +235,7 @@ mod manifests {
             bases.insert(name.to_string(), base);
         }
         let files = (state::live_files(chain).unwrap(), state::chunk_files(chain));
-        chain.push(next_unfinished(newest.map(|m| (m, "sha")), files, draft("r"), bases));
+        chain.push(next_unfinished(newest.map(|m| (m, "sha")), files, draft("r"), bases, BTreeMap::new()));
     }
 
     fn keys(chain: &[Manifest], name: &str) -> Vec<String> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use futures::stream::BoxStream;
+use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
 use starlift_core::index::{Unit, newness};
@@ -23,6 +23,8 @@ use crate::reader::{Verified, damaged, fetch_all, project_schema};
 
 /// Bytes up to which a file is read whole for a few of its rows.
 const WHOLE_BYTES: u64 = 256 << 10;
+/// Units of the key index that are asked side by side: compactions leave a few of each size, and runs some more.
+const UNITS_AT_ONCE: usize = 4;
 
 /// What a walk asks for.
 #[derive(Clone)]
@@ -100,7 +102,21 @@ impl State {
                         }
                     }
                     Layer::Index(unit) => {
-                        let mut entries = std::pin::pin!(state.of_unit(unit, is_last, &wanted, &digests, &mut settled));
+                        let Some(keys) = wanted.keys.clone() else {
+                            let mut entries = std::pin::pin!(state.all_of_unit(unit, is_last, &mut settled));
+                            while let Some(entries) = entries.try_next().await? {
+                                yield entries;
+                            }
+                            continue;
+                        };
+                        let mut units = vec![unit];
+                        while units.len() < UNITS_AT_ONCE {
+                            match layers.next_if(|layer| matches!(layer, Layer::Index(_))) {
+                                Some(Layer::Index(unit)) => units.push(unit),
+                                _ => break,
+                            }
+                        }
+                        let mut entries = std::pin::pin!(state.of_units(units, keys, &wanted, &digests, &mut settled));
                         while let Some(entries) = entries.try_next().await? {
                             yield entries;
                         }
@@ -215,29 +231,38 @@ impl State {
         }
     }
 
-    /// The entries of what the index covers.
-    fn of_unit<'a>(
+    /// All entries of what the index covers, as it says.
+    fn all_of_unit<'a>(
         &'a self,
         unit: Unit,
         is_last: bool,
+        settled: &'a mut Keys,
+    ) -> impl futures::Stream<Item = Result<Entries>> + Send + 'a {
+        async_stream::try_stream! {
+            let mut parts = index::all(&self.store, &unit);
+            while let Some(entries) = parts.try_next().await? {
+                let mut found = Vec::with_capacity(entries.len());
+                for entry in entries {
+                    let is_newest =
+                        if is_last { !settled.contains(&entry.key)? } else { settled.insert(entry.key)? };
+                    found.extend(entry.row.filter(|_| is_newest).map(|row| (entry.key, row)));
+                }
+                yield Entries::Digests(found);
+            }
+        }
+    }
+
+    /// The entries of these keys in what the index covers. The units, newest first, are asked side by side for all keys that
+    /// are open: what a newer one has is passed over in older ones.
+    fn of_units<'a>(
+        &'a self,
+        units: Vec<Unit>,
+        keys: Arc<HashSet<KeyDigest>>,
         wanted: &'a Wanted,
         digests: &'a Digests,
         settled: &'a mut Keys,
     ) -> impl futures::Stream<Item = Result<Entries>> + Send + 'a {
         async_stream::try_stream! {
-            let Some(keys) = &wanted.keys else {
-                let mut parts = index::all(&self.store, &unit);
-                while let Some(entries) = parts.try_next().await? {
-                    let mut found = Vec::with_capacity(entries.len());
-                    for entry in entries {
-                        let is_newest =
-                            if is_last { !settled.contains(&entry.key)? } else { settled.insert(entry.key)? };
-                        found.extend(entry.row.filter(|_| is_newest).map(|row| (entry.key, row)));
-                    }
-                    yield Entries::Digests(found);
-                }
-                return;
-            };
             let mut open: Vec<KeyDigest> = Vec::new();
             for key in keys.iter() {
                 if !settled.contains(key)? {
@@ -245,22 +270,33 @@ impl State {
                 }
             }
             open.sort_unstable();
-            let found = index::find(&self.store, &unit, &open).await?;
-            settle(settled, found.iter().map(|entry| entry.key))?;
-            if matches!(wanted.ask, Ask::Digests | Ask::Keys) {
-                yield Entries::Digests(found.iter().filter_map(|entry| Some((entry.key, entry.row?))).collect());
-                return;
-            }
-            let mut by_file: BTreeMap<u32, Vec<Entry>> = BTreeMap::new();
-            for entry in found {
-                by_file.entry(entry.file).or_default().push(entry);
-            }
-            for (file, entries) in by_file {
-                let number = usize::try_from(file).unwrap_or(usize::MAX);
-                let live = unit.files.get(number).ok_or_else(|| misled(unit.parts.first(), "names a file that it does not cover"))?;
-                let mut rows = std::pin::pin!(self.rows_at(live, entries, wanted, digests));
-                while let Some(entries) = rows.try_next().await? {
-                    yield entries;
+            let (open, store) = (Arc::<[KeyDigest]>::from(open), self.store.clone());
+            let asked = stream::iter(units.clone()).map(move |unit| index::find(store.clone(), unit, Arc::clone(&open)));
+            // All answers are there before the first row is given on: who takes it may take long.
+            let asked: Vec<Vec<Entry>> = asked.buffered(UNITS_AT_ONCE).try_collect().await?;
+            for (unit, of_unit) in units.into_iter().zip(asked) {
+                let mut found: Vec<Entry> = Vec::with_capacity(of_unit.len());
+                for entry in of_unit {
+                    if settled.insert(entry.key)? {
+                        found.push(entry);
+                    }
+                }
+                if matches!(wanted.ask, Ask::Digests | Ask::Keys) {
+                    yield Entries::Digests(found.iter().filter_map(|entry| Some((entry.key, entry.row?))).collect());
+                    continue;
+                }
+                let mut by_file: BTreeMap<u32, Vec<Entry>> = BTreeMap::new();
+                for entry in found {
+                    by_file.entry(entry.file).or_default().push(entry);
+                }
+                for (file, entries) in by_file {
+                    let number = usize::try_from(file).unwrap_or(usize::MAX);
+                    let misses = || misled(unit.parts.first(), "names a file that it does not cover");
+                    let live = unit.files.get(number).ok_or_else(misses)?;
+                    let mut rows = std::pin::pin!(self.rows_at(live, entries, wanted, digests));
+                    while let Some(entries) = rows.try_next().await? {
+                        yield entries;
+                    }
                 }
             }
         }

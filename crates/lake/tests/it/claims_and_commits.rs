@@ -1,10 +1,13 @@
 use std::collections::BTreeSet;
 
 use futures::future::join_all;
+use starlift_core::event::StageResult;
+use starlift_core::manifest::{CaptureState, RelationRun};
+use starlift_core::unfinished::Unfinished;
 use starlift_core::{ErrorKind, Micros, key};
 use starlift_lake::{Commit, Head, claim, commit, manifests};
 
-use crate::fixture::{AT, both_stores, chain_of, commit_ok, first};
+use crate::fixture::{AT, both_stores, chain_of, commit_ok, first, people};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_24_runs_that_commit_at_once_exactly_one_does() {
@@ -52,7 +55,25 @@ async fn runs_that_claim_at_once_get_times_of_their_own() {
             tokio::spawn(async move { claim(&store, AT, Some(Micros(5)), &format!("w{n}")).await.unwrap() })
         });
         let times: BTreeSet<Micros> = join_all(runs).await.into_iter().map(|t| t.unwrap()).collect();
-        assert_eq!(times, (0..24).map(|n| Micros(AT.0 + n)).collect(), "{name}");
+        assert_eq!((times.len(), times.first()), (24, Some(&AT)), "{name}");
+        assert!(times.last().is_some_and(|last| last.0 < AT.0 + (1 << 24)), "{name}: {times:?}");
+    }
+}
+
+#[tokio::test]
+async fn thousands_of_times_that_dead_runs_used_up_keep_no_run_from_its_claim() {
+    let store = starlift_lake::Store::in_memory();
+    for n in 0..3_000 {
+        store.create(&key::claim(Micros(AT.0 + n)), "another run".into()).await.unwrap();
+    }
+    let claimed = claim(&store, AT, Some(Micros(5)), "ours").await.unwrap();
+    assert_eq!(claimed, Micros(AT.0 + 4_095), "in 13 tries");
+    // And so again and again: each gets a time of its own.
+    let mut last = claimed;
+    for run in 0..40 {
+        let claimed = claim(&store, AT, None, &format!("run {run}")).await.unwrap();
+        assert!(claimed > last, "{claimed}");
+        last = claimed;
     }
 }
 
@@ -88,4 +109,59 @@ async fn a_repeated_run_id_finds_the_newest_manifest_of_its_run() {
     }
     let empty = starlift_lake::Store::in_memory();
     assert_eq!(Head::read(&empty, "p").await.unwrap().find_run(&empty, "other").await.unwrap(), None);
+}
+
+/// A base of which this run reads a chunk.
+fn going_on() -> Unfinished {
+    Unfinished {
+        schema: people(),
+        fingerprint: "f".into(),
+        reason: "first read".into(),
+        first: 1,
+        capture: CaptureState {
+            mode: "xid".into(),
+            identity: "i".into(),
+            watermark: 1,
+            xmax: 1,
+            lsn: 1,
+            read_at: AT,
+            passes: None,
+        },
+        storage: "s".into(),
+        files: vec![],
+        pages: 9,
+        read: 1,
+        chunks: 1,
+        rows: 1,
+        refused: 0,
+        counted: 0,
+        bytes_read: 0,
+        millis: 0,
+        run: Some(RelationRun::default()),
+    }
+}
+
+#[tokio::test]
+async fn what_a_run_that_goes_on_printed_is_found_behind_the_manifests_of_others() {
+    let store = starlift_lake::Store::in_memory();
+    let printed: StageResult = [("people".to_string(), "people/first.parquet".to_string())].into();
+    let mut manifest = first("w1");
+    manifest.unfinished.insert("people".into(), going_on());
+    manifest.result = printed.clone();
+    let mut newest = commit_ok(&store, manifest).await;
+    let of = async |run: &str| Head::read(&store, "p").await.unwrap().printed_by(&store, run).await.unwrap();
+    assert_eq!((of("run of w1").await, of("another").await), (printed.clone(), StageResult::new()));
+    for seq in 2..=3u64 {
+        let mut other = first(&format!("w{seq}"));
+        other.seq = seq;
+        other.previous_sha256 = Some(newest.sha256.clone());
+        other.at = Micros(AT.0 + seq as i64);
+        other.runs_before = Some((1..seq).rev().map(|seq| format!("run of w{seq}")).collect());
+        // As every manifest while files are few: no other one is at hand.
+        (other.checkpoint, other.live) = (seq, Some(Default::default()));
+        newest = commit_ok(&store, other).await;
+    }
+    assert_eq!(of("run of w1").await, printed);
+    assert_eq!(of("run of w2").await, StageResult::new(), "it is over");
+    assert_eq!(of("another").await, StageResult::new());
 }

@@ -204,6 +204,26 @@ async fn settings_that_cannot_work_are_refused_without_repeating_secrets() {
     }
 }
 
+#[tokio::test]
+async fn a_setting_that_no_header_can_hold_is_refused_by_its_name_alone() {
+    let names = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION"];
+    for name in names {
+        for bad in ["hunter2\r", "hunter2\n", "hun\nter2", "hunter2\u{7f}", "hunter2\t", "hünter2", "\0"] {
+            let mut settings: BTreeMap<String, String> =
+                names.iter().map(|name| (name.to_string(), "plain".to_string())).collect();
+            settings.insert(name.into(), bad.into());
+            let error = Store::open("s3://my-lake/x", &settings).map(|_| ()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config, "{name}");
+            let shown = format!("{error:?}");
+            assert!(shown.contains(name) && !shown.contains("ter2") && !shown.contains("plain"), "{shown}");
+        }
+    }
+    // A path is in no header.
+    let settings = [("AWS_WEB_IDENTITY_TOKEN_FILE", "/home/jörg/token"), ("AWS_ROLE_ARN", "arn:aws:iam::1:role/x")];
+    let settings = settings.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+    assert!(Store::open("s3://my-lake/x", &settings).is_ok());
+}
+
 #[test]
 fn the_url_and_the_debug_form_of_a_store_hold_no_secret() {
     let settings = BTreeMap::from([

@@ -9,9 +9,10 @@ use arrow::array::{ArrayRef, AsArray, Int32Array, RecordBatch, StringArray};
 use arrow::datatypes::Int32Type;
 use futures::{StreamExt, TryStreamExt};
 use proptest::prelude::*;
+use starlift_core::index::Extent;
 use starlift_core::manifest::{FileMode, LiveFile};
 use starlift_core::{ErrorKind, Micros, fault, state};
-use starlift_lake::upkeep::Done;
+use starlift_lake::upkeep::{Done, in_time};
 use starlift_lake::{Digests, KeyDigest, RowDigest, State, Store, upkeep};
 
 use crate::counting::Counting;
@@ -120,7 +121,9 @@ async fn replay(store: &Store, runs: Vec<Run>) -> Vec<(Vec<LiveFile>, Vec<LiveFi
         if let Some(all) = run.keeps {
             let at = Micros(AT.0 + 1_000_000 + seq as i64);
             let settled = if all { seq } else { seq - 1 };
-            if let Some(done) = upkeep(store, ("people", at), &people(), &kept, (settled, all)).await.unwrap() {
+            if let Some(done) =
+                upkeep(store, ("people", at), &people(), &kept, Extent::new(settled, all)).await.unwrap()
+            {
                 kept = done.live;
             }
         }
@@ -192,7 +195,8 @@ async fn found_without_a_covered_file() -> HashMap<KeyDigest, RowDigest> {
     let mut files = write(&store, 1, FileMode::Full, &rows(&[(1, "a"), (2, "b"), (3, "c"), (4, "d")])).await;
     files.extend(write(&store, 2, FileMode::Window, &rows(&[(1, "a2"), (5, "e")])).await);
     let at = Micros(AT.0 + 1_000_000);
-    let mut live = upkeep(&store, ("people", at), &people(), &files, (2, true)).await.unwrap().unwrap().live;
+    let mut live =
+        upkeep(&store, ("people", at), &people(), &files, Extent::of_compaction(2)).await.unwrap().unwrap().live;
     assert_eq!(live.iter().filter(|file| file.file.mode == FileMode::Index).count(), 1);
     live.retain(|file| file.file.mode == FileMode::Index);
     live.extend(write(&store, 2, FileMode::Refused, &refused(&[3])).await);
@@ -220,7 +224,8 @@ async fn indexed(store: &Store) -> Vec<LiveFile> {
     let all = many();
     let all: Vec<(i32, &str)> = all.iter().map(|(id, name)| (*id, name.as_str())).collect();
     let files = write(store, 1, FileMode::Full, &rows(&all)).await;
-    let done = upkeep(store, ("people", Micros(AT.0 + 5)), &people(), &files, (1, false)).await.unwrap().unwrap();
+    let done =
+        upkeep(store, ("people", Micros(AT.0 + 5)), &people(), &files, Extent::of_run(1)).await.unwrap().unwrap();
     assert_eq!((done.merged, done.indexed), (0, MANY as u64));
     done.live
 }
@@ -257,7 +262,7 @@ async fn a_few_keys_of_many_are_found_without_the_data_and_selected_by_a_few_pag
     let even: Vec<(i32, &str)> = even.iter().map(|(id, name)| (*id, name.as_str())).collect();
     let sparse = write(&store, 9, FileMode::Full, &rows(&even)).await;
     let at = Micros(AT.0 + 1_000);
-    let sparse = upkeep(&store, ("people", at), &people(), &sparse, (9, false)).await.unwrap().unwrap().live;
+    let sparse = upkeep(&store, ("people", at), &people(), &sparse, Extent::of_run(9)).await.unwrap().unwrap().live;
     let sparse = State::new(&store, people(), sparse).unwrap();
     for odd in (4_095..2 * MANY).step_by(4_096) {
         assert_eq!(sparse.find(&digests(&[odd])).await.unwrap().len(), 0, "{odd}");
@@ -318,7 +323,7 @@ async fn merged_files_are_few_sorted_and_without_what_nobody_needs() {
     files.extend(write(&store, 9, FileMode::Deleted, &keys(&[5])).await);
     let at = Micros(AT.0 + 1_000_000);
     let plain = State::new(&store, people(), files.clone()).unwrap();
-    let done = upkeep(&store, ("people", at), &people(), &files, (9, false)).await.unwrap().unwrap();
+    let done = upkeep(&store, ("people", at), &people(), &files, Extent::of_run(9)).await.unwrap().unwrap();
     assert_eq!((done.merged, done.into, done.live.len()), (10, 1, 1));
     let live = &done.live[0];
     assert_eq!((live.seq, live.from, live.file.mode), (9, Some(1), FileMode::Full));
@@ -328,6 +333,98 @@ async fn merged_files_are_few_sorted_and_without_what_nobody_needs() {
     let stored: Vec<RecordBatch> = kept.scan(Some(vec![1])).try_collect().await.unwrap();
     let stored: Vec<i32> = stored[0].column(0).as_primitive::<Int32Type>().values().to_vec();
     assert!(stored.is_sorted() && stored.len() == 8, "{stored:?}");
-    let again = upkeep(&store, ("people", at.next()), &people(), &done.live, (9, true)).await.unwrap();
+    let again = upkeep(&store, ("people", at.next()), &people(), &done.live, Extent::of_compaction(9)).await.unwrap();
     assert_eq!(again.map(|done: Done| done.merged), None, "again is nothing");
+}
+
+fn current_thread(paused: bool) -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().start_paused(paused).build().unwrap()
+}
+
+#[test]
+fn a_step_that_takes_for_ever_is_left_when_its_time_is_over_and_the_steps_before_it_stay() {
+    let steps = || {
+        // The clock moves on where nothing else does.
+        current_thread(true).block_on(async {
+            let store = Store::in_memory();
+            let mut files = write(&store, 1, FileMode::Full, &rows(&[(1, "a"), (2, "b"), (3, "c"), (4, "d")])).await;
+            files.extend(write(&store, 2, FileMode::Window, &rows(&[(1, "a2")])).await);
+            files.extend(write(&store, 3, FileMode::Deleted, &keys(&[2])).await);
+            let at = Micros(AT.0 + 1_000_000);
+            let until = tokio::time::Instant::now() + std::time::Duration::from_secs(60);
+            let extent = Extent::of_run(3);
+            let (done, left) = in_time(&store, ("people", at), &people(), &files, extent, Some(until)).await;
+            assert!(tokio::time::Instant::now() >= until);
+            let (done, left) = (done.unwrap(), left.unwrap());
+            assert_eq!((done.merged, done.into, done.indexed, done.live.len()), (3, 1, 0, 1));
+            assert!(left.kind() == ErrorKind::Unavailable && left.message().contains("time"), "{left:?}");
+            let state = State::new(&store, people(), done.live).unwrap();
+            assert_eq!(collect(state.scan(None)).await, expected(&[(1, "a2"), (3, "c"), (4, "d")]));
+        });
+    };
+    fault::with_planted("small_index", || fault::with_planted("endless_index", steps));
+}
+
+#[tokio::test]
+async fn a_step_that_fails_gives_back_its_room_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder_store(&folder);
+    let all = many();
+    let all: Vec<(i32, &str)> = all.iter().take(3_000).map(|(id, name)| (*id, name.as_str())).collect();
+    let mut files = write(&store, 1, FileMode::Full, &rows(&all)).await;
+    for seq in 2..=5 {
+        files.extend(write(&store, seq, FileMode::Window, &rows(&[(seq as i32 + 5_000, "new")])).await);
+        files.extend(write(&store, seq, FileMode::Deleted, &keys(&[seq as i32])).await);
+    }
+    let before = store.list("", 1_000).await.unwrap();
+    let at = Micros(AT.0 + 1_000_000);
+    // The first file of what is merged can be written, the second, of tombstones, cannot.
+    let taken = starlift_core::key::merged("people", at, 2);
+    store.create(&taken, "another program's".into()).await.unwrap();
+    let (done, left) = in_time(&store, ("people", at), &people(), &files, Extent::of_run(5), None).await;
+    assert_eq!((done, left.map(|error| error.kind())), (None, Some(ErrorKind::Unavailable)));
+    let mut after = store.list("", 1_000).await.unwrap();
+    assert!(after.contains(&taken), "what it did not write stays");
+    after.retain(|key| *key != taken);
+    assert_eq!(after, before);
+    // At another time all of it is done: the windows are merged, and the base is listed.
+    let (done, left) = in_time(&store, ("people", at.next()), &people(), &files, Extent::of_run(5), None).await;
+    assert_eq!(done.map(|done| (done.merged, done.into, done.indexed)), Some((8, 2, 3_000)));
+    assert!(left.is_none(), "{left:?}");
+}
+
+#[test]
+fn units_of_the_key_index_that_are_asked_side_by_side_answer_as_the_files_themselves_do() {
+    let runtime = current_thread(false);
+    fault::with_planted("small_index", || {
+        runtime.block_on(async {
+            // Six units of their own, each with a part: keys that are in all of them, in some, and in one.
+            let (store, mut live) = (Store::in_memory(), Vec::new());
+            let mut plain = Vec::new();
+            for seq in 1..=6u64 {
+                let number = seq as i32;
+                let mode = if seq == 1 { FileMode::Full } else { FileMode::Window };
+                let name = format!("as of {seq}");
+                let some = [(0, name.as_str()), (number, &name), (number + 1, &name), (number * 10, &name)];
+                let mut files = write(&store, seq, mode, &rows(&some)).await;
+                files.extend(write(&store, seq, FileMode::Deleted, &keys(&[number * 10 - 10])).await);
+                files.extend(write(&store, seq, FileMode::Refused, &refused(&[100 - number])).await);
+                plain.extend(files.clone());
+                let at = Micros(AT.0 + 1_000_000 + number as i64);
+                // Alone, it is listed and not merged.
+                let unit = starlift_core::index::Upkeep::Index(starlift_core::index::units(&files).remove(0));
+                assert_eq!(starlift_core::index::due(&files, Extent::of_run(seq)), [unit]);
+                live.extend(
+                    upkeep(&store, ("people", at), &people(), &files, Extent::of_run(seq)).await.unwrap().unwrap().live,
+                );
+            }
+            let units = starlift_core::index::units(&live);
+            assert!(units.len() == 6 && units.iter().all(|unit| unit.parts.len() == 1), "{units:?}");
+            let some: Vec<i32> = (0..=100).collect();
+            let (kept, plain) =
+                (State::new(&store, people(), live).unwrap(), State::new(&store, people(), plain).unwrap());
+            assert_eq!(answers(&kept, &some).await, answers(&plain, &some).await);
+            assert_eq!(answers(&kept, &[0, 3, 97, 500]).await, answers(&plain, &[0, 3, 97, 500]).await);
+        });
+    });
 }

@@ -35,9 +35,8 @@ pub(crate) async fn write(
     if rows.is_empty() {
         return Ok(Vec::new());
     }
-    let store = run.store(bucket);
     if run.format == Format::Parquet {
-        return parquet(&store, name, at, mode, schema, rows).await;
+        return parquet(&run.store(bucket), name, at, mode, schema, rows).await;
     }
     let key = match mode {
         FileMode::Deleted => key::deleted(name, at, 1),
@@ -45,6 +44,17 @@ pub(crate) async fn write(
         FileMode::Index => key::index(name, at, 1),
         FileMode::Full | FileMode::Window => key::data(name, at, 1),
     };
+    Ok(vec![write_plain(run, bucket, key, mode, rows).await?])
+}
+
+/// One plain file under this key.
+pub(crate) async fn write_plain(
+    run: &Run,
+    bucket: usize,
+    key: String,
+    mode: FileMode,
+    rows: &[Row],
+) -> Result<DataFile> {
     let content: Bytes = rows.iter().flatten().flat_map(|n| n.to_le_bytes()).collect();
     let file = DataFile {
         rows: rows.len() as u64,
@@ -58,10 +68,10 @@ pub(crate) async fn write(
         // As the completion of an upload in parts does.
         run.port.point().await;
         run.port.with(|w| w.buckets[bucket].stored.insert(key, content));
-    } else if store.create(&key, content).await? == CreateOutcome::Exists {
+    } else if run.store(bucket).create(&key, content).await? == CreateOutcome::Exists {
         return Err(Error::unavailable(format!("the key `{key}` is taken")));
     }
-    Ok(vec![file])
+    Ok(file)
 }
 
 async fn parquet(

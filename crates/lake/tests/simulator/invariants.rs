@@ -84,11 +84,15 @@ impl Check {
                 self.equal(&format!("the lake as of {}", manifest.seq), table.name(), states.get(table.name()), image);
             }
         }
-        for pair in self.lake.manifests.windows(2) {
-            self.never_back(&pair[0], &pair[1]);
+        // A compaction holds what the manifest before it holds, under another name.
+        let of_runs: Vec<&Manifest> = self.lake.manifests.iter().filter(|manifest| !manifest.compaction).collect();
+        for pair in of_runs.windows(2) {
+            self.never_back(pair[0], pair[1]);
         }
+        let mut run = None;
         for (manifest, states) in self.star.manifests.iter().zip(&self.star.states) {
-            self.star_as_of(manifest, states);
+            run = Some(manifest).filter(|manifest| !manifest.compaction).or(run);
+            self.star_as_of(manifest, run.map_or("", |run| &run.write_id), states);
         }
         for shown in self.with(|w| w.record.shown.clone()) {
             self.shown(&shown);
@@ -132,8 +136,8 @@ impl Check {
         }
     }
 
-    fn star_as_of(&self, manifest: &Manifest, states: &States) {
-        let versions = self.with(|w| w.record.versions.get(&manifest.write_id).cloned()).unwrap_or_default();
+    fn star_as_of(&self, manifest: &Manifest, write_id: &str, states: &States) {
+        let versions = self.with(|w| w.record.versions.get(write_id).cloned()).unwrap_or_default();
         let upto = manifest.covers_upto().unwrap_or(0) as usize;
         let Some(covered) = upto.checked_sub(1).and_then(|position| self.lake.states.get(position)) else {
             return self.demand(false, || format!("star manifest {} covers a manifest that is none", manifest.seq));
@@ -200,8 +204,26 @@ impl Check {
                 self.demand(rows.len() as u64 == relation.rows, text);
                 now.insert(name.clone(), rows);
             }
+            self.listed(bucket, read, manifest, name, now.get(name)).await;
         }
         read.states.push(now);
+    }
+
+    /// What a manifest lists of merged files says the same as all that the manifests before it named.
+    async fn listed(&self, bucket: usize, read: &mut Read, manifest: &Manifest, name: &str, state: Option<&Rows>) {
+        let (Some(live), Some(relation)) = (&manifest.live, manifest.relations.get(name)) else { return };
+        let list = live.get(name).cloned().unwrap_or_default();
+        let parts = manifest.index.get(name).cloned().unwrap_or_default();
+        let merged = list.iter().filter(|file| file.from.is_some());
+        for file in merged.chain(&parts) {
+            read.named.insert(file.file.key.clone(), file.file.clone());
+        }
+        let plain = read.live.get(name).map(Vec::as_slice).unwrap_or_default();
+        if list != plain || !parts.is_empty() {
+            let rows = self.rows(bucket, relation, &[list, parts].concat()).await;
+            let place = format!("the list of manifest {}", manifest.seq);
+            self.equal(&place, name, Some(&rows), state.unwrap_or(&Rows::new()));
+        }
     }
 
     async fn rows(&self, bucket: usize, relation: &Relation, files: &[LiveFile]) -> Rows {

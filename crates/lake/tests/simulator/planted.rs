@@ -62,10 +62,12 @@ pub(crate) enum Planted {
     VacuumByAge,
     /// Vacuum removes what is not live as of the newest manifest.
     VacuumKeepsLive,
+    /// What is merged holds the oldest entry of each key.
+    MergedKeepsOldest,
 }
 
 impl Planted {
-    pub(crate) const ALL: [Planted; 29] = [
+    pub(crate) const ALL: [Planted; 30] = [
         Planted::StateFromNames,
         Planted::WatermarkIsXmax,
         Planted::OneWatermark,
@@ -95,6 +97,7 @@ impl Planted {
         Planted::AdoptionKeepsAll,
         Planted::VacuumByAge,
         Planted::VacuumKeepsLive,
+        Planted::MergedKeepsOldest,
     ];
 
     /// The name under which the product itself has this bug, where it has.
@@ -106,6 +109,7 @@ impl Planted {
             Planted::ClaimIgnored => Some("claim_ignored"),
             Planted::RunIdIgnored => Some("run_id_ignored"),
             Planted::TurnIgnored => Some("ledger_ignored"),
+            Planted::MergedKeepsOldest => Some("merged_keeps_oldest"),
             _ => None,
         }
     }

@@ -11,6 +11,7 @@ use starlift_core::{Error, ErrorKind, Micros, Result, key, succession};
 use starlift_lake::{Commit, Head, Store, Stored, commit, manifests};
 
 use crate::files::Format;
+use crate::keep;
 use crate::objects::Reach;
 use crate::planted::Planted;
 use crate::port::Port;
@@ -25,6 +26,7 @@ pub(crate) enum Stage {
     Transform,
     Load,
     Vacuum,
+    Compact,
 }
 
 /// How a stage ended; each is a success.
@@ -86,6 +88,8 @@ impl Run {
         origin: Origin,
         relations: BTreeMap<String, Relation>,
     ) -> Result<Ended> {
+        let seq = succession::next_seq(head.manifest());
+        let upkept = keep::of_run(self, bucket, &head.live, (seq, at), &relations).await;
         let draft = succession::Draft {
             pipeline: PIPELINE.into(),
             new_id: self.port.with(World::new_id),
@@ -97,7 +101,7 @@ impl Run {
             finished: at,
             origin,
             relations,
-            upkept: BTreeMap::new(),
+            upkept,
             compaction: false,
         };
         let previous = head.newest().map(|s| (&s.manifest, s.sha256.as_str()));

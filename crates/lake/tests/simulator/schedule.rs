@@ -10,6 +10,7 @@ use starlift_core::{ErrorKind, Result};
 
 use crate::ingest::ingest;
 use crate::invariants::Check;
+use crate::keep::compact;
 use crate::load::load;
 use crate::planted::Planted;
 use crate::port::Port;
@@ -114,9 +115,12 @@ impl Schedule {
     }
 
     fn start(&mut self) {
-        use Stage::{Ingest, Load, Transform, Vacuum};
+        use Stage::{Compact, Ingest, Load, Transform, Vacuum};
         let stages = [Ingest, Ingest, Ingest, Ingest, Transform, Transform, Load, Load, Load, Vacuum];
-        let stage = self.with(|w| w.random.one_of(&stages));
+        let stage = self.with(|w| {
+            let compacts = w.settings.keeps && w.random.chance(120);
+            if compacts { Compact } else { w.random.one_of(&stages) }
+        });
         self.start_stage(stage);
     }
 
@@ -146,6 +150,7 @@ impl Schedule {
             Stage::Transform => Box::pin(transform(run)),
             Stage::Load => Box::pin(load(run)),
             Stage::Vacuum => Box::pin(vacuum(run, bucket)),
+            Stage::Compact => Box::pin(compact(run, bucket)),
         };
         self.active.push(Active { name, port, future });
     }

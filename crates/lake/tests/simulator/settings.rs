@@ -41,6 +41,8 @@ pub(crate) struct Settings {
     /// The first transaction id.
     pub(crate) first_xid: u64,
     pub(crate) format: Format,
+    /// Whether runs look after files, and compactions come between them.
+    pub(crate) keeps: bool,
 }
 
 impl Settings {
@@ -72,6 +74,7 @@ impl Settings {
             },
             // Real Parquet files take twenty times as long.
             format: if seed % 64 == 7 { Format::Parquet } else { Format::Plain },
+            keeps: !seed.is_multiple_of(3),
         }
     }
 }

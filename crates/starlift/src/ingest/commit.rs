@@ -47,10 +47,11 @@ pub(super) async fn commit(
         compaction: false,
     };
     head.check_link(lake).await?;
+    let printed = head.printed_by(lake, &ctx.run_id).await?;
     let previous = head.newest().map(|s| (&s.manifest, s.sha256.as_str()));
     fault::point("ingest.before_manifest");
     let files = (head.live.clone(), head.chunks.clone());
-    match put(lake, succession::next_unfinished(previous, files, draft, unfinished)).await? {
+    match put(lake, succession::next_unfinished(previous, files, draft, unfinished, printed)).await? {
         Commit::Committed(stored) => {
             fault::point("ingest.after_manifest");
             let mut report = StageReport::of_manifest(STAGE, &stored.manifest, Outcome::Committed, started, now());

@@ -101,11 +101,10 @@ impl<'a> Inputs<'a> {
         Ok(images)
     }
 
-    /// Whether files of a table were merged of which some came before a manifest and some after it: what it was as of that
-    /// manifest, and which keys went since, are not in them any more.
-    pub(super) fn merged_across(&self, name: &str, seq: u64) -> bool {
+    /// Whether the files of a table still show what it was as of a manifest and which keys were written since.
+    pub(super) fn shows_since(&self, name: &str, seq: u64) -> bool {
         let files = self.lake.1.live.get(name).map(Vec::as_slice).unwrap_or_default();
-        state::entries(files).any(|file| file.from() <= seq && file.seq > seq)
+        self.table(name).is_none_or(|table| state::shows_since(files, seq, table.last_change))
     }
 
     /// A table of the lake.

@@ -115,7 +115,9 @@ impl Run<'_> {
         if let Some(name) = model.inputs.iter().find(replaced) {
             return Some(format!("{name} was replaced"));
         }
-        if let Some(name) = model.inputs.iter().find(|name| inputs.merged_across(name, after)) {
+        let has_key = |name: &&String| inputs.table(name).is_some_and(|table| !table.schema.key.is_empty());
+        let mut tables = model.inputs.iter().filter(has_key);
+        if let Some(name) = tables.find(|name| !inputs.shows_since(name, after)) {
             return Some(format!("files of {name} were merged since"));
         }
         let keyless = |name: &&String| {

@@ -121,6 +121,23 @@ async fn a_run_that_comes_again_goes_on_until_it_has_a_result_and_then_returns_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_run_printed_stays_in_its_result_where_others_commit_between_its_passes() {
+    let lab = lab(WIDE).await;
+    cut_after(&lab, "wide", 2).await;
+    cut_after(&lab, "wide", 1).await;
+    let before = history(&lab).await;
+    assert_ne!(before[2].run_id, before[0].run_id);
+    let mut context = lab.context();
+    context.run_id = before[0].run_id.clone();
+    let report = starlift::ingest(&context, None).await.unwrap();
+    assert_eq!(report.outcome, Outcome::Committed);
+    assert!(history(&lab).await.last().unwrap().result.contains_key("wide"));
+    assert_eq!(report.result.get("small"), before[0].result.get("small"), "{:?}", report.result);
+    let again = starlift::ingest(&context, None).await.unwrap();
+    assert_eq!((again.outcome, &again.result), (Outcome::Replayed, &report.result));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_runs_at_once_commit_each_chunk_once() {
     let lab = lab(WIDE).await;
     let (one, other) = (lab.context(), lab.context());

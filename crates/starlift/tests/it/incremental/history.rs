@@ -1,5 +1,5 @@
 //! Four small tables that live: a lake is written as ingest would write it, with random inserts, updates, deletes, rows that
-//! come back, rows that are set aside, and now and then a table that is read anew. Files are merged and indexed at random, also
+//! come back, rows that are set aside, and now and then a table that is emptied or read anew. Files are merged and indexed at random, also
 //! those that no transform has seen.
 
 use std::collections::BTreeMap;
@@ -8,6 +8,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::SchemaRef;
 use starlift::Head;
+use starlift_core::index::Extent;
 use starlift_core::manifest::{CaptureState, DataFile, FileMode, LiveFile, Origin, RelationRun, Source};
 use starlift_core::relation::{self, Pass};
 use starlift_core::{Column, ColumnType, Micros, TableSchema, succession};
@@ -34,6 +35,8 @@ pub(super) const TABLES: [Table; 4] = [
     ("c", &[("id", Kind::Int8), ("grp", Kind::Int4), ("label", Kind::Text)], 1),
     ("d", &[("x", Kind::Int4), ("y", Kind::Int4), ("a", Kind::Int4), ("v", Kind::Text)], 2),
 ];
+/// Of them the one without others in it.
+const C: usize = 2;
 /// Keys are from 1 to this, so that rows meet.
 const IDS: usize = 9;
 
@@ -66,30 +69,75 @@ impl History {
     /// The tables change, and the lake takes it in: one manifest.
     pub(super) async fn step(&mut self, random: &mut Random) {
         let head = Head::read(&self.lake, "p").await.unwrap();
+        let seq = succession::next_seq(head.manifest());
+        let first = seq == 1;
+        let before = self.tables.clone();
+        let mut read = BTreeMap::new();
+        for (number, table) in self.tables.iter_mut().enumerate() {
+            if !first && random.chance(400) {
+                continue;
+            }
+            if !first && random.chance(80) {
+                table.clear();
+            } else {
+                let changes = if first { 6 + random.below(6) } else { 1 + random.below(3) };
+                for _ in 0..changes {
+                    change(random, number, table, first);
+                }
+            }
+            read.insert(number, first || random.chance(30));
+        }
+        let mut keeps = BTreeMap::new();
+        for number in 0..TABLES.len() {
+            if read.get(&number) != Some(&true) && random.chance(400) {
+                keeps.insert(number, Extent::new(seq - u64::from(random.chance(500)), random.chance(300)));
+            }
+        }
+        self.commit(&head, &before, &read, &keeps).await;
+    }
+
+    /// Table `c` holds these rows from now on, and the lake takes it in, with upkeep of what came before the manifest.
+    pub(super) async fn set_c(&mut self, rows: &[(i64, &'static str)]) {
+        let head = Head::read(&self.lake, "p").await.unwrap();
+        let seq = succession::next_seq(head.manifest());
+        let before = self.tables.clone();
+        let row = |(id, label): &(i64, &'static str)| {
+            (vec![*id], Entry::Row(vec![Value::Number(*id), Value::Number(1), Value::Text(*label)]))
+        };
+        self.tables[C] = rows.iter().map(row).collect();
+        let keeps = BTreeMap::from([(C, Extent::of_run(seq - 1))]);
+        self.commit(&head, &before, &BTreeMap::from([(C, seq == 1)]), &keeps).await;
+    }
+
+    /// Which seqs the live files of table `c` are of.
+    pub(super) async fn live_of_c(&self) -> Vec<(u64, u64)> {
+        let live = Head::read(&self.lake, "p").await.unwrap().live_of(TABLES[C].0);
+        live.iter().map(|file| (file.from(), file.seq)).collect()
+    }
+
+    /// One manifest in which these tables were read, some of them anew, and the files of some were looked after.
+    async fn commit(
+        &self,
+        head: &Head,
+        before: &[BTreeMap<Key, Entry>],
+        read: &BTreeMap<usize, bool>,
+        keeps: &BTreeMap<usize, Extent>,
+    ) {
         let previous = head.newest().map(|stored| (&stored.manifest, stored.sha256.as_str()));
         let seq = succession::next_seq(head.manifest());
         let at = Micros(1_732_102_500_000_000 + seq as i64 * 1_000_000);
         let mut relations = succession::carried(head.manifest(), |_| true);
-        for (number, table) in self.tables.iter_mut().enumerate() {
-            let first = seq == 1;
-            if !first && random.chance(400) {
-                continue;
-            }
-            let before = table.clone();
-            let changes = if first { 6 + random.below(6) } else { 1 + random.below(3) };
-            for _ in 0..changes {
-                change(random, number, table, first);
-            }
-            let replaced = first || random.chance(30);
-            let old = if replaced { BTreeMap::new() } else { before };
-            let run = write(&self.lake, number, at, &old, table, replaced).await;
+        for (number, replaced) in read {
+            let (table, nothing) = (&self.tables[*number], BTreeMap::new());
+            let old = if *replaced { &nothing } else { &before[*number] };
+            let run = write(&self.lake, *number, at, old, table, *replaced).await;
             let pass = Pass {
                 rows: table.len() as u64,
                 refused: table.values().filter(|entry| **entry == Entry::Refused).count() as u64,
-                replaced,
+                replaced: *replaced,
                 run,
             };
-            let name = TABLES[number].0;
+            let name = TABLES[*number].0;
             let capture = CaptureState {
                 mode: "xid".into(),
                 identity: "i".into(),
@@ -99,19 +147,17 @@ impl History {
                 read_at: at,
                 passes: None,
             };
-            let relation = relation::table(relations.get(name), schema(number), capture, seq, pass);
+            let relation = relation::table(relations.get(name), schema(*number), capture, seq, pass);
             relations.insert(name.into(), relation);
         }
         let mut upkept = BTreeMap::new();
-        for (name, relation) in relations.iter().filter(|(_, relation)| relation.base != seq) {
-            if !random.chance(400) {
-                continue;
-            }
+        for (number, extent) in keeps {
+            let name = TABLES[*number].0;
             let mut live = head.live_of(name);
-            live.extend(relation.run.iter().flat_map(|run| run.all_files()).map(|f| LiveFile::new(seq, f.clone())));
-            let (settled, all) = (seq - u64::from(random.chance(500)), random.chance(300));
-            let done = upkeep(&self.lake, (name, at), &relation.schema, &live, (settled, all)).await.unwrap();
-            upkept.extend(done.map(|done| (name.clone(), done.live)));
+            let run = relations.get(name).and_then(|relation| relation.run.as_ref());
+            live.extend(run.into_iter().flat_map(|run| run.all_files()).map(|file| LiveFile::new(seq, file.clone())));
+            let done = upkeep(&self.lake, (name, at), &schema(*number), &live, *extent).await.unwrap();
+            upkept.extend(done.map(|done| (name.to_string(), done.live)));
         }
         let draft = succession::Draft {
             pipeline: "p".into(),

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -57,7 +58,20 @@ impl Pair {
         Store::open(&self.dir.path().join(name).to_string_lossy(), &Default::default()).unwrap()
     }
 
+    pub(super) fn star(&self) -> Store {
+        self.store("incremental")
+    }
+
+    /// One run of the star of this name, with so much time.
+    pub(super) async fn run_within(&self, star: &str, deadline: Duration) -> Result<StageReport, Error> {
+        starlift::transform(&self.context(star, "true")?.with_deadline(Some(deadline)), None).await
+    }
+
     async fn run(&self, star: &str, incremental: &str) -> Result<StageReport, Error> {
+        starlift::transform(&self.context(star, incremental)?, None).await
+    }
+
+    fn context(&self, star: &str, incremental: &str) -> Result<Context, Error> {
         let overrides = Overrides {
             lake_transform: Some(self.dir.path().join(star).to_string_lossy().into_owned()),
             ..Overrides::default()
@@ -67,7 +81,7 @@ impl Pair {
             Environment::of([("STARLIFT_TRANSFORM_INCREMENTAL", incremental), ("STARLIFT_LAKE_COMPACT", incremental)]);
         let config = Config::read(self.dir.path(), environment, overrides)?;
         let project = Project::read(self.dir.path())?;
-        starlift::transform(&Context::new(config, project, Arc::new(Unwatched), None), None).await
+        Ok(Context::new(config, project, Arc::new(Unwatched), None))
     }
 
     /// Runs transform both ways. Errors: what differs, in words.
