@@ -57,7 +57,7 @@ $(BENCH_PYTHON): scripts/bench-requirements.txt
 		$@ -m pip install --quiet --disable-pip-version-check "$$tool" || echo "not installed: $$tool" >&2; done
 	@touch $@
 
-## the functions of AWS Lambda as zips: target/lambda/{ingest,transform,load}.zip; ZIPS="--profile dev --target x86_64" passes options on
+## the functions of AWS Lambda as zips: target/lambda/{ingest,transform,load}.zip; ZIPS="--target arm64" passes options on
 lambda-zips:
 	@scripts/install-missing compiler python
 	scripts/lambda-zips $(ZIPS)

@@ -5,7 +5,8 @@ AWS_LOCAL := $(DEPLOY_TARGET)/aws-local
 ASL := $(DEPLOY_TARGET)/asl-validator
 IN_DEPLOY := cd deploy && PYTHONDONTWRITEBYTECODE=1
 HOST := $(if $(filter aarch64 arm64,$(shell uname -m)),arm64,x86_64)
-.PHONY: setup lint terraform-check machine-test demo-aws test-aws deploy-plan deploy-apply
+MEASURED := $(DEPLOY_TARGET)/lambda-measured
+.PHONY: setup lint terraform-check machine-test demo-aws test-aws measure-functions deploy-plan deploy-apply
 
 ## what everything here needs, where it is missing: compiler, PostgreSQL, Python, the pinned environments
 setup: $(S3_PYTHON) $(AWS_LOCAL)/.made
@@ -36,6 +37,17 @@ test-aws: $(AWS_LOCAL)/.made
 	@scripts/install-missing compiler postgresql
 	scripts/lambda-zips --profile dev --target $(HOST)
 	$(IN_DEPLOY) $(AWS_LOCAL)/bin/python -m unittest discover --start-directory local/tests --top-level-directory . --pattern 'test_service*.py' --verbose
+
+## size, cold start and peak memory of the functions as they are released, built for this machine; takes an optimised build of all of it
+measure-functions: $(S3_PYTHON)
+	@scripts/install-missing compiler postgresql python
+	rm -rf $(MEASURED)
+	@# A build for this machine may need its glibc: that is said, and no reason not to measure.
+	-scripts/lambda-zips --target $(HOST) --output $(MEASURED)
+	@for stage in ingest transform load; do \
+		python3 -m zipfile --extract $(MEASURED)/$$stage.zip $(MEASURED)/$$stage && chmod +x $(MEASURED)/$$stage/bootstrap || exit 1; done
+	STARLIFT_TEST_S3_PYTHON=$(S3_PYTHON) STARLIFT_TEST_FUNCTIONS=$(MEASURED) \
+		cargo test --locked --workspace --test it -- --nocapture --test-threads 1 figures::a_function
 
 ## a plan of a stack, for review: STATE_BUCKET=… ENVIRONMENT=dev; STACK=immutable for the other one
 deploy-plan:

@@ -36,8 +36,15 @@ def needed_glibc(content: bytes) -> tuple[int, int]:
 
 def project_files(project: Path) -> dict[str, bytes]:
     """What a function reads of a project; nothing else that lies there, such as credentials."""
-    found = [project / "starlift.toml", *project.glob("models/*.sql"), *project.glob("seeds/*.csv"), project / "warehouse.sql"]
+    found = [project / "starlift.toml", project / "warehouse.sql"]
+    for kind in ("models/*.sql", "seeds/*.csv", "certs/*.pem"):
+        found += project.glob(kind)
     return {f"project/{path.relative_to(project).as_posix()}": path.read_bytes() for path in found if path.is_file()}
+
+
+def private_keys(files: dict[str, bytes]) -> list[str]:
+    """Files with a private key in them: certificates are for everybody, keys are for nobody."""
+    return sorted(name for name, content in files.items() if b"PRIVATE KEY" in content)
 
 
 def pack(path: Path, files: dict[str, bytes]) -> None:
@@ -55,6 +62,9 @@ def main() -> int:
     programs, project, output, profile = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
     output.mkdir(parents=True, exist_ok=True)
     files, wrong = project_files(project), []
+    if keys := private_keys(files):
+        print(f"lambda-zips: a private key is in {', '.join(keys)}, and no zip may have one", file=sys.stderr)
+        return 1
     for name, figure in FIGURES.items():
         program = programs / name
         if not program.is_file():

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from checks import machine, pattern, plants, policies, rights, tools
+from checks import deploying, machine, pattern, plants, policies, rights, tools, zips
 from checks.arns import Names
 from checks.failure import Failed
 from checks.terraform import Terraform
@@ -33,9 +33,7 @@ def checks(scratch: pathlib.Path, validator: pathlib.Path) -> list[tuple[str, Ca
         return f"{sum(len(resources) for resources in rendered.values())} resources"
 
     def rights_table() -> str:
-        found = rights.role_policies(rendered["main"])
-        rights.check(found, Names(MAIN))
-        return f"{sum(len(rights.granted(policy)) for policy in found.values())} rights"
+        return f"{rights.check(rights.role_policies(rendered), Names(MAIN), IMMUTABLE['state_bucket'])} rights"
 
     return [
         ("terraform fmt", terraform.formatted),
@@ -48,9 +46,11 @@ def checks(scratch: pathlib.Path, validator: pathlib.Path) -> list[tuple[str, Ca
         ("asl-validator", lambda: machine.validate(machine.definition(rendered["main"]), validator, scratch)),
         ("answers and limits of the state machine", lambda: machine.check(rendered["main"])),
         ("pattern of the alarm", pattern.check),
+        ("what is in a zip", zips.check_packing),
+        ("scripts/deploy", lambda: deploying.check(scratch)),
         ("checkov", tools.checkov),
         ("workflows", tools.workflows),
-        ("planted mistakes", lambda: plants.check(terraform, rendered, validator, scratch / "plants")),
+        ("planted mistakes", lambda: plants.check(terraform, rendered, IMMUTABLE["state_bucket"], validator, scratch / "plants")),
     ]
 
 

@@ -30,6 +30,7 @@ class Names:
             "warehouse_secret_arn": self.arn("secretsmanager", "secret:totesys_warehouse_credentials-GhIjKl"),
             "alarm_topic_arn": self.arn("sns", f"{self.name}-alarms"),
             "key_arn": self.arn("kms", "key/11111111-2222-3333-4444-555555555555"),
+            "boundary_arn": self.arn("iam", f"policy/starlift/{self.name}-boundary", region=False),
         }
 
 
@@ -52,6 +53,7 @@ def _immutable(names: Names) -> list[str]:
     blocks = [
         _override("resource", "aws_kms_key.this", arn=given["key_arn"], key_id=given["key_arn"].rsplit("/", 1)[1]),
         _override("resource", "aws_sns_topic.alarms", arn=given["alarm_topic_arn"]),
+        _override("resource", "aws_iam_policy.boundary", arn=given["boundary_arn"]),
         _override("resource", 'aws_secretsmanager_secret.this["source"]', arn=given["source_secret_arn"]),
         _override("resource", 'aws_secretsmanager_secret.this["warehouse"]', arn=given["warehouse_secret_arn"]),
         _override(

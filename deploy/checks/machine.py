@@ -13,11 +13,13 @@ from checks.terraform import CHECKS, Resource
 ERRORS = CHECKS.parents[1] / "crates/core/src/error.rs"
 STAGES = ("Ingest", "Transform", "Load")
 # After these nothing is known of what the function did; a run that is played again under its own id does no harm.
-UNKNOWN_ENDS = {"Runtime.ExitError", "Sandbox.Timedout", "Lambda.Unknown", "States.Timeout"}
-# What AWS says to retry with every function, and its answer when there are too many at once.
+UNKNOWN_ENDS = {"Runtime.ExitError", "Runtime.OutOfMemory", "Sandbox.Timedout", "Lambda.Unknown", "States.Timeout"}
+# What AWS says to retry with every function, its answer when there are too many at once, and what passes while the network of a
+# function in a VPC is made.
 SERVICE = {
     "Lambda.ClientExecutionTimeoutException", "Lambda.ServiceException", "Lambda.AWSLambdaException", "Lambda.SdkClientException",
-    "Lambda.TooManyRequestsException",
+    "Lambda.TooManyRequestsException", "Lambda.EC2ThrottledException", "Lambda.ENILimitReachedException",
+    "Lambda.ResourceNotReadyException",
 }  # fmt: skip
 
 

@@ -63,6 +63,30 @@ UNTESTED = {
     "a deployment from any branch": Edit(
         "immutable/github.tf", ":environment:${var.github_environment}", ":*", says="only jobs of the environment with reviewers may deploy"
     ),
+    "a plan that may replace the state": Edit(
+        "immutable/github.tf",
+        'Action = ["s3:GetObject"], Resource = local.state_arn',
+        'Action = ["s3:GetObject", "s3:PutObject"], Resource = local.state_arn',
+        says="a plan changes nothing but its lock",
+    ),
+    "a deployment that makes itself an administrator": Edit(
+        "immutable/github.tf",
+        '        Condition = { ArnEquals = { "iam:PermissionsBoundary" = local.boundary_arn } }\n',
+        "",
+        says="roles are made within the boundary",
+    ),
+    "a boundary that can be taken away": Edit(
+        "immutable/github.tf",
+        '"iam:DeleteRolePolicy", ',
+        '"iam:DeleteRolePolicy", "iam:DeleteRolePermissionsBoundary", ',
+        says="nobody may take the boundary away",
+    ),
+    "a role without the boundary": Edit(
+        "main/schedule.tf", "  permissions_boundary = local.immutable.boundary_arn\n", "", says="no role without the boundary"
+    ),
+    "a second provider of one kind": Edit(
+        "immutable/github.tf", ' && var.github_oidc_provider_arn == ""', "", says="an account has one provider of a kind"
+    ),
     "a pattern that names a position": Edit(
         "main/templates/critical.pattern",
         '{ ($.level = "CRITICAL") || ($.severity = "CRITICAL") }',
@@ -73,7 +97,17 @@ UNTESTED = {
         "main/logs.tf", '    unit      = "Count"', '    unit          = "Count"\n    default_value = "0"', says="no zeros as samples"
     ),
     "an alarm that counts samples": Edit(
-        "main/alarms.tf", 'statistic           = "Sum"', 'statistic           = "SampleCount"', says="one critical line in a minute"
+        "main/alarms.tf", 'statistic           = "Sum"', 'statistic           = "SampleCount"', says="one critical line is enough"
+    ),
+    "an alarm that is over after each failure": Edit(
+        "main/alarms.tf", "period              = local.interval_seconds", "period              = 60", says="one alarm, and not two messages"
+    ),
+    "a last success that counts for an hour": Edit("main/alarms.tf", '"FILL(m1, 0)"', '"m1"', says="missing samples are zeros"),
+    "silence of one interval": Edit(
+        "main/alarms.tf",
+        "evaluation_periods  = floor(var.silence_minutes / var.interval_minutes)",
+        "evaluation_periods  = 1",
+        says="a quarter of an hour in which no interval had a success",
     ),
     "silence that is no alarm": Edit("main/alarms.tf", '"breaching"', '"notBreaching"', says="no data is no success"),
     "critical lines that Lambda drops": Edit(
@@ -125,6 +159,37 @@ CARELESS = {
     "a pull request's code with the target's rights": Edit(
         "checks.yml", "  pull_request:", "  pull_request_target:", says="dangerous-triggers"
     ),
+    "a deployment of what was not checked": Edit("deploy.yml", "needs: [zips, checks]", "needs: [zips]", says="waits for the checks"),
+    "a deployment from another branch": Edit(
+        "deploy.yml", "needs: plan\n    if: github.ref == 'refs/heads/main'", "needs: plan", says="from main alone"
+    ),
+    "pushes that nobody checks": Edit("checks.yml", "  push:\n", "  push:\n    branches: [main]\n", says="every push"),
+    "checks of main that are cut off": Edit(
+        "checks.yml",
+        "cancel-in-progress: ${{ github.ref != 'refs/heads/main' }}",
+        "cancel-in-progress: true",
+        says="no check of main is cut off",
+    ),
+}
+
+# Found in `scripts/deploy`.
+UNDEPLOYED = {
+    "zips that nobody looks at": Edit(
+        "deploy", "check_zips() {\n", "check_zips() {\n    return 0\n", says="a zip that changed after the plan"
+    ),
+    "a plan that stays although its zips are wrong": Edit(
+        "deploy", 'check_zips || { rm -f "$plan"; exit 1; }', "check_zips", says="was planned"
+    ),
+    "settings that are left out": Edit("deploy", '${settings[@]+"${settings[@]}"} ', "", says="settings are left out"),
+}
+
+# Found in the zips of a plan, by `zips.py`: what is changed of a program, its zip, or the function that it is for.
+SHIPPED: dict[str, tuple[dict[str, Any], str]] = {
+    "a zip for another processor": ({"architecture": "x86_64"}, "was not built for x86_64"),
+    "a script instead of a program": ({"program": b"#!/bin/sh\n" + bytes(64)}, "was not built for arm64"),
+    "a build for tests": ({"faults": True}, "has fault points in it"),
+    "a zip that was built anew after the plan": ({"planned": "another"}, "is another one than was planned"),
+    "a zip without a program": ({"name": "main"}, "cannot be used"),
 }
 
 

@@ -7,14 +7,16 @@ import shutil
 from collections.abc import Callable
 from typing import Any
 
-from checks import machine, pattern, policies, rights, tools
+from checks import deploying, machine, pattern, policies, rights, tools, zips
 from checks.arns import Names
 from checks.failure import Failed
-from checks.mistakes import CARELESS, INVALID, MACHINES, RISKY, UNSOUND, UNTESTED, Edit
+from checks.mistakes import CARELESS, INVALID, MACHINES, RISKY, SHIPPED, UNDEPLOYED, UNSOUND, UNTESTED, Edit
 from checks.terraform import Resource, Terraform
 
 
-def check(terraform: Terraform, rendered: dict[str, list[Resource]], validator: pathlib.Path, scratch: pathlib.Path) -> str:
+def check(
+    terraform: Terraform, rendered: dict[str, list[Resource]], state_bucket: str, validator: pathlib.Path, scratch: pathlib.Path
+) -> str:
     """Every planted mistake is found; says how many there were."""
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
@@ -52,12 +54,22 @@ def check(terraform: Terraform, rendered: dict[str, list[Resource]], validator: 
     shutil.copytree(tools.WORKFLOWS, workflows)
     planted(CARELESS, workflows, lambda _: tools.workflows(workflows))
 
-    found = rights.role_policies(rendered["main"])
+    script = scratch / "script"
+    script.mkdir()
+    shutil.copy(deploying.SCRIPT, script / "deploy")
+    planted(UNDEPLOYED, script, lambda _: deploying.check(scratch, script / "deploy"))
+
+    names = Names({"environment": "dev"})
+    found = rights.role_policies(rendered)
     for mistake, changed in rights.each_removed(found):
-        expect(f"without {mistake}", lambda changed=changed: rights.check(changed, Names({"environment": "dev"})))
-    more = copy.deepcopy(found)
-    more["load"]["Statement"][0]["Action"] = ["s3:ListBucket", "s3:DeleteObject"]
-    expect("a right that nobody uses", lambda: rights.check(more, Names({"environment": "dev"})))
+        expect(mistake, lambda changed=changed: rights.check(changed, names, state_bucket))
+    for role in ("load", f"load{rights.IN_VPC}", "github plan", "github deploy", rights.BOUNDARY):
+        more = copy.deepcopy(found)
+        more[role]["Statement"].append({"Effect": "Allow", "Action": ["s3:DeleteObject"], "Resource": "arn:aws:s3:::bucket/*"})
+        expect(f"a right that nobody uses, of {role}", lambda more=more: rights.check(more, names, state_bucket), "s3:DeleteObject")
+    for mistake, (change, says) in SHIPPED.items():
+        plan = zips.example(scratch / "zips", change)
+        expect(mistake, lambda plan=plan: zips.check(plan, scratch / "zips"), says)
     for mistake, policy in UNSOUND.items():
         expect(mistake, lambda policy=policy: policies.check_policy("planted", policy))
     for mistake, (change, by_validator) in MACHINES.items():

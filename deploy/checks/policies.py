@@ -17,6 +17,7 @@ ACCEPTED = {
 }
 KINDS = {
     "aws_iam_role_policy": "policy",
+    "aws_iam_policy": "policy",
 }
 
 

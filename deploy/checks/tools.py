@@ -6,13 +6,17 @@ import pathlib
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
+from typing import Any
 
 from checks.failure import Failed
 from checks.terraform import CHECKS, STACKS
 
 ROOT = CHECKS.parents[1]
 WORKFLOWS = ROOT / ".github/workflows"
+DEPENDABOT = ROOT / ".github/dependabot.yml"
 SKIPS = CHECKS / "checkov.yaml"
+MAIN = "refs/heads/main"
 
 
 def _run(tool: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -61,3 +65,29 @@ def workflows(folder: pathlib.Path = WORKFLOWS) -> None:
     done = _run("zizmor", "--offline", "--no-progress", "--persona", "auditor", *files)
     if done.returncode != 0:
         raise Failed("zizmor", done.stdout + done.stderr)
+    wrong = list(_order(folder))
+    if wrong:
+        raise Failed("workflows", "; ".join(wrong))
+    done = _run("check-jsonschema", "--builtin-schema", "vendor.dependabot", str(DEPENDABOT))
+    if done.returncode != 0:
+        raise Failed("schema of dependabot.yml", done.stdout + done.stderr)
+
+
+def _order(folder: pathlib.Path) -> Iterable[str]:
+    """What follows what, which no schema knows."""
+    import yaml
+
+    # In YAML 1.1 `on` is a word for true.
+    checks: dict[Any, Any] = yaml.safe_load((folder / "checks.yml").read_text())
+    deploy: dict[Any, Any] = yaml.safe_load((folder / "deploy.yml").read_text())
+    jobs = deploy["jobs"]
+    if checks[True].get("push", {}) is not None or "pull_request" not in checks[True]:
+        yield "every push and pull request has to be checked"
+    if checks["concurrency"]["cancel-in-progress"] != f"${{{{ github.ref != '{MAIN}' }}}}":
+        yield "no check of main is cut off by the next"
+    if jobs.get("checks", {}).get("uses") != "./.github/workflows/checks.yml" or "checks" not in jobs["plan"]["needs"]:
+        yield "a deployment waits for the checks"
+    if deploy[True]["push"] != {"branches": ["main"]} or any(f"github.ref == '{MAIN}'" not in jobs[job].get("if", "") for job in jobs):
+        yield "what is deployed comes from main alone"
+    if jobs["apply"]["needs"] != "plan" or jobs["apply"].get("environment") is None:
+        yield "a person sees the plan before it is applied"

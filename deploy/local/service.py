@@ -103,7 +103,7 @@ class Service:
 @contextlib.contextmanager
 def service(wait_scale: float = 1.0, scale: float = 0.05, variables: dict[str, Any] | None = None) -> Iterator[Service]:
     """Starts everything, with an empty warehouse and no schedule, and ends it."""
-    zips = target() / "lambda"
+    zips = target() / "lambda-dev"
     with postgres.totesys(target() / "debug/starlift", scale) as database, cloud(wait_scale) as running:
         stack = Stack(running, zips, variables)
         stack.make()

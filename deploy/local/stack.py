@@ -107,9 +107,18 @@ class Stack:
 
     def _roles(self) -> None:
         client = self.cloud.client("iam")
+        for resource in self.of("aws_iam_policy"):
+            values = resource["values"]
+            client.create_policy(PolicyName=values["name"], Path=values["path"], PolicyDocument=values["policy"])
         for resource in self.of("aws_iam_role"):
             values = resource["values"]
-            client.create_role(RoleName=values["name"], Path=values["path"] or "/", AssumeRolePolicyDocument=values["assume_role_policy"])
+            boundary = values.get("permissions_boundary")
+            client.create_role(
+                RoleName=values["name"],
+                Path=values["path"] or "/",
+                AssumeRolePolicyDocument=values["assume_role_policy"],
+                **({"PermissionsBoundary": boundary} if boundary else {}),
+            )
         for resource in self.of("aws_iam_role_policy"):
             values = resource["values"]
             client.put_role_policy(RoleName=values["role"], PolicyName=values["name"], PolicyDocument=values["policy"])
@@ -175,15 +184,11 @@ class Stack:
             )
         for resource in self.of("aws_cloudwatch_metric_alarm"):
             values = resource["values"]
-            dimensions = [{"Name": name, "Value": value} for name, value in (values["dimensions"] or {}).items()]
             watch.put_metric_alarm(
                 AlarmName=values["alarm_name"],
-                Namespace=values["namespace"],
-                MetricName=values["metric_name"],
-                Dimensions=dimensions,
-                Statistic=values["statistic"],
-                Period=values["period"],
+                **(_queries(values["metric_query"]) if values.get("metric_query") else _metric(values)),
                 EvaluationPeriods=values["evaluation_periods"],
+                DatapointsToAlarm=values.get("datapoints_to_alarm") or values["evaluation_periods"],
                 Threshold=values["threshold"],
                 ComparisonOperator=values["comparison_operator"],
                 TreatMissingData=values["treat_missing_data"],
@@ -199,6 +204,32 @@ class Stack:
         )
         if made["stateMachineArn"] != self.machine:
             raise AssertionError(f"the state machine is {made['stateMachineArn']}, its policies say {self.machine}")
+
+
+def _metric(values: dict[str, Any]) -> dict[str, Any]:
+    """The one metric of an alarm."""
+    return {
+        "Namespace": values["namespace"],
+        "MetricName": values["metric_name"],
+        "Dimensions": [{"Name": name, "Value": value} for name, value in (values["dimensions"] or {}).items()],
+        "Statistic": values["statistic"],
+        "Period": values["period"],
+    }
+
+
+def _queries(queries: list[dict[str, Any]]) -> dict[str, Any]:
+    """The metrics and the expression over them of an alarm that has several."""
+    metrics = []
+    for query in queries:
+        found: dict[str, Any] = {"Id": query["id"], "ReturnData": bool(query["return_data"])}
+        if query["expression"]:
+            found["Expression"] = query["expression"]
+        for metric in query["metric"]:
+            one = _metric({**metric, "statistic": metric["stat"]})
+            of = {name: one[name] for name in ("Namespace", "MetricName", "Dimensions")}
+            found["MetricStat"] = {"Metric": of, "Period": one["Period"], "Stat": one["Statistic"]}
+        metrics.append(found)
+    return {"Metrics": metrics}
 
 
 def _over_http(policy: str) -> str:

@@ -120,6 +120,9 @@ impl Answer {
         };
         let person = |kind: ErrorKind, hint: String| Failed::for_good(said(kind, hint));
         match code {
+            "ResourceNotFoundException" if self.message.contains("staging label") => {
+                Failed::for_good(no_value(service, name))
+            }
             "ResourceNotFoundException" => Failed::for_good(missing(ErrorKind::Permission, service, name, region)),
             "ParameterNotFound" | "ParameterVersionNotFound" => {
                 Failed::for_good(missing(ErrorKind::Config, service, name, region))
@@ -147,9 +150,9 @@ impl Answer {
             "DecryptionFailure" | "InvalidKeyId" | "AccessDeniedToKMSKey" => {
                 person(ErrorKind::Permission, format!("grant `kms:Decrypt` on the key of the {thing}"))
             }
-            // A secret that is about to be deleted, or that has no value yet.
+            // A secret that is about to be deleted.
             "InvalidRequestException" => {
-                person(ErrorKind::Permission, format!("give the {thing} a value; if it is to be deleted, restore it"))
+                person(ErrorKind::Permission, format!("restore the {thing}, if it is marked for deletion"))
             }
             code if code.contains("AccessDenied") || code == "NotAuthorized" => {
                 let mut error = said(ErrorKind::Permission, format!("grant `{action}` on this {thing}"));
@@ -188,7 +191,16 @@ fn missing(kind: ErrorKind, service: Service, name: &str, region: &str) -> Error
     let thing = service.thing();
     Error::new(kind, what(service, name))
         .with_detail(format!("there is no such {thing} in the region `{region}` of this account"))
-        .with_hint(format!("create it, or correct its name or `AWS_REGION`; see `{thing}s` in docs/aws.md"))
+        .with_hint("create it, or correct its name or `AWS_REGION`; docs/aws.md has the commands")
+}
+
+/// The secret was made and has not been given a value, or has lost it.
+fn no_value(service: Service, name: &str) -> Error {
+    let put =
+        format!("aws secretsmanager put-secret-value --secret-id {} --secret-string file://FILE", printable(name));
+    Error::config(what(service, name))
+        .with_detail(format!("the {} has no value yet", service.thing()))
+        .with_hint(format!("give it one: `{put}`"))
 }
 
 fn what(service: Service, name: &str) -> String {
@@ -239,6 +251,24 @@ mod tests {
             assert!(failed.error.hint().unwrap().contains(hint), "{status} {code}: {:?}", failed.error);
             assert!(failed.error.message().contains("totesys"), "{status} {code}");
         }
+    }
+
+    #[test]
+    fn a_secret_without_a_value_is_told_from_one_that_is_not_there() {
+        let body = r#"{"__type":"ResourceNotFoundException","Message":"Secrets Manager can't find the specified secret value for staging label: AWSCURRENT"}"#;
+        let failed = answered(400, body);
+        assert_eq!((failed.error.kind(), failed.passes), (ErrorKind::Config, false));
+        assert_eq!(failed.error.detail().as_deref(), Some("the secret has no value yet"));
+        assert!(failed.error.hint().unwrap().contains("put-secret-value --secret-id totesys "), "{:?}", failed.error);
+        let body =
+            r#"{"__type":"ResourceNotFoundException","Message":"Secrets Manager can't find the specified secret."}"#;
+        let failed = answered(400, body);
+        assert_eq!(failed.error.kind(), ErrorKind::Permission);
+        assert!(
+            failed.error.detail().unwrap().contains("no such secret in the region `eu-west-2`"),
+            "{:?}",
+            failed.error
+        );
     }
 
     #[test]

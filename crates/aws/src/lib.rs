@@ -61,8 +61,8 @@ impl Aws {
     /// The current text of a secret in Secrets Manager, by its name or ARN.
     ///
     /// # Errors
-    /// Permission where there is no such secret or it may not be read, Config where its name or the settings cannot be used
-    /// or it holds bytes, Unavailable where AWS did not answer.
+    /// Permission where there is no such secret or it may not be read, Config where its name or the settings cannot be used,
+    /// it has no value yet or it holds bytes, Unavailable where AWS did not answer.
     pub async fn secret(&self, name: &str) -> Result<String> {
         let answer = self.ask(Service::SecretsManager, name, &json!({ "SecretId": name })).await?;
         text_at(answer, &["SecretString"]).ok_or_else(|| {

@@ -14,6 +14,7 @@ pub mod error;
 pub mod event;
 pub mod fault;
 pub mod index;
+pub mod kept;
 pub mod key;
 pub mod load_plan;
 pub mod manifest;

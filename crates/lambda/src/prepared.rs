@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use starlift::config::{Config, Environment, Overrides, Project};
 use starlift::context::{Context, Unwatched};
+use starlift::telemetry;
 use starlift_core::{Error, Result};
 use tokio::sync::Mutex;
 
@@ -42,11 +43,15 @@ impl Prepared {
 
     /// What a run starts from. It opens its own connections, and reads what of the secrets is not read yet.
     ///
-    /// Errors: Config where settings or models cannot be used; those of a parameter that a setting names.
+    /// Errors: Config where settings, the log's filter among them, or models cannot be used; those of a parameter that a
+    /// setting names.
     pub(crate) async fn context(&self) -> Result<Context> {
         let mut made = self.context.lock().await;
         if let Some(context) = &*made {
             return Ok(context.clone());
+        }
+        if let Some(filter) = self.environment.get("STARLIFT_LOG") {
+            telemetry::check_filter(filter)?;
         }
         let dir = project_dir(&self.environment);
         let config = Config::read(&dir, self.environment.clone(), Overrides::default())?;

@@ -8,6 +8,7 @@ use lambda_runtime::{Context as Request, Diagnostic, LambdaEvent, LambdaInvocati
 use serde_json::Value;
 use starlift::{secrets, telemetry};
 use starlift_core::{Error, ErrorKind, Result};
+use tokio::time::Instant;
 
 use crate::Function;
 use crate::invocation::{Current, run_id, time_to_work, will_retry};
@@ -83,9 +84,11 @@ async fn worked(
     event: String,
     request: &Request,
 ) -> Result<Value, Failure> {
+    // What it takes to get ready is part of the time.
+    let begun = Instant::now();
     let (prepared, time) = (Arc::clone(prepared), time_to_work(request));
     let work = tokio::spawn(async move {
-        let ready = async { Ok(prepared.context().await?.for_run(run).with_deadline(time)) };
+        let ready = async { Ok(prepared.context().await?.for_run(run).with_deadline_from(begun, time)) };
         let context = match time {
             Some(time) => tokio::time::timeout(time, ready).await.unwrap_or_else(|_| {
                 Err(Error::unavailable(format!("{} was not ready within its deadline", function.stage)))

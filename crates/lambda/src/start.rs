@@ -41,13 +41,10 @@ pub fn main(function: Function) -> ExitCode {
 }
 
 fn start(function: Function, environment: Environment, current: &Arc<Current>) -> Result<()> {
-    let own = environment.get("STARLIFT_LOG").map(str::to_string);
-    let settings = LogSettings {
-        format: LogFormat::Json,
-        color: false,
-        level: Level::INFO,
-        filter: Some(own.unwrap_or_else(|| format!("{OTHERS},starlift=info"))),
-    };
+    // One that cannot be read is what each invocation fails with, and that has to be heard.
+    let own = environment.get("STARLIFT_LOG").filter(|filter| telemetry::check_filter(filter).is_ok());
+    let filter = own.map_or_else(|| format!("{OTHERS},starlift=info"), str::to_string);
+    let settings = LogSettings { format: LogFormat::Json, color: false, level: Level::INFO, filter: Some(filter) };
     telemetry::start(&settings, std::io::stderr)?;
     #[cfg(debug_assertions)]
     starlift::faults::install(&environment)?;

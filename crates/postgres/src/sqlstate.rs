@@ -54,7 +54,7 @@ const TABLE: &[(&[&str], ErrorKind, Retry)] = {
         ),
         // A statement timeout or a person who cancelled; a prepared statement that a pooler mixed up.
         (&["57014", "26000", "42P05"], Unavailable, Retry::OnceChanged),
-        // The secret may have been rotated since it was read: see [`refuses_credentials`].
+        // The secret may have been rotated since it was read; a new connection reads it again.
         (&["28P01"], Permission, Retry::OnceChanged),
         (&["53100"], Unavailable, Retry::Later),
         (&["42501"], Permission, Retry::Never),
@@ -144,12 +144,6 @@ pub(crate) fn takes_no_writes(what: impl Into<String>) -> Error {
         Some(hint) => ours.with_hint(hint),
         None => ours,
     }
-}
-
-/// Whether the server refused who wanted to connect: a wrong password, or a role that it does not know or let in. Credentials
-/// that were read before a rotation end so.
-pub fn refuses_credentials(error: &Error) -> bool {
-    matches!(sqlstate_of(error), Some("28P01" | "28000"))
 }
 
 /// The SQLSTATE that an error of ours was made from.

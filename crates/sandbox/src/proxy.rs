@@ -132,6 +132,14 @@ impl Proxy {
         }
     }
 
+    /// The same until now, by connections that are still open too: of a client that waits for each answer nothing is missing.
+    pub fn sent_so_far(&self) -> Vec<Vec<u8>> {
+        let recorded = self.shared.recorded.as_ref();
+        recorded
+            .map(|recorded| recorded.lock().unwrap_or_else(PoisonError::into_inner).sent.clone())
+            .unwrap_or_default()
+    }
+
     /// Whether the fault has come about.
     pub fn has_struck(&self) -> bool {
         self.shared.state().has_struck

@@ -1,7 +1,8 @@
 //! Configuration: flag, then environment, then `starlift.toml`, then default.
 //!
 //! The environment is read once, by the shell, and handed in as plain data; nothing below this module looks at it.
-//! A relative path in the file is relative to the project, one from a flag or the environment to the current directory.
+//! A relative path in the file is relative to the project, one from a flag or the environment to the current directory; but
+//! `sslrootcert` is relative to the project wherever it is written.
 
 mod credentials;
 mod environment;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use starlift_aws::Aws;
 use starlift_core::capture::{CaptureMode, Wish};
 use starlift_core::drift::DriftPolicy;
-use starlift_core::{Error, Result};
+use starlift_core::{Error, Micros, Result};
 use starlift_postgres::catalog::ColumnSetting;
 use starlift_postgres::connect::ConnectOptions;
 
@@ -219,20 +220,26 @@ impl Config {
         Ok(self)
     }
 
-    /// Opens the credentials of a database.
+    /// Opens the credentials of a database. Those that AWS keeps may have been read some minutes before `now`.
     ///
     /// Errors: Config where they are missing or cannot be read; the message names where they were looked for. Those of
     /// [`Aws::secret`] where AWS keeps them.
-    pub async fn connection(&self, side: Side) -> Result<ConnectOptions> {
-        self.opening(side).open().await
+    pub async fn connection(&self, side: Side, now: Micros) -> Result<ConnectOptions> {
+        self.opening(side).open(now).await
     }
 
-    /// Opens the credentials of a database that has just refused them; none where they are still the same. Those that AWS
-    /// keeps may have been rotated since they were read.
+    /// Opens the credentials of a database once more, after an attempt to connect with them that began at `since` has failed;
+    /// none where they are still the same. Those that AWS keeps may have been changed since they were read.
     ///
     /// Errors: those of [`Config::connection`].
-    pub async fn connection_again(&self, side: Side, refused: &ConnectOptions) -> Result<Option<ConnectOptions>> {
-        self.opening(side).open_again(refused).await
+    pub async fn connection_again(
+        &self,
+        side: Side,
+        failed: &ConnectOptions,
+        since: Micros,
+        now: Micros,
+    ) -> Result<Option<ConnectOptions>> {
+        self.opening(side).open_again(failed, since, now).await
     }
 
     fn opening(&self, side: Side) -> credentials::Opening<'_> {
@@ -241,7 +248,8 @@ impl Config {
             Side::Warehouse => &self.warehouse,
         };
         let (environment, aws, kept) = (&self.environment, &self.aws, &*self.kept);
-        credentials::Opening { side, setting: &database.connection, environment, aws, kept }
+        let project_dir = &self.project_dir;
+        credentials::Opening { side, setting: &database.connection, project_dir, environment, aws, kept }
     }
 
     /// The project's folder.

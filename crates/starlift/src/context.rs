@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use starlift_core::{Error, Micros, Result};
 use starlift_lake::{Spill, Store};
-use starlift_postgres::{ConnectOptions, Connection, sqlstate};
+use starlift_postgres::{ConnectOptions, Connection};
 use tokio::time::Instant;
 
 use crate::config::{Config, PARAMETER, Place, Project, Side};
@@ -79,8 +79,14 @@ impl Context {
     }
 
     /// The same context with so much time from now on; none means as long as it takes.
-    pub fn with_deadline(mut self, given: Option<Duration>) -> Context {
-        self.deadline = given.map(|given| Deadline { given, over: Instant::now() + given });
+    pub fn with_deadline(self, given: Option<Duration>) -> Context {
+        self.with_deadline_from(Instant::now(), given)
+    }
+
+    /// The same context with so much time from this moment on: what it took to make it ready counts as well.
+    pub fn with_deadline_from(mut self, begun: Instant, given: Option<Duration>) -> Context {
+        // A time that no clock reaches bounds nothing.
+        self.deadline = given.and_then(|given| Some(Deadline { given, over: begun.checked_add(given)? }));
         self
     }
 
@@ -133,7 +139,7 @@ impl Context {
             self.store(*place)?;
         }
         for side in sides {
-            self.config.connection(*side).await?;
+            self.config.connection(*side, now()).await?;
         }
         Ok(())
     }
@@ -168,8 +174,8 @@ impl Context {
         Ok(opened.get_or_init(|| store).clone())
     }
 
-    /// A new connection to one of the databases, named after this run so that an administrator can find it. Credentials that
-    /// it refuses are read again once, where they may have been rotated.
+    /// A new connection to one of the databases, named after this run so that an administrator can find it. Where none comes
+    /// about, credentials that may have been changed since they were read are read again, and tried once more if they were.
     pub async fn connect(&self, side: Side) -> Result<Connection> {
         self.connect_as(side, |options| options).await
     }
@@ -181,14 +187,23 @@ impl Context {
         adjusted: impl Fn(ConnectOptions) -> ConnectOptions,
     ) -> Result<Connection> {
         let in_database = |e: Error| e.with_context("database", side.name());
-        let options = self.config.connection(side).await?;
-        let refused = match starlift_postgres::connect(&adjusted(self.named(side, options.clone()))).await {
-            Err(error) if sqlstate::refuses_credentials(&error) => error,
-            outcome => return outcome.map_err(in_database),
+        let since = now();
+        let options = self.config.connection(side, since).await?;
+        let failure = match starlift_postgres::connect(&adjusted(self.named(side, options.clone()))).await {
+            Ok(connection) => return Ok(connection),
+            Err(error) => in_database(error),
         };
-        match self.config.connection_again(side, &options).await? {
-            Some(others) => starlift_postgres::connect(&adjusted(self.named(side, others))).await.map_err(in_database),
-            None => Err(in_database(refused)),
+        match self.config.connection_again(side, &options, since, now()).await {
+            Ok(Some(others)) => {
+                starlift_postgres::connect(&adjusted(self.named(side, others))).await.map_err(in_database)
+            }
+            Ok(None) => Err(failure),
+            // What keeps the stage from its database comes first.
+            Err(error) => {
+                let detail = error.detail();
+                tracing::warn!(database = side.name(), detail, "the credentials cannot be read again: {error}");
+                Err(failure)
+            }
         }
     }
 

@@ -77,7 +77,18 @@ fn filter(settings: &LogSettings) -> Result<EnvFilter> {
     // Levels compare by how much they let through.
     let others = own.min(Level::WARN);
     let directives = settings.filter.clone().unwrap_or_else(|| format!("{others},starlift={own}"));
-    EnvFilter::builder().parse(&directives).map_err(|e| {
+    parsed(&directives)
+}
+
+/// Whether `STARLIFT_LOG` may have this value: who logs all the same can say what is wrong with it.
+///
+/// Errors: Config where it cannot be read.
+pub fn check_filter(directives: &str) -> Result<()> {
+    parsed(directives).map(|_| ())
+}
+
+fn parsed(directives: &str) -> Result<EnvFilter> {
+    EnvFilter::builder().parse(directives).map_err(|e| {
         Error::config("STARLIFT_LOG cannot be read")
             .with_detail(e.to_string())
             .with_hint("give a level or directives, such as `debug` or `warn,starlift=debug`")

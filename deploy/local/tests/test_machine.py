@@ -5,6 +5,7 @@ import json
 import pathlib
 import tempfile
 import unittest
+import uuid
 import zipfile
 from typing import Any, ClassVar
 
@@ -61,14 +62,17 @@ class Machine(unittest.TestCase):
         file = self.calls / f"{run.id}.{stage}"
         return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
-    def as_role(self, stage: str) -> Any:
-        """An S3 client with the rights of a stage's role: those of another role with the same policy, since nobody but Lambda may be
-        the stage's."""
+    def as_role(self, stage: str, policy: str | None = None) -> Any:
+        """An S3 client with the rights of a stage's role: those of another role with the same boundary and policy, or with the policy
+        that is given, since nobody but Lambda may be the stage's."""
         iam, sts = self.stack.cloud.client("iam"), self.stack.cloud.client("sts")
-        (policy,) = (r["values"]["policy"] for r in self.stack.of("aws_iam_role_policy") if r.get("index") == stage)
+        (own,) = (r["values"]["policy"] for r in self.stack.of("aws_iam_role_policy") if r.get("index") == stage)
+        (boundary,) = {r["values"]["permissions_boundary"] for r in self.stack.of("aws_iam_role")}
         trust = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}]}
-        role = iam.create_role(RoleName=f"as-{stage}", AssumeRolePolicyDocument=json.dumps(trust))["Role"]["Arn"]
-        iam.put_role_policy(RoleName=f"as-{stage}", PolicyName="same", PolicyDocument=policy)
+        name = f"as-{stage}-{uuid.uuid4().hex[:8]}"
+        made = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust), PermissionsBoundary=boundary)
+        role = made["Role"]["Arn"]
+        iam.put_role_policy(RoleName=name, PolicyName="same", PolicyDocument=policy or own)
         credentials = sts.assume_role(RoleArn=role, RoleSessionName="test")["Credentials"]
         return boto3.client(
             "s3",
@@ -113,6 +117,13 @@ class Machine(unittest.TestCase):
         self.assertEqual(len(run.failures()), 4, "one try and three more")
         self.assertEqual([c["custom"]["will_retry"] for c in self.called(run, "transform")], ["true"] * 3 + ["false"])
         self.assertTrue(ended["cause"].startswith("transform: "), ended["cause"])
+
+    def test_what_lambda_says_of_itself_is_tried_again(self) -> None:
+        errors = ["Lambda.ENILimitReachedException", "Lambda.ResourceNotReadyException", "Runtime.OutOfMemory"]
+        self.script("transform", errors=errors, result={})
+        run = runs.start(self.stack)
+        self.assertEqual(run.wait()["status"], "SUCCEEDED")
+        self.assertEqual(run.failures(), errors)
 
     def test_what_needs_a_person_is_not_tried_again(self) -> None:
         for number, kind in enumerate(["Config", "Permission", "Drift", "Data", "Unsupported"]):
@@ -190,6 +201,21 @@ class Machine(unittest.TestCase):
             with self.assertRaises(client.exceptions.ClientError) as raised:
                 refused()
             self.assertEqual(raised.exception.response["Error"]["Code"], "AccessDenied")
+
+    def test_no_policy_gives_more_than_the_boundary_allows(self) -> None:
+        everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+        client = self.as_role("load", json.dumps(everything))
+        star = self.stack.names.bucket("transform")
+        client.put_object(Bucket=star, Key="dim_x/y.parquet", Body=b"x")
+        for refused in (
+            lambda: client.delete_object(Bucket=star, Key="dim_x/y.parquet"),
+            lambda: client.put_bucket_policy(Bucket=star, Policy=json.dumps(everything)),
+            lambda: client.create_bucket(Bucket="another", CreateBucketConfiguration={"LocationConstraint": self.stack.names.region}),
+        ):
+            with self.assertRaises(client.exceptions.ClientError) as raised:
+                refused()
+            self.assertEqual(raised.exception.response["Error"]["Code"], "AccessDenied")
+        self.stack.cloud.client("s3").delete_object(Bucket=star, Key="dim_x/y.parquet")
 
     def test_a_manifest_is_created_and_never_replaced(self) -> None:
         client = self.as_role("ingest")

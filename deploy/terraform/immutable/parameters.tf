@@ -8,6 +8,7 @@ resource "aws_ssm_parameter" "this" {
     warehouse_secret_arn = aws_secretsmanager_secret.this["warehouse"].arn
     alarm_topic_arn      = aws_sns_topic.alarms.arn
     key_arn              = aws_kms_key.this.arn
+    boundary_arn         = aws_iam_policy.boundary.arn
   }
 
   name        = "${local.parameters}/${each.key}"

@@ -4,8 +4,8 @@ variable "region" {
   default     = "eu-west-2"
 
   validation {
-    condition     = can(regex("^[a-z]{2}(-[a-z]+)+-[0-9]$", var.region))
-    error_message = "A region looks like eu-west-2."
+    condition     = can(regex("^[a-z]{2}(-[a-z]+)+-[0-9]$", var.region)) && !startswith(var.region, "cn-")
+    error_message = "A region looks like eu-west-2. Those of China have services under other names, which these stacks do not know."
   }
 }
 
@@ -93,6 +93,17 @@ variable "github_environment" {
   validation {
     condition     = can(regex("^[A-Za-z0-9_-]{1,64}$", var.github_environment))
     error_message = "Letters, digits, _ and - only."
+  }
+}
+
+variable "github_oidc_provider_arn" {
+  description = "ARN of the account's OIDC provider of GitHub where there is one already, of another environment say; empty: it is made here."
+  type        = string
+  default     = ""
+
+  validation {
+    condition     = var.github_oidc_provider_arn == "" || can(regex("^arn:[a-z-]+:iam::[0-9]{12}:oidc-provider/token[.]actions[.]githubusercontent[.]com$", var.github_oidc_provider_arn))
+    error_message = "The ARN of the provider token.actions.githubusercontent.com, or empty."
   }
 }
 

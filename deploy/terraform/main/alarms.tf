@@ -1,6 +1,10 @@
 # Every alarm writes to the topic when it begins and when it is over.
 
+# Something that fails in every run fails once an interval. An alarm that looks at single minutes would be over after each, and
+# write two messages a run; these are over after two intervals without a failure.
 locals {
+  interval_seconds = var.interval_minutes * 60
+
   machine_alarms = {
     failed    = { metric = "ExecutionsFailed", about = "A run failed. The execution names the stage and the error; the CRITICAL line of its log says what to do." }
     timed-out = { metric = "ExecutionsTimedOut", about = "A run did not end within its interval. The next one goes on where it stopped; see docs/aws.md if it happens again." }
@@ -15,8 +19,9 @@ resource "aws_cloudwatch_metric_alarm" "critical" {
   namespace           = local.metrics
   metric_name         = "Critical"
   statistic           = "Sum"
-  period              = 60
-  evaluation_periods  = 1
+  period              = local.interval_seconds
+  evaluation_periods  = 2
+  datapoints_to_alarm = 1
   threshold           = 1
   comparison_operator = "GreaterThanOrEqualToThreshold"
   treat_missing_data  = "notBreaching"
@@ -33,8 +38,9 @@ resource "aws_cloudwatch_metric_alarm" "machine" {
   metric_name         = each.value.metric
   dimensions          = { StateMachineArn = aws_sfn_state_machine.this.arn }
   statistic           = "Sum"
-  period              = 60
-  evaluation_periods  = 1
+  period              = local.interval_seconds
+  evaluation_periods  = 2
+  datapoints_to_alarm = 1
   threshold           = 1
   comparison_operator = "GreaterThanOrEqualToThreshold"
   treat_missing_data  = "notBreaching"
@@ -42,22 +48,39 @@ resource "aws_cloudwatch_metric_alarm" "machine" {
   ok_actions          = [local.immutable.alarm_topic_arn]
 }
 
-# Catches what no other alarm can: a schedule that does not fire.
+# Catches what no other alarm can: a schedule that does not fire. Step Functions publishes nothing where nothing succeeds, and an
+# alarm looks further back for samples before it calls one missing: the last success would count for up to an hour. So missing
+# samples are made zeros, and what is missing altogether is breaching. One late sample is no silence: all intervals have to be empty.
 resource "aws_cloudwatch_metric_alarm" "silence" {
   alarm_name          = "${local.name}-no-success"
   alarm_description   = "No run succeeded for ${var.silence_minutes} minutes: what changed in the source is not in the warehouse."
   actions_enabled     = var.schedule_enabled
-  namespace           = "AWS/States"
-  metric_name         = "ExecutionsSucceeded"
-  dimensions          = { StateMachineArn = aws_sfn_state_machine.this.arn }
-  statistic           = "Sum"
-  period              = var.silence_minutes * 60
-  evaluation_periods  = 1
+  evaluation_periods  = floor(var.silence_minutes / var.interval_minutes)
+  datapoints_to_alarm = floor(var.silence_minutes / var.interval_minutes)
   threshold           = 1
   comparison_operator = "LessThanThreshold"
   treat_missing_data  = "breaching"
   alarm_actions       = [local.immutable.alarm_topic_arn]
   ok_actions          = [local.immutable.alarm_topic_arn]
+
+  metric_query {
+    id          = "succeeded"
+    label       = "Runs that succeeded"
+    expression  = "FILL(m1, 0)"
+    return_data = true
+  }
+
+  metric_query {
+    id = "m1"
+
+    metric {
+      namespace   = "AWS/States"
+      metric_name = "ExecutionsSucceeded"
+      dimensions  = { StateMachineArn = aws_sfn_state_machine.this.arn }
+      stat        = "Sum"
+      period      = local.interval_seconds
+    }
+  }
 }
 
 # One error that the next try heals is no reason to write to anybody; more of them are.

@@ -15,7 +15,7 @@ data "aws_partition" "current" {}
 # What the stack `immutable` made. The parameters hold names and ARNs, no secrets.
 data "aws_ssm_parameter" "immutable" {
   for_each = toset([
-    "ingest_bucket", "transform_bucket", "source_secret_arn", "warehouse_secret_arn", "alarm_topic_arn", "key_arn",
+    "ingest_bucket", "transform_bucket", "source_secret_arn", "warehouse_secret_arn", "alarm_topic_arn", "key_arn", "boundary_arn",
   ])
 
   name = "/starlift/${var.environment}/${var.pipeline}/${each.key}"

@@ -69,9 +69,10 @@ locals {
 resource "aws_iam_role" "stage" {
   for_each = local.functions
 
-  name        = "${local.name}-${each.key}"
-  path        = local.role_path
-  description = "starlift ${local.name}: the function ${each.key}"
+  name                 = "${local.name}-${each.key}"
+  path                 = local.role_path
+  description          = "starlift ${local.name}: the function ${each.key}"
+  permissions_boundary = local.immutable.boundary_arn
 
   assume_role_policy = jsonencode({
     Version = "2012-10-17"

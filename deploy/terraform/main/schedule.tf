@@ -54,9 +54,10 @@ resource "aws_sqs_queue_policy" "dead_letters" {
 }
 
 resource "aws_iam_role" "schedule" {
-  name        = "${local.name}-schedule"
-  path        = local.role_path
-  description = "starlift ${local.name}: the schedule"
+  name                 = "${local.name}-schedule"
+  path                 = local.role_path
+  description          = "starlift ${local.name}: the schedule"
+  permissions_boundary = local.immutable.boundary_arn
 
   assume_role_policy = jsonencode({
     Version = "2012-10-17"

@@ -32,9 +32,10 @@ resource "aws_sfn_state_machine" "this" {
 }
 
 resource "aws_iam_role" "machine" {
-  name        = "${local.name}-machine"
-  path        = local.role_path
-  description = "starlift ${local.name}: the state machine"
+  name                 = "${local.name}-machine"
+  path                 = local.role_path
+  description          = "starlift ${local.name}: the state machine"
+  permissions_boundary = local.immutable.boundary_arn
 
   assume_role_policy = jsonencode({
     Version = "2012-10-17"

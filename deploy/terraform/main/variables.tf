@@ -4,8 +4,8 @@ variable "region" {
   default     = "eu-west-2"
 
   validation {
-    condition     = can(regex("^[a-z]{2}(-[a-z]+)+-[0-9]$", var.region))
-    error_message = "A region looks like eu-west-2."
+    condition     = can(regex("^[a-z]{2}(-[a-z]+)+-[0-9]$", var.region)) && !startswith(var.region, "cn-")
+    error_message = "A region looks like eu-west-2. Those of China have services under other names, which these stacks do not know."
   }
 }
 

@@ -72,6 +72,19 @@ async fn a_secret_that_is_missing_or_malformed_is_told_and_mended_in_the_same_pr
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_log_filter_that_cannot_be_read_is_told_by_each_invocation() {
+    let lab = Lab::new().await;
+    let mut environment = lab.environment();
+    environment.push(("STARLIFT_LOG".into(), "starlift=loud".into()));
+    let mut ingest = Function::start("ingest", &environment).await;
+    for _ in 0..2 {
+        let (message, line) = ingest.fails("{}", "Starlift.Config").await;
+        assert!(message.contains("STARLIFT_LOG") && line["hint"].is_string(), "{message} {line}");
+    }
+    assert!(ingest.is_alive());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_bucket_region_or_service_that_is_not_there_is_told_by_its_kind() {
     let lab = Lab::new().await;
     let cases = [
@@ -130,6 +143,45 @@ async fn a_deadline_that_is_near_ends_the_stage_in_good_order_and_one_that_is_ov
     held.rollback().await.unwrap();
     let answer = ingest.invoke_with(json!({ "custom": { "run_id": "late" } }), "{}", Duration::ZERO).await;
     assert!(matches!(&answer, Answer::Result(result) if result["staff"].is_string()), "{answer:?}");
+}
+
+/// What it takes to read settings and secrets is part of the function's time, and not added to it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_takes_long_leaves_the_stage_the_rest_of_the_time() {
+    let lab = Lab::new().await;
+    let port = late(lab.server.port(), Duration::from_secs(2)).await;
+    let mut environment = lab.environment_with("STARLIFT_LAKE_INGEST", "ssm:/starlift/dev/late");
+    environment.push(("AWS_ENDPOINT_URL_SSM".into(), format!("http://127.0.0.1:{port}")));
+    // The parameter is not there yet, so nothing is ready before the invocation.
+    let mut ingest = Function::start("ingest", &environment).await;
+    lab.server.put_parameter("/starlift/dev/late", &format!("s3://{BUCKET}/late"), false).await.unwrap();
+    let mut holder = lab.source_client().await;
+    let held = holder.transaction().await.unwrap();
+    held.batch_execute("lock table staff in access exclusive mode").await.unwrap();
+    ingest.said().await;
+    let begun = std::time::Instant::now();
+    // Half of 8 seconds, and half of that is gone before the stage begins.
+    let answer = ingest.invoke_with(json!({ "custom": { "run_id": "late" } }), "{}", Duration::from_secs(8)).await;
+    let taken = begun.elapsed();
+    let (message, _) = ingest.failed(answer, "Starlift.Unavailable").await;
+    assert!(message.contains("ingest did not end within its deadline"), "{message}");
+    assert!((Duration::from_millis(3_500)..Duration::from_millis(5_500)).contains(&taken), "{taken:?}");
+}
+
+/// A port behind which a server answers each new connection so much later.
+async fn late(server: u16, by: Duration) -> u16 {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                tokio::time::sleep(by).await;
+                let mut server = tokio::net::TcpStream::connect(("127.0.0.1", server)).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+            });
+        }
+    });
+    port
 }
 
 #[cfg(debug_assertions)]

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use serde_json::json;
 use starlift::config::{Config, Environment, Overrides, Place, Project};
 use starlift::context::{Context, Unwatched};
@@ -22,6 +23,8 @@ const CALENDAR: Calendar = Calendar { start_year: 2020, end_year: 2031 };
 
 pub(crate) struct Lab {
     pub(crate) cluster: &'static Cluster,
+    /// The PEM of whoever signed its certificate.
+    pub(crate) authority: &'static str,
     pub(crate) server: S3Server,
     pub(crate) source: String,
     pub(crate) warehouse: String,
@@ -29,13 +32,32 @@ pub(crate) struct Lab {
     pub(crate) loader: String,
 }
 
-/// One cluster for all tests, which asks for passwords.
-fn cluster() -> &'static Cluster {
-    static SHARED: OnceLock<Cluster> = OnceLock::new();
+/// One cluster for all tests, and the PEM of the private authority that signed its certificate for `localhost`. It asks for
+/// passwords.
+fn cluster() -> &'static (Cluster, String) {
+    static SHARED: OnceLock<(Cluster, String)> = OnceLock::new();
     SHARED.get_or_init(|| {
-        let options = ClusterOptions { password: Some("of-the-superuser".into()), ..Default::default() };
-        Cluster::start(options).expect("a private PostgreSQL")
+        let (issuer, authority) = authority();
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(["localhost".to_string()]).unwrap().signed_by(&key, &issuer).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let tls = (dir.path().join("server.pem"), dir.path().join("server.key"));
+        std::fs::write(&tls.0, certificate.pem()).unwrap();
+        std::fs::write(&tls.1, key.serialize_pem()).unwrap();
+        let options =
+            ClusterOptions { password: Some("of-the-superuser".into()), tls: Some(tls), ..Default::default() };
+        (Cluster::start(options).expect("a private PostgreSQL"), authority)
     })
+}
+
+/// An authority that no system trusts, and its PEM.
+pub(crate) fn authority() -> (Issuer<'static, KeyPair>, String) {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name.push(DnType::CommonName, "authority of a test");
+    let key = KeyPair::generate().unwrap();
+    let pem = params.self_signed(&key).unwrap().pem();
+    (Issuer::new(params, key), pem)
 }
 
 impl Lab {
@@ -45,7 +67,7 @@ impl Lab {
     }
 
     pub(crate) async fn of_scale(scale: f64) -> Lab {
-        let cluster = cluster();
+        let (cluster, authority) = cluster();
         let server = S3Server::start_as(Implementation::Ministack, BUCKET).await.unwrap();
         let source = cluster.fresh_database("source").await.unwrap();
         let warehouse = cluster.fresh_database("warehouse").await.unwrap();
@@ -55,7 +77,7 @@ impl Lab {
         History { seed: 7, scale }.fill(&mut client).await.unwrap();
         totesys::create_reader(&client, &reader, CANARIES[0]).await.unwrap();
         totesys::create_loader(&cluster.connect(&warehouse).await.unwrap(), &loader, CANARIES[1]).await.unwrap();
-        let lab = Lab { cluster, server, source, warehouse, reader, loader };
+        let lab = Lab { cluster, authority, server, source, warehouse, reader, loader };
         lab.put_source_secret(CANARIES[0]).await;
         lab.put_warehouse_secret(CANARIES[1]).await;
         // By the role that loads, which then owns what it needs.
@@ -66,19 +88,24 @@ impl Lab {
     }
 
     pub(crate) async fn put_source_secret(&self, password: &str) {
-        let text = self.credentials(&self.reader, password, &self.source);
-        self.server.put_secret(SOURCE_SECRET, &text).await.unwrap();
+        self.put_source(password, json!({})).await;
+    }
+
+    /// The source's secret with these fields beside the usual ones, or in their place.
+    pub(crate) async fn put_source(&self, password: &str, others: serde_json::Value) {
+        let mut fields = self.credentials(&self.reader, password, &self.source);
+        fields.as_object_mut().unwrap().extend(others.as_object().unwrap().clone());
+        self.server.put_secret(SOURCE_SECRET, &fields.to_string()).await.unwrap();
     }
 
     pub(crate) async fn put_warehouse_secret(&self, password: &str) {
-        let text = self.credentials(&self.loader, password, &self.warehouse);
-        self.server.put_secret(WAREHOUSE_SECRET, &text).await.unwrap();
+        let fields = self.credentials(&self.loader, password, &self.warehouse);
+        self.server.put_secret(WAREHOUSE_SECRET, &fields.to_string()).await.unwrap();
     }
 
-    fn credentials(&self, user: &str, password: &str, database: &str) -> String {
+    fn credentials(&self, user: &str, password: &str, database: &str) -> serde_json::Value {
         let port = self.cluster.port();
         json!({ "user": user, "password": password, "host": "127.0.0.1", "database": database, "port": port })
-            .to_string()
     }
 
     /// The variables of a function, as a deployment sets them.
@@ -103,6 +130,13 @@ impl Lab {
         environment.retain(|(known, _)| known != name);
         environment.push((name.into(), value.into()));
         environment
+    }
+
+    /// What the command line reads of a project and of these variables.
+    pub(crate) fn config(project: &Path, variables: &[(String, String)]) -> Config {
+        let pairs: Vec<(&str, &str)> = variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let environment = Environment::of(<[(&str, &str); 9]>::try_from(pairs).expect("nine variables"));
+        Config::read(project, environment, Overrides::default()).unwrap()
     }
 
     pub(crate) async fn function(&self, name: &str) -> Function {

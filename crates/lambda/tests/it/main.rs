@@ -3,10 +3,11 @@
 
 #![allow(clippy::disallowed_methods, reason = "a test measures time and passes its environment on")]
 
+mod authorities;
 mod chain;
 mod failures;
+mod figures;
 mod function;
 mod lab;
 mod rotation;
 mod runtime;
-mod starts;

@@ -1,8 +1,11 @@
-//! Passwords that are wrong, and passwords that are rotated between two runs.
+//! Secrets that are wrong, and secrets that are changed between two runs, while the process of a function lives on.
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use starlift_core::Micros;
+use starlift_lambda::Side;
+use starlift_sandbox::proxy::Proxy;
 
-use crate::lab::{CANARIES, Lab, assert_no_secret};
+use crate::lab::{CANARIES, Lab, assert_no_secret, project};
 
 impl Lab {
     async fn set_password(&self, role: &str, password: &str) {
@@ -63,8 +66,52 @@ async fn a_role_that_was_renamed_with_its_secret_is_found_again() {
     let client = lab.source_client().await;
     client.batch_execute(&format!("alter role \"{}\" rename to \"{other}\"", lab.reader)).await.unwrap();
     client.batch_execute(&format!("alter role \"{other}\" password '{}'", CANARIES[2])).await.unwrap();
-    let port = lab.cluster.port();
-    let text = serde_json::json!({ "user": other, "password": CANARIES[2], "host": "127.0.0.1", "database": lab.source, "port": port });
-    lab.server.put_secret(crate::lab::SOURCE_SECRET, &text.to_string()).await.unwrap();
+    lab.put_source(CANARIES[2], json!({ "user": other })).await;
     ingest.result("two", "{}").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_that_is_mended_in_the_secret_is_found_by_the_next_run() {
+    let lab = Lab::new().await;
+    lab.put_source(CANARIES[0], json!({ "port": 1 })).await;
+    let mut ingest = lab.function("ingest").await;
+    for _ in 0..2 {
+        let (message, _) = ingest.fails("{}", "Starlift.Unavailable").await;
+        assert!(message.contains("127.0.0.1:1"), "{message}");
+    }
+    lab.put_source_secret(CANARIES[0]).await;
+    assert!(ingest.result("mended", "{}").await["staff"].is_string());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_was_moved_is_found_by_the_same_run() {
+    let lab = Lab::new().await;
+    let before = Proxy::start(lab.cluster.port()).await.unwrap();
+    lab.put_source(CANARIES[0], json!({ "port": before.port() })).await;
+    let mut ingest = lab.function("ingest").await;
+    ingest.result("one", "{}").await;
+    ingest.said().await;
+    drop(before);
+    lab.put_source_secret(CANARIES[0]).await;
+    ingest.result("two", "{}").await;
+    let said = ingest.said().await;
+    assert_eq!(said.iter().filter(|line| line.contains("read again")).count(), 1, "{said:#?}");
+}
+
+/// A warehouse that was moved may go on answering at its old place.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_still_works_is_read_again_after_ten_minutes() {
+    let lab = Lab::new().await;
+    let config = Lab::config(&project(), &lab.environment());
+    let user_at = async |minute: i64| {
+        let now = Micros(1_700_000_000_000_000 + minute * 60_000_000);
+        config.connection(Side::Source, now).await.unwrap().user
+    };
+    assert_eq!(user_at(0).await, lab.reader);
+    lab.put_source(CANARIES[0], json!({ "user": "moved" })).await;
+    assert_eq!(user_at(9).await, lab.reader);
+    assert_eq!(user_at(10).await, "moved");
+    lab.put_source_secret(CANARIES[0]).await;
+    assert_eq!(user_at(19).await, "moved");
+    assert_eq!(user_at(5).await, lab.reader, "a clock that was set back proves nothing");
 }

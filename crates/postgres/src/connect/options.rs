@@ -15,7 +15,7 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 const SILENCE_GRACE: Duration = Duration::from_secs(5);
 
 /// Where and how to connect.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectOptions {
     /// A host name, an address, or the directory of a Unix socket (it starts with `/`).
     pub host: String,

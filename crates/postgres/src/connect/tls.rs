@@ -38,7 +38,10 @@ fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<()> {
     let bad = |detail: String| {
         Error::config(format!("the file `{}` of `sslrootcert` cannot be used", path.display()))
             .with_detail(detail)
-            .with_hint("name a PEM file with the certificate of the authority that signed the server's")
+            .with_hint(
+                "name a PEM file with the certificate of the authority that signed the server's; a relative name starts \
+                 at the project, and the zips of functions hold `certs/*.pem` of it",
+            )
     };
     // The reader's own text may quote the file; its kind is enough.
     let text = std::fs::read(path).map_err(|e| bad(e.kind().to_string()))?;

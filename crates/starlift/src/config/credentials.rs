@@ -1,13 +1,17 @@
 //! Opening credentials: a URL, a JSON file, a variable that holds either, or a text that AWS keeps.
 //!
-//! Files and variables are opened anew each time. What AWS keeps is read once and stays in memory, because every connection
-//! would ask for it and each request costs time and money; it is read again when the database refuses it, which is how a
-//! rotated password becomes known.
+//! Files and variables are opened anew each time. What AWS keeps is read once and stays in memory for as long as
+//! [`kept::still_counts`] says, because every connection would ask for it and each request costs time and money. It is read
+//! again before that when no connection comes about with it, whatever the reason: a password that was rotated, a database that
+//! was moved, a name or a port that somebody has mended.
+//!
+//! A relative `sslrootcert` starts at the project, wherever it is written: so one secret serves the command line and the
+//! functions, whose zips hold the project's certificates.
 
 use std::path::Path;
 
 use starlift_aws::Aws;
-use starlift_core::{Error, Result};
+use starlift_core::{Error, Micros, Result, kept};
 use starlift_postgres::connect::ConnectOptions;
 use tokio::sync::Mutex;
 
@@ -17,12 +21,21 @@ use crate::secrets;
 /// What was read from AWS so far, by database. Clones of a configuration share it.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
-    source: Mutex<Option<ConnectOptions>>,
-    warehouse: Mutex<Option<ConnectOptions>>,
+    source: Mutex<Option<Read>>,
+    warehouse: Mutex<Option<Read>>,
+}
+
+/// What was read from AWS once.
+#[derive(Debug)]
+struct Read {
+    options: ConnectOptions,
+    at: Micros,
+    /// No connection came about with it: nobody uses it again.
+    has_failed: bool,
 }
 
 impl Kept {
-    fn of(&self, side: Side) -> &Mutex<Option<ConnectOptions>> {
+    fn of(&self, side: Side) -> &Mutex<Option<Read>> {
         match side {
             Side::Source => &self.source,
             Side::Warehouse => &self.warehouse,
@@ -34,6 +47,7 @@ impl Kept {
 pub(super) struct Opening<'a> {
     pub(super) side: Side,
     pub(super) setting: &'a ConnectionSetting,
+    pub(super) project_dir: &'a Path,
     pub(super) environment: &'a Environment,
     pub(super) aws: &'a Aws,
     pub(super) kept: &'a Kept,
@@ -47,35 +61,45 @@ enum Remote<'a> {
 }
 
 impl Opening<'_> {
-    /// Opens credentials, and makes their password known to the scrubber.
-    pub(super) async fn open(&self) -> Result<ConnectOptions> {
-        let Some(remote) = self.remote() else { return self.local().map(known) };
+    /// Opens credentials at this time, and makes their password known to the scrubber.
+    pub(super) async fn open(&self, now: Micros) -> Result<ConnectOptions> {
+        let Some(remote) = self.remote() else { return self.local().map(|options| self.fit(options)) };
         let mut kept = self.kept.of(self.side).lock().await;
-        if let Some(options) = &*kept {
-            return Ok(options.clone());
+        if let Some(read) = kept.as_ref().filter(|read| !read.has_failed && kept::still_counts(read.at, now)) {
+            return Ok(read.options.clone());
         }
         let options = self.read(remote).await?;
-        *kept = Some(options.clone());
+        *kept = Some(Read { options: options.clone(), at: now, has_failed: false });
         Ok(options)
     }
 
-    /// Opens credentials that the database has refused once more: none where they cannot be others now. Several who were
-    /// refused at once read them once.
+    /// Opens credentials once more after an attempt that began at `since` came to no connection: none where they cannot be
+    /// others now. Several whose attempts failed at once read them once.
     ///
-    /// Errors: those of [`Opening::open`]; what was kept stays.
-    pub(super) async fn open_again(&self, refused: &ConnectOptions) -> Result<Option<ConnectOptions>> {
+    /// Errors: those of [`Opening::open`].
+    pub(super) async fn open_again(
+        &self,
+        failed: &ConnectOptions,
+        since: Micros,
+        now: Micros,
+    ) -> Result<Option<ConnectOptions>> {
         let Some(remote) = self.remote() else { return Ok(None) };
         let mut kept = self.kept.of(self.side).lock().await;
-        let is_other = |options: &ConnectOptions| {
-            (&options.user, &options.password, &options.host) != (&refused.user, &refused.password, &refused.host)
-        };
-        if let Some(options) = kept.as_ref().filter(|options| is_other(options)) {
-            return Ok(Some(options.clone()));
+        match kept.as_mut() {
+            Some(read) if read.options != *failed => return Ok(Some(read.options.clone())),
+            // As new as the attempt itself.
+            Some(read) if read.at >= since => {
+                read.has_failed = true;
+                return Ok(None);
+            }
+            Some(read) => read.has_failed = true,
+            None => {}
         }
-        tracing::info!(database = self.side.name(), "the credentials were refused: they are read again");
+        tracing::info!(database = self.side.name(), "no connection came about: the credentials are read again");
         let options = self.read(remote).await?;
-        *kept = Some(options.clone());
-        Ok(is_other(&options).then_some(options))
+        let is_other = options != *failed;
+        *kept = Some(Read { options: options.clone(), at: now, has_failed: !is_other });
+        Ok(is_other.then_some(options))
     }
 
     fn remote(&self) -> Option<Remote<'_>> {
@@ -96,7 +120,16 @@ impl Opening<'_> {
             (Ok(text), place) => (text, place),
             (Err(error), _) => return Err(error.with_context("database", self.side.name())),
         };
-        from_json(self.side, &place, text.as_bytes()).map(known)
+        from_json(self.side, &place, text.as_bytes()).map(|options| self.fit(options))
+    }
+
+    /// What was read, fit for use: its password known to the scrubber, its certificates where they are.
+    fn fit(&self, mut options: ConnectOptions) -> ConnectOptions {
+        if let Some(password) = &options.password {
+            secrets::know(password.expose());
+        }
+        options.root_cert = options.root_cert.map(|path| self.project_dir.join(path));
+        options
     }
 
     fn local(&self) -> Result<ConnectOptions> {
@@ -114,13 +147,6 @@ impl Opening<'_> {
             },
         }
     }
-}
-
-fn known(options: ConnectOptions) -> ConnectOptions {
-    if let Some(password) = &options.password {
-        secrets::know(password.expose());
-    }
-    options
 }
 
 fn from_file(side: Side, path: &Path) -> Result<ConnectOptions> {

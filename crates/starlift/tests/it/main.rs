@@ -5,6 +5,7 @@ mod capture;
 mod chunks;
 mod config_bytes;
 mod contract;
+mod credentials;
 mod cut_off;
 mod days;
 mod drift;

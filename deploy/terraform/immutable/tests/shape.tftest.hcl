@@ -125,10 +125,62 @@ run "github_trusts_one_environment" {
   }
   assert {
     condition = alltrue([for s in jsondecode(aws_iam_role_policy.github["plan"].policy).Statement : alltrue([for a in s.Action :
-      !can(regex(":(Create|Delete|Put|Update|Publish|Pass|Tag|Untag|Set)", a)) || contains(["State", "Lock"], s.Sid)
+      !can(regex(":(Create|Delete|Put|Update|Publish|Pass|Tag|Untag|Set)", a)) || s.Sid == "Lock"
     ])])
     error_message = "a plan changes nothing but its lock"
   }
+  assert {
+    condition     = alltrue([for s in jsondecode(aws_iam_role_policy.github["plan"].policy).Statement : s.Sid != "Lock" || alltrue([for r in flatten([s.Resource]) : endswith(r, ".tflock")])])
+    error_message = "the lock, and not the state"
+  }
+  assert {
+    condition = alltrue([for s in jsondecode(aws_iam_role_policy.github["deploy"].policy).Statement :
+      length(setintersection(s.Action, ["iam:CreateRole", "iam:PutRolePolicy", "iam:PutRolePermissionsBoundary"])) == 0
+      || try(s.Condition.ArnEquals["iam:PermissionsBoundary"], "") == "arn:aws:iam::000000000000:policy/starlift/totesys-dev-boundary"
+    ])
+    error_message = "roles are made within the boundary, or who deploys is an administrator"
+  }
+  assert {
+    condition = alltrue([for p in aws_iam_role_policy.github : alltrue([for s in jsondecode(p.policy).Statement : alltrue([for a in s.Action :
+      !can(regex("^iam:(.*Boundary|Attach.*|.*Policy(Version)?)$", a)) || contains(["iam:PutRolePermissionsBoundary", "iam:PutRolePolicy", "iam:DeleteRolePolicy", "iam:GetRolePolicy", "iam:UpdateAssumeRolePolicy"], a)
+    ])])])
+    error_message = "nobody may take the boundary away, change it, or attach another policy"
+  }
+  assert {
+    condition     = length(aws_iam_openid_connect_provider.github) == 1
+    error_message = "the account's provider is made where none is named"
+  }
+}
+
+run "a_provider_that_is_there_already" {
+  command = plan
+
+  variables {
+    github_repository        = "someone/starlift"
+    state_bucket             = "someones-states"
+    github_oidc_provider_arn = "arn:aws:iam::000000000000:oidc-provider/token.actions.githubusercontent.com"
+  }
+
+  assert {
+    condition     = length(aws_iam_openid_connect_provider.github) == 0
+    error_message = "an account has one provider of a kind"
+  }
+  assert {
+    condition     = jsondecode(aws_iam_role.github["deploy"].assume_role_policy).Statement[0].Principal.Federated == "arn:aws:iam::000000000000:oidc-provider/token.actions.githubusercontent.com"
+    error_message = "the roles trust the one that is there"
+  }
+}
+
+run "a_provider_of_somebody_else" {
+  command = plan
+  variables { github_oidc_provider_arn = "arn:aws:iam::000000000000:oidc-provider/example.com" }
+  expect_failures = [var.github_oidc_provider_arn]
+}
+
+run "a_region_of_china" {
+  command = plan
+  variables { region = "cn-north-1" }
+  expect_failures = [var.region]
 }
 
 run "bad_environment" {

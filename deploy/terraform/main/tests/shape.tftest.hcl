@@ -36,6 +36,14 @@ mock_provider "aws" {
     target = data.aws_ssm_parameter.immutable["key_arn"]
     values = { value = "arn:aws:kms:eu-west-2:000000000000:key/11111111-2222-3333-4444-555555555555" }
   }
+  override_data {
+    target = data.aws_ssm_parameter.immutable["boundary_arn"]
+    values = { value = "arn:aws:iam::000000000000:policy/starlift/totesys-dev-boundary" }
+  }
+  override_resource {
+    target = aws_sfn_state_machine.this
+    values = { arn = "arn:aws:states:eu-west-2:000000000000:stateMachine:totesys-dev" }
+  }
   override_resource {
     target = aws_lambda_alias.live["ingest"]
     values = { arn = "arn:aws:lambda:eu-west-2:000000000000:function:totesys-dev-ingest:live" }
@@ -77,6 +85,17 @@ run "functions" {
   assert {
     condition     = !contains(keys(aws_lambda_function.stage["ingest"].environment[0].variables), "STARLIFT_WAREHOUSE_CREDENTIALS") && !contains(keys(aws_lambda_function.stage["load"].environment[0].variables), "STARLIFT_SOURCE_CREDENTIALS")
     error_message = "no function knows a secret that it does not need"
+  }
+}
+
+run "roles" {
+  command = plan
+
+  assert {
+    condition = alltrue([for r in concat(values(aws_iam_role.stage), [aws_iam_role.machine, aws_iam_role.schedule]) :
+      r.permissions_boundary == "arn:aws:iam::000000000000:policy/starlift/totesys-dev-boundary"
+    ])
+    error_message = "no role without the boundary: who deploys may make no other"
   }
 }
 
@@ -128,16 +147,38 @@ run "alarms" {
     error_message = "the pattern of JSON lines, and no zeros as samples"
   }
   assert {
-    condition     = aws_cloudwatch_metric_alarm.critical.statistic == "Sum" && aws_cloudwatch_metric_alarm.critical.period >= 60 && aws_cloudwatch_metric_alarm.critical.threshold == 1
-    error_message = "one critical line in a minute"
+    condition     = aws_cloudwatch_metric_alarm.critical.statistic == "Sum" && aws_cloudwatch_metric_alarm.critical.threshold == 1
+    error_message = "one critical line is enough"
+  }
+  assert {
+    condition = alltrue([for a in concat([aws_cloudwatch_metric_alarm.critical], values(aws_cloudwatch_metric_alarm.machine)) :
+      a.period == 300 && a.evaluation_periods == 2 && a.datapoints_to_alarm == 1
+    ])
+    error_message = "what fails once an interval is one alarm, and not two messages each time"
   }
   assert {
     condition     = aws_cloudwatch_metric_alarm.critical.namespace == aws_cloudwatch_log_metric_filter.critical["load"].metric_transformation[0].namespace && aws_cloudwatch_metric_alarm.critical.metric_name == aws_cloudwatch_log_metric_filter.critical["load"].metric_transformation[0].name
     error_message = "the alarm watches what the filter counts"
   }
   assert {
-    condition     = aws_cloudwatch_metric_alarm.silence.treat_missing_data == "breaching" && aws_cloudwatch_metric_alarm.silence.period == 900
+    condition     = aws_cloudwatch_metric_alarm.silence.treat_missing_data == "breaching"
     error_message = "no data is no success"
+  }
+  assert {
+    condition = length(aws_cloudwatch_metric_alarm.silence.metric_query) == 2 && anytrue([for q in aws_cloudwatch_metric_alarm.silence.metric_query :
+      q.id == "succeeded" && q.expression == "FILL(m1, 0)" && coalesce(q.return_data, false)
+    ])
+    error_message = "missing samples are zeros, or the last success counts for up to an hour"
+  }
+  assert {
+    condition = anytrue([for q in aws_cloudwatch_metric_alarm.silence.metric_query :
+      q.id == "m1" && try(one(q.metric).metric_name, "") == "ExecutionsSucceeded" && try(one(q.metric).stat, "") == "Sum" && try(one(q.metric).period, 0) == 300
+    ])
+    error_message = "successes of this machine, interval by interval"
+  }
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.silence.evaluation_periods == 3 && aws_cloudwatch_metric_alarm.silence.datapoints_to_alarm == 3 && aws_cloudwatch_metric_alarm.silence.threshold == 1
+    error_message = "a quarter of an hour in which no interval had a success"
   }
   assert {
     condition = alltrue([for a in concat(
@@ -206,6 +247,12 @@ run "silence_of_less_than_three_intervals" {
   command = plan
   variables { silence_minutes = 10 }
   expect_failures = [var.silence_minutes]
+}
+
+run "a_region_of_china" {
+  command = plan
+  variables { region = "cn-north-1" }
+  expect_failures = [var.region]
 }
 
 run "unknown_processor" {
