@@ -128,7 +128,7 @@ pub fn classify(error: tokio_postgres::Error, what: impl Into<String>) -> Error 
             ours = ours.with_context(name, value);
         }
     }
-    match hint_of(code) {
+    match hint_of(code).or((class.kind == ErrorKind::Unavailable).then_some(RUN_AGAIN)) {
         Some(hint) => ours.with_hint(hint),
         None => ours,
     }
@@ -166,11 +166,14 @@ pub fn named_in(error: &Error, what: &str) -> Option<String> {
     error.context().iter().find(|(name, _)| *name == what).map(|(_, value)| value.clone())
 }
 
+/// What helps where nothing else is known: what is unavailable now may be there in a moment.
+const RUN_AGAIN: &str = "run again; the work of this run is kept";
+
 fn driver_error(error: tokio_postgres::Error, kind: ErrorKind, what: String) -> Error {
     let mut ours = Error::new(kind, what);
     // A server that ends a session is met as an end, or as a socket that takes no more: that depends on the moment alone.
     if kind == ErrorKind::Unavailable {
-        ours = ours.with_hint("run again; the work of this run is kept");
+        ours = ours.with_hint(RUN_AGAIN);
     }
     if error.is_closed() {
         return ours.with_detail("the server closed the connection");
