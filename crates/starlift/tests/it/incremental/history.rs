@@ -102,7 +102,7 @@ impl History {
         let seq = succession::next_seq(head.manifest());
         let before = self.tables.clone();
         let row = |(id, label): &(i64, &'static str)| {
-            (vec![*id], Entry::Row(vec![Value::Number(*id), Value::Number(1), Value::Text(*label)]))
+            (vec![*id], Entry::Row(vec![Value::Number(*id), Value::Number(1), Value::Text(label)]))
         };
         self.tables[C] = rows.iter().map(row).collect();
         let keeps = BTreeMap::from([(C, Extent::of_run(seq - 1))]);
