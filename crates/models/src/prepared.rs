@@ -36,8 +36,13 @@ fn beside(mut stream: SendableRecordBatchStream) -> SendableRecordBatchStream {
     let rows = ahead.tx();
     ahead.spawn(async move {
         while let Some(batch) = stream.next().await {
-            let is_last = batch.is_err();
-            if rows.send(batch).await.is_err() || is_last {
+            if batch.is_err() {
+                // What it holds in memory goes first: whoever hears of the error may begin again, in another way.
+                drop(stream);
+                let _ = rows.send(batch).await;
+                break;
+            }
+            if rows.send(batch).await.is_err() {
                 break;
             }
         }

@@ -1,13 +1,12 @@
 //! The rows of a window, found and counted by one scan of the table.
 //!
-//! The scan counts all rows and marks the pages in which rows of the window are: as a bit string, because PostgreSQL joins
-//! those of parallel workers (PostgreSQL manual, 9.21 "Aggregate Functions", Partial Mode). Then only the marked pages are
+//! The scan counts all rows and marks the pages in which rows of the window are, as a bit string. Then only the marked pages are
 //! read. Both see one snapshot, so that what is read is what was marked.
 
 use starlift_core::Result;
 
 use super::{OLDEST_WITH_RANGES, PageRange, RowStream, SourceSession, statement};
-use crate::catalog::SourceTable;
+use crate::catalog::{SourceTable, TableKind};
 use crate::ident::quote_qualified;
 
 /// Bits of the mark, at most: 512 bytes that each row of the window copies once.
@@ -19,6 +18,9 @@ const PAGE_BYTES: u64 = 8_192;
 const FEW_PAGES: u64 = 256;
 /// With more of its pages marked than one of so many, a table is read as a whole.
 const WHOLE_FROM: u64 = 4;
+
+const LARGEST: &str =
+    "select max(pg_catalog.pg_relation_size(relid)) from pg_catalog.pg_partition_tree($1::oid::regclass) where isleaf";
 
 /// What one scan found of a table at the snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,9 +44,7 @@ impl SourceSession {
     /// Counts the rows of a table, and finds those for which `filter`, an SQL condition over its columns, holds.
     pub async fn find_window(&self, table: &SourceTable, filter: &str) -> Result<Window> {
         self.must_be_open()?;
-        // The pages of each partition are numbered for themselves.
-        let parts = table.schema.partitions.len().max(1) as u64;
-        let bits = if self.server_version < OLDEST_WITH_RANGES { None } else { Bits::of(table.bytes / parts) };
+        let bits = if self.server_version < OLDEST_WITH_RANGES { None } else { Bits::of(self.numbered(table).await?) };
         let mark = match &bits {
             // `width_bucket` looks the page up among the first ones of the bits.
             Some(bits) => format!("bit_or(set_bit(B'0'::bit({}), {}, 1))", bits.number, bits.of_a_row()),
@@ -57,6 +57,20 @@ impl SourceSession {
         let set: Option<String> = row.try_get(1).map_err(|e| self.failed("read", table, e))?;
         let marked = set.map(|set| bits.map_or(Marked::Anywhere, |bits| bits.marked(&set)));
         Ok(Window { rows: u64::try_from(rows).unwrap_or(0), marked })
+    }
+
+    /// Bytes of the pages that are numbered together: those of the largest partition, where a table has some.
+    async fn numbered(&self, table: &SourceTable) -> Result<u64> {
+        let Some(oid) = table.schema.oid.filter(|_| table.kind == TableKind::Partitioned) else {
+            return Ok(table.bytes);
+        };
+        let row = self
+            .client()
+            .query_one(LARGEST, &[&oid])
+            .await
+            .map_err(|e| self.failed("look at the pages of", table, e))?;
+        let bytes: Option<i64> = row.try_get(0).map_err(|e| self.failed("look at the pages of", table, e))?;
+        Ok(bytes.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0))
     }
 
     /// Reads the rows that [`SourceSession::find_window`] found, by the same condition.

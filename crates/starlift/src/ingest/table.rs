@@ -146,7 +146,12 @@ impl Task<'_> {
         if read.as_ref().is_err_and(|error| error.kind() == ErrorKind::Data) {
             // Rows of a child that came meanwhile may be why. Behind the rest of a long COPY the answer is not waited for.
             let looked = tokio::time::timeout(LOOK, session.check_children(table)).await;
-            looked.unwrap_or(Ok(()))?;
+            // Only a child that came says more than the error itself: a transaction that the server ended cannot be asked.
+            if let Ok(Err(came)) = looked
+                && came.kind() == ErrorKind::Unavailable
+            {
+                return Err(came);
+            }
         }
         let (written, replaced) = read?;
         // Before the proof: rows that came with a partition may be why it does not add up, or does by chance.
