@@ -22,6 +22,7 @@ pub mod model;
 pub mod refused;
 pub mod relation;
 pub mod schema;
+pub mod settings;
 pub mod state;
 pub mod succession;
 pub mod time;

@@ -5,6 +5,7 @@
 //! it needs the adapters without the engine, which would take half an hour to build for a fuzzer.
 
 mod change;
+mod config;
 mod copy;
 mod documents;
 mod model;
@@ -12,6 +13,7 @@ mod numeric;
 mod parquet_file;
 
 pub use change::{Numbers, changed};
+pub use config::config;
 pub use copy::{columns, copy};
 pub use documents::{event, manifest};
 pub use model::model;
@@ -22,10 +24,11 @@ pub use parquet_file::{ROWS, parquet_file, schema};
 pub type Check = fn(&[u8]);
 
 /// Every target by the name of its corpus.
-pub const TARGETS: [(&str, Check); 6] = [
+pub const TARGETS: [(&str, Check); 7] = [
     ("event", event),
     ("manifest", manifest),
     ("model", model),
+    ("config", config),
     ("copy", copy),
     ("numeric", numeric),
     ("parquet", parquet_file),

@@ -17,11 +17,11 @@ use starlift_aws::Aws;
 use starlift_core::capture::{CaptureMode, Wish};
 use starlift_core::drift::DriftPolicy;
 use starlift_core::{Error, Micros, Result};
-use starlift_postgres::catalog::ColumnSetting;
 use starlift_postgres::connect::ConnectOptions;
 
 pub use environment::Environment;
 pub use project::Project;
+pub use starlift_core::settings::TableConfig;
 
 use crate::secrets;
 
@@ -112,21 +112,6 @@ pub struct SourceConfig {
     pub large_from_mb: u64,
     /// One of so many runs makes an xid pass of a large table, unless its entry says otherwise.
     pub xid_pass_every: u32,
-}
-
-/// How one table is read where the default does not do.
-#[derive(Debug, Clone, Default)]
-pub struct TableConfig {
-    /// How it is captured; none where its size decides.
-    pub capture: Option<CaptureMode>,
-    /// The column that a cursor follows; none for the default.
-    pub cursor: Option<String>,
-    /// One of so many runs makes an xid pass; none for what the source's setting says.
-    pub xid_pass_every: Option<u32>,
-    /// What is done when its definition changed; none for what the source's setting says.
-    pub drift: Option<DriftPolicy>,
-    /// Settings by column.
-    pub columns: BTreeMap<String, ColumnSetting>,
 }
 
 /// Where a connection's secrets are, and who said so.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use starlift_core::{Column, ColumnType, fault};
 
 use super::{LOCK_TIMEOUT, PageRange};
-use crate::connect::{IDLE_TIMEOUT, server_keepalive};
+use crate::connect::{IDLE_TIMEOUT, server_waits};
 use crate::ident::{quote_ident, quote_qualified};
 
 /// How long it is where a test lowers it.
@@ -25,7 +25,7 @@ pub(super) fn pinned_settings(statement_timeout_seconds: u64) -> String {
         millis(LOCK_TIMEOUT),
         millis(Duration::from_secs(statement_timeout_seconds)),
         millis(idle_timeout()),
-        server_keepalive("session")
+        server_waits("session")
     )
 }
 

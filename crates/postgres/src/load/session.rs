@@ -9,7 +9,7 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, IsolationLevel, Row, Transaction};
 
 use super::model::LoadLimits;
-use crate::connect::server_keepalive;
+use crate::connect::server_waits;
 use crate::ident::quote_ident;
 use crate::sqlstate::{classify, takes_no_writes};
 
@@ -35,7 +35,7 @@ pub(crate) async fn begin<'a>(client: &'a mut Client, schema: &str, limits: Load
         millis(limits.statement_timeout),
         quote_ident(schema),
         millis(limits.idle_timeout),
-        server_keepalive("local")
+        server_waits("local")
     );
     run(transaction.client(), &settings, "cannot prepare a transaction in the warehouse").await?;
     Ok(transaction)

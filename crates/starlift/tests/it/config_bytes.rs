@@ -1,7 +1,7 @@
 //! `starlift.toml` of any bytes: read, or refused without a panic and without the password that is in it.
 //!
-//! Reading it takes the engine's crates, which are too much to build for a fuzzer: this changes the files of
-//! `fuzz/corpus/config` at random places instead, the same way each time.
+//! What a fuzzer does with the file alone (`fuzz/fuzz_targets/config.rs`), this does with its merge with environment and defaults,
+//! which is where the engine's crates are: it changes the files of `fuzz/corpus/config` at random places, the same way each time.
 
 use std::path::Path;
 
@@ -10,6 +10,7 @@ use starlift_core::ErrorKind;
 use starlift_fuzzing::{Numbers, changed};
 
 const CHANGES: u64 = 4_000;
+
 /// Whether it was read.
 fn holds(folder: &Path, bytes: &[u8]) -> bool {
     std::fs::write(folder.join("starlift.toml"), bytes).unwrap();
