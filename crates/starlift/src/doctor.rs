@@ -7,7 +7,7 @@ mod capture;
 use std::collections::BTreeSet;
 
 use serde::Serialize;
-use starlift_core::Error;
+use starlift_core::{Error, ErrorKind};
 use starlift_lake::Head;
 use starlift_postgres::ident::quote_qualified;
 use starlift_postgres::load::{rehearse_names, rehearse_support};
@@ -18,6 +18,8 @@ use crate::count;
 use crate::ingest::look;
 use crate::secrets::scrub;
 
+/// The check of the models, which is only told where something is wrong.
+const MODELS: &str = "models";
 /// The check of the warehouse's tables.
 const TABLES: &str = "warehouse: tables";
 
@@ -57,6 +59,7 @@ pub async fn doctor(ctx: &Context) -> Vec<Check> {
             count::with(ctx.project.seeds.len() as u64, "seed")
         ),
     )];
+    checks.extend(models(ctx).await);
     checks.extend(source(ctx).await);
     checks.extend(stores(ctx).await);
     checks.extend(warehouse(ctx).await);
@@ -65,6 +68,26 @@ pub async fn doctor(ctx: &Context) -> Vec<Check> {
         check.mend = check.mend.as_deref().map(|mend| scrub(mend).into_owned());
     }
     checks
+}
+
+/// What would stop transform over the lake as it is. A lake or star that cannot be read is another check's.
+async fn models(ctx: &Context) -> Option<Check> {
+    if ctx.project.graph.models().is_empty() {
+        return Some(Check {
+            name: MODELS.into(),
+            verdict: Verdict::Warn,
+            detail: "there are none: a run fills the lake and nothing else".into(),
+            mend: Some("write models/<name>.sql, as docs/models.md tells".into()),
+        });
+    }
+    let lake = Head::read(&ctx.lake().ok()?, &ctx.config.pipeline).await.ok()?;
+    let listed = crate::transform::check_inputs(&ctx.project, lake.manifest());
+    let planned = match listed {
+        Ok(()) => crate::transform::ways(ctx, &lake).await.map(|_| ()),
+        Err(error) => Err(error),
+    };
+    let error = planned.err().filter(|error| error.kind() != ErrorKind::Unavailable)?;
+    Some(failed(MODELS, &error))
 }
 
 async fn source(ctx: &Context) -> Vec<Check> {

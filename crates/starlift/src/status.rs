@@ -161,7 +161,9 @@ pub async fn status(ctx: &Context) -> Result<Status> {
         }
         _ => None,
     };
-    let mut models = of(&star, &|change| change > loaded_seq.unwrap_or(0), &|_| covered_at);
+    // What a warehouse that is away holds is not known.
+    let is_away = !notes.is_empty() && loaded_seq.is_none();
+    let mut models = of(&star, &|change| !is_away && change > loaded_seq.unwrap_or(0), &|_| covered_at);
     for model in &mut models {
         model.refused += aside.get(&model.name).copied().unwrap_or(0);
     }
@@ -173,16 +175,14 @@ pub async fn status(ctx: &Context) -> Result<Status> {
     }
     if let Some(plan) = plan.filter(|plan| !plan.settled) {
         pending.push(if plan.after < plan.upto {
-            format!("transform: ingest manifests {} to {}", plan.after + 1, plan.upto)
+            format!("transform: ingest {}", manifests_of(plan.after + 1, plan.upto))
         } else {
-            format!(
-                "transform: {} that are new, changed or dropped",
-                count::with((plan.evaluate.len() + plan.dropped.len()) as u64, "model")
-            )
+            let models = (plan.evaluate.len() + plan.dropped.len()) as u64;
+            format!("transform: {}", count::with(models, "new, changed or dropped model"))
         });
     }
     if let Some(star_seq) = star_seq.filter(|seq| Some(*seq) != loaded_seq && notes.is_empty()) {
-        pending.push(format!("load: star manifests {} to {star_seq}", loaded_seq.unwrap_or(0) + 1));
+        pending.push(format!("load: star {}", manifests_of(loaded_seq.unwrap_or(0) + 1, star_seq)));
     }
     Ok(Status {
         pipeline: ctx.config.pipeline.clone(),
@@ -195,6 +195,10 @@ pub async fn status(ctx: &Context) -> Result<Status> {
         models,
         notes,
     })
+}
+
+fn manifests_of(first: u64, last: u64) -> String {
+    if first == last { format!("manifest {first}") } else { format!("manifests {first} to {last}") }
 }
 
 /// What the newest of these runs, newest first, that read a table proved.
