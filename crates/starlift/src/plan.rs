@@ -9,7 +9,7 @@ use starlift_core::drift::DriftPolicy;
 use starlift_core::load_plan::LoadPlan;
 use starlift_core::model::ModelKind;
 use starlift_core::unfinished::Unfinished;
-use starlift_core::{ErrorKind, Result, succession};
+use starlift_core::{Error, ErrorKind, Result, succession};
 use starlift_lake::Head;
 use starlift_postgres::catalog::SourceTable;
 use starlift_postgres::load as ledger;
@@ -84,9 +84,9 @@ pub async fn plan(ctx: &Context) -> Result<Plan> {
     let mut plan = Plan::default();
     // The star before the lake that it covers, as transform does.
     let star_store = ctx.star()?;
-    let star = Head::read(&star_store, &ctx.config.pipeline).await?;
+    let star = Head::read(&star_store, &ctx.config.pipeline).await?.of_star(&star_store)?;
     let lake_store = ctx.lake()?;
-    let lake = Head::read(&lake_store, &ctx.config.pipeline).await?;
+    let lake = Head::read(&lake_store, &ctx.config.pipeline).await?.of_lake(&lake_store)?;
     let mut has_drifted = false;
     match look(ctx, lake.manifest()).await {
         Ok(seen) => {
@@ -110,7 +110,11 @@ pub async fn plan(ctx: &Context) -> Result<Plan> {
         Err(error) => plan.notes.push(format!("ingest would stop: {}", secrets::message(&error))),
     }
 
-    crate::transform::check_inputs(&ctx.project, lake.manifest())?;
+    match crate::transform::check_inputs(&ctx.project, lake.manifest()) {
+        // The coming ingest may bring what is missing.
+        Err(error) if has_drifted => plan.notes.push(before_ingest(&error)),
+        checked => checked?,
+    }
     let coverable = Coverable::of(&lake_store, &ctx.config.pipeline, lake, star.manifest()).await?;
     plan.notes.extend(coverable.waits.iter().map(|waits| format!("transform waits: {waits}")));
     let waits_for_chunks = coverable.waits.filter(|_| coverable.head.is_none());
@@ -119,11 +123,10 @@ pub async fn plan(ctx: &Context) -> Result<Plan> {
     let ways = match crate::transform::ways(ctx, &lake).await {
         Ok(ways) => ways,
         Err(error) => {
-            let why = secrets::with_detail(&error);
             plan.notes.push(match has_drifted {
-                // The model may have been mended for what the coming ingest brings.
-                true => format!("transform would stop over the lake as it is, before ingest brings the change: {why}"),
-                false => format!("transform would stop: {why}"),
+                // The model may have been mended for it.
+                true => before_ingest(&error),
+                false => format!("transform would stop: {}", secrets::with_detail(&error)),
             });
             BTreeMap::new()
         }
@@ -163,6 +166,11 @@ pub async fn plan(ctx: &Context) -> Result<Plan> {
         }
     };
     Ok(plan)
+}
+
+fn before_ingest(error: &Error) -> String {
+    let why = secrets::with_detail(error);
+    format!("transform would stop over the lake as it is, before ingest brings the change: {why}")
 }
 
 fn planned_table(lake: &Head, seen: &Seen, table: &SourceTable) -> PlannedTable {

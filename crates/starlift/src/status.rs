@@ -97,8 +97,9 @@ impl PassStatus {
 
 /// Finds out where everything is.
 pub async fn status(ctx: &Context) -> Result<Status> {
-    let lake = Head::read(&ctx.lake()?, &ctx.config.pipeline).await?;
-    let star = Head::read(&ctx.star()?, &ctx.config.pipeline).await?;
+    let (lake_store, star_store) = (ctx.lake()?, ctx.star()?);
+    let lake = Head::read(&lake_store, &ctx.config.pipeline).await?.of_lake(&lake_store)?;
+    let star = Head::read(&star_store, &ctx.config.pipeline).await?.of_star(&star_store)?;
     let star_seq = star.manifest().map(|m| m.seq);
     let covered_seq = star.manifest().and_then(|m| m.covers_upto());
     let mut notes = Vec::new();
@@ -111,7 +112,7 @@ pub async fn status(ctx: &Context) -> Result<Status> {
         }
     };
     let now = now();
-    let read = runs(&ctx.lake()?, &lake).await?;
+    let read = runs(&lake_store, &lake).await?;
     let of = |head: &Head, is_pending: &dyn Fn(u64) -> bool, as_of: &dyn Fn(&str) -> Option<Micros>| {
         let relations = head.manifest().map(|m| m.relations.clone()).unwrap_or_default();
         let seq = head.manifest().map_or(0, |m| m.seq);
@@ -144,7 +145,7 @@ pub async fn status(ctx: &Context) -> Result<Status> {
     let unfinished = lake.manifest().map(|m| m.unfinished.clone()).unwrap_or_default();
     let newest_at = lake.manifest().map(|m| (m.seq, m.at));
     let tables = of(&lake, &|change| change > covered_seq.unwrap_or(0), &read_at);
-    let coverable = Coverable::of(&ctx.lake()?, &ctx.config.pipeline, lake, star.manifest()).await?;
+    let coverable = Coverable::of(&lake_store, &ctx.config.pipeline, lake, star.manifest()).await?;
     let upto = coverable.head.as_ref().and_then(Head::manifest);
     let plan = match upto.map(|upto| crate::transform::plan(ctx, upto, star.manifest())).transpose() {
         Ok(plan) => plan,
@@ -157,7 +158,7 @@ pub async fn status(ctx: &Context) -> Result<Status> {
     let covered_at = match (&plan, covered_seq) {
         (Some(plan), _) if plan.settled => upto.map(|m| m.at),
         (_, Some(seq)) if newest_at.is_some_and(|(newest, _)| seq <= newest) => {
-            Some(manifests::read(&ctx.lake()?, seq).await?.manifest.at)
+            Some(manifests::read(&lake_store, seq).await?.manifest.at)
         }
         _ => None,
     };

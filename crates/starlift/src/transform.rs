@@ -61,9 +61,9 @@ async fn transform_with(ctx: &Context, event: Option<&[u8]>, repair: &BTreeSet<S
     let event = event.map(|bytes| event::parse_keys(STAGE, bytes)).transpose()?.unwrap_or_default();
     let (lake, star) = (ctx.lake()?, ctx.star()?);
     // The star first: a star that was read later could cover manifests that the lake read before does not have.
-    let star_head = Head::read(&star, &ctx.config.pipeline).await?;
+    let star_head = Head::read(&star, &ctx.config.pipeline).await?.of_star(&star)?;
     fault::point("transform.star_read");
-    let lake_head = Head::read(&lake, &ctx.config.pipeline).await?;
+    let lake_head = Head::read(&lake, &ctx.config.pipeline).await?.of_lake(&lake)?;
     if let Some(done) = star_head.find_run(&star, &ctx.run_id).await? {
         return Ok(StageReport::of_manifest(STAGE, &done.manifest, Outcome::Replayed, started, now()));
     }

@@ -58,7 +58,7 @@ fn text(style: Style, runs: &[HistoryEntry], notes: &[String]) -> String {
         let aside: u64 = run.relations.iter().map(|r| r.rows_refused).sum();
         table.row([
             run.started.to_datetime().format("%Y-%m-%d %H:%M:%S").to_string(),
-            run.stage.to_string(),
+            if run.stage == "compact" { format!("compact {}", run.place) } else { run.stage.to_string() },
             count::of(run.seq),
             count::or_dash(changed as u64),
             count::or_dash(run.rows_read),
@@ -90,6 +90,7 @@ mod tests {
     fn entry() -> HistoryEntry {
         HistoryEntry {
             stage: "ingest",
+            place: "lake",
             seq: 12,
             run_id: "r1".into(),
             started: Micros(1_732_102_500_000_001),
@@ -119,6 +120,12 @@ mod tests {
         let shown = text(Style::PLAIN, &[HistoryEntry { relations, ..entry() }], &[]);
         assert!(shown.contains("deleted  set aside  files"), "{shown}");
         assert!(shown.contains("ingest        12        1  1,200    1,000        -          2      1"), "{shown}");
+    }
+
+    #[test]
+    fn a_compaction_says_whose_manifest_it_made() {
+        let compaction = HistoryEntry { stage: "compact", place: "star", ..entry() };
+        assert!(text(Style::PLAIN, &[compaction], &[]).contains("  compact star        12 "));
     }
 
     #[test]

@@ -40,9 +40,7 @@ impl ModelGraph {
                 let circle: Vec<String> = rest.keys().map(|name| format!("`{name}`")).collect();
                 return Err(Error::config("models read one another in a circle")
                     .with_detail(format!("{} cannot be put in an order", circle.join(", ")))
-                    .with_hint(
-                        "let one of them select from source tables instead; `starlift models` shows the graph",
-                    ));
+                    .with_hint("let one of them select from source tables instead"));
             };
             ordered.extend(rest.remove(&name));
         }

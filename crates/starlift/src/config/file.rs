@@ -126,7 +126,7 @@ pub(super) fn read(project_dir: &Path, environment: Environment, overrides: Over
     let text = std::fs::read_to_string(&path).map_err(|e| {
         Error::config(format!("no `{FILE}` in `{}`", project_dir.display()))
             .with_source(e)
-            .with_hint("give the project's folder with `--project DIR` or STARLIFT_PROJECT; `starlift demo` needs none")
+            .with_hint("give the project's folder with `--project DIR` or STARLIFT_PROJECT; `starlift init DIR` makes a new project; `starlift demo` needs none")
     })?;
     let file: File = toml::from_str(&text).map_err(|e| broken(&path, &text, &e))?;
     merge(file, project_dir, environment, overrides)
