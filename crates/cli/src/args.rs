@@ -17,7 +17,7 @@ use crate::duration;
     propagate_version = false,
     disable_help_subcommand = true,
     max_term_width = 110,
-    after_help = "New here? `starlift demo` shows all of it on a private PostgreSQL in under a minute.\n\n\
+    after_help = "New here? `starlift demo` shows all of it on a private PostgreSQL in under a minute; `starlift init` makes a project of your own.\n\n\
                   Exit codes:\n  \
                   0   done, or nothing to do\n  \
                   1   something to mend, or a difference found\n  \
@@ -77,6 +77,8 @@ pub(crate) enum Color {
 /// What to do.
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
+    /// Make a new project: its settings, and examples of the credentials
+    Init(Init),
     /// Check that everything is there that a run needs, and say what mends it
     Doctor(Doctor),
     /// Show what a run would do now; nothing is written
@@ -151,6 +153,15 @@ pub(crate) struct Print {
     /// Print one JSON object instead of text for people
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// `init`.
+#[derive(Args, Debug)]
+pub(crate) struct Init {
+    /// The folder, which is made where it is missing [default: the project's folder]
+    pub(crate) dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) print: Print,
 }
 
 /// A command that looks and takes nothing more.
@@ -246,7 +257,7 @@ pub(crate) struct Verify {
 /// `history`.
 #[derive(Args, Debug)]
 pub(crate) struct History {
-    /// How many runs of each stage
+    /// How many runs of each stage; compactions among them do not count
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) limit: u32,
     #[command(flatten)]
@@ -295,7 +306,7 @@ pub(crate) enum Warehouse {
 /// `quarantine`.
 #[derive(Subcommand, Debug)]
 pub(crate) enum Quarantine {
-    /// List the rows that stand aside in lake and star, with the reason
+    /// List the rows that stand aside in lake, star and warehouse, with the reason
     List {
         /// Only of these tables and models
         #[arg(value_name = "NAME")]

@@ -6,6 +6,7 @@ mod document;
 mod event;
 pub(crate) mod every;
 pub(crate) mod history;
+pub(crate) mod init;
 pub(crate) mod lake;
 mod mermaid;
 pub(crate) mod models;

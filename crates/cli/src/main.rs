@@ -100,6 +100,7 @@ async fn dispatch(shell: &Shell, command: &Command, signals: &mut Signals) -> En
         Command::Ingest(args) => signals.guard(commands::stage::ingest(shell, args)).await,
         Command::Transform(args) => signals.guard(commands::stage::transform(shell, args)).await,
         Command::Load(args) => signals.guard(commands::stage::load(shell, args)).await,
+        Command::Init(args) => commands::init::run(shell, args),
         Command::Doctor(args) => signals.guard(commands::doctor::run(shell, args)).await,
         Command::Plan(args) => signals.guard(commands::plan::run(shell, args)).await,
         Command::Verify(args) => signals.guard(commands::verify::run(shell, args)).await,

@@ -48,6 +48,25 @@ impl Head {
         Ok(Head { live: state::live_files(&plain)?, chunks: state::chunk_files(&plain), chain })
     }
 
+    /// This head where its manifests, if there are any, are a lake's. The places of lake and star are easily mixed up, and a
+    /// commit of the other stage would end what is there.
+    ///
+    /// Errors: Config where they are a star's.
+    pub fn of_lake(self, store: &Store) -> Result<Head> {
+        match self.manifest() {
+            Some(manifest) if manifest.source().is_none() => Err(mixed_up(store, "star", "lake")),
+            _ => Ok(self),
+        }
+    }
+
+    /// This head where its manifests, if there are any, are a star's. Errors: Config where they are a lake's.
+    pub fn of_star(self, store: &Store) -> Result<Head> {
+        match self.manifest() {
+            Some(manifest) if manifest.source().is_some() => Err(mixed_up(store, "lake", "star")),
+            _ => Ok(self),
+        }
+    }
+
     /// The manifest that an earlier call with the same run id committed, if there is one among the newest
     /// [`REPLAY_DEPTH`]. Manifests before the newest are read only where the run is one of theirs, or where an older version
     /// did not name them.
@@ -186,6 +205,12 @@ pub(crate) fn check_pipeline(store: &Store, manifest: &Manifest, pipeline: &str)
     Err(Error::config(format!("`{}` belongs to another pipeline", store.url()))
         .with_detail(format!("its manifests are of `{}`, this project is `{pipeline}`", manifest.pipeline))
         .with_hint("give each pipeline folders of its own under `[lake]`"))
+}
+
+fn mixed_up(store: &Store, is: &str, should_be: &str) -> Error {
+    Error::config(format!("`{}` holds a {is} and no {should_be}", store.url()))
+        .with_detail("ingest writes the lake, transform the star, each to a place of its own")
+        .with_hint("look at `ingest` and `transform` under `[lake]`, and at what is set over them: `STARLIFT_LAKE_…`, `--lake-…`")
 }
 
 fn names(manifest: &Manifest, name: &str, key: &str) -> bool {

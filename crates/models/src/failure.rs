@@ -33,7 +33,7 @@ pub(crate) fn planning(model: &Model, error: DataFusionError) -> Error {
         _ => None,
     }) {
         Some(name) => format!("did you mean `{name}`? `{}.sql` has to be mended", model.name),
-        None => format!("{mend} `{}.sql` in the SQL of DataFusion; `starlift models` checks it", model.name),
+        None => format!("{mend} `{}.sql` in the SQL of DataFusion; `starlift doctor` checks it", model.name),
     };
     Error::new(kind, format!("model `{}` cannot be planned", model.name))
         .with_detail(detail)

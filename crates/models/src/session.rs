@@ -20,7 +20,7 @@ use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
-use starlift_core::model::{Model, nearest};
+use starlift_core::model::{Model, nearest, unknown_input};
 use starlift_core::{Error, Result, TableSchema};
 
 use crate::arithmetic::CheckedArithmetic;
@@ -148,14 +148,8 @@ impl Session {
         let known = self.names();
         for input in &model.inputs {
             if !known.contains(input) {
-                let hint = match nearest(input, known.iter().map(String::as_str)) {
-                    Some(name) => format!("did you mean `{name}`?"),
-                    None => "`starlift models` shows what each model reads".to_string(),
-                };
-                return Err(Error::config(format!("model `{}` reads `{input}`, which does not exist", model.name))
-                    .with_detail("no source table, seed or model has this name")
-                    .with_hint(hint)
-                    .with_context("model", model.name.clone()));
+                let nearest = nearest(input, known.iter().map(String::as_str));
+                return Err(unknown_input(&model.name, input, nearest));
             }
         }
         let seeds = self.seeds.lock().unwrap_or_else(PoisonError::into_inner).clone();

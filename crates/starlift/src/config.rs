@@ -283,5 +283,9 @@ fn missing(side: Side) -> Error {
             "neither STARLIFT_{0}_URL nor `credentials` under `[{name}]` is given",
             name.to_uppercase()
         ))
-        .with_hint(format!("copy the credentials example of the project, or set STARLIFT_{}_URL", name.to_uppercase()))
+        .with_hint(format!(
+        "write `credentials = \"file:{}\"` under `[{name}]` in starlift.toml and the JSON that the README shows into that file, or set STARLIFT_{}_URL",
+        if name == "source" { "db_credentials.json" } else { "warehouse_credentials.json" },
+        name.to_uppercase()
+    ))
 }

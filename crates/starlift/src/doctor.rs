@@ -7,7 +7,7 @@ mod capture;
 use std::collections::BTreeSet;
 
 use serde::Serialize;
-use starlift_core::Error;
+use starlift_core::{Error, ErrorKind};
 use starlift_lake::Head;
 use starlift_postgres::ident::quote_qualified;
 use starlift_postgres::load::{rehearse_names, rehearse_support};
@@ -17,7 +17,12 @@ use crate::context::{Context, new_id};
 use crate::count;
 use crate::ingest::look;
 use crate::secrets::scrub;
+use crate::warehouse::COLUMNS_UNKNOWN;
 
+/// How a project without a `warehouse.sql` gets its tables.
+const FIRST_STEPS: &str = "run `starlift ingest`, then `starlift warehouse create`";
+/// The check of the models, which is only told where something is wrong.
+const MODELS: &str = "models";
 /// The check of the warehouse's tables.
 const TABLES: &str = "warehouse: tables";
 
@@ -57,7 +62,9 @@ pub async fn doctor(ctx: &Context) -> Vec<Check> {
             count::with(ctx.project.seeds.len() as u64, "seed")
         ),
     )];
-    checks.extend(source(ctx).await);
+    let (source, may_change) = source(ctx).await;
+    checks.extend(models(ctx, may_change).await);
+    checks.extend(source);
     checks.extend(stores(ctx).await);
     checks.extend(warehouse(ctx).await);
     for check in &mut checks {
@@ -67,7 +74,37 @@ pub async fn doctor(ctx: &Context) -> Vec<Check> {
     checks
 }
 
-async fn source(ctx: &Context) -> Vec<Check> {
+/// What would stop transform over the lake as it is; where the coming ingest may change its tables, that is not certain. A
+/// lake or star that cannot be read is another check's.
+async fn models(ctx: &Context, may_change: bool) -> Option<Check> {
+    if ctx.project.graph.models().is_empty() {
+        return Some(Check {
+            name: MODELS.into(),
+            verdict: Verdict::Fail,
+            detail: "the project has no model".into(),
+            mend: Some("add `models/<name>.sql`; docs/models.md shows how one looks".into()),
+        });
+    }
+    let lake = Head::read(&ctx.lake().ok()?, &ctx.config.pipeline).await.ok()?;
+    let listed = crate::transform::check_inputs(&ctx.project, lake.manifest());
+    let planned = match listed {
+        Ok(()) => crate::transform::ways(ctx, &lake).await.map(|_| ()),
+        Err(error) => Err(error),
+    };
+    let error = planned.err().filter(|error| error.kind() != ErrorKind::Unavailable)?;
+    let check = failed(MODELS, &error);
+    Some(match may_change {
+        true => Check {
+            verdict: Verdict::Warn,
+            detail: format!("over the lake as it is, before ingest brings what changed: {}", check.detail),
+            ..check
+        },
+        false => check,
+    })
+}
+
+/// The checks, and whether the coming ingest may change what tables the lake has, and how they look.
+async fn source(ctx: &Context) -> (Vec<Check>, bool) {
     // A lake that cannot be read is another check's.
     let lake = match ctx.lake() {
         Ok(lake) => Head::read(&lake, &ctx.config.pipeline).await.ok(),
@@ -75,8 +112,10 @@ async fn source(ctx: &Context) -> Vec<Check> {
     };
     let seen = match look(ctx, lake.as_ref().and_then(Head::manifest)).await {
         Ok(seen) => seen,
-        Err(error) => return vec![failed("source: connection", &error)],
+        Err(error) => return (vec![failed("source: connection", &error)], true),
     };
+    let drift =
+        crate::ingest::drift::drift(&ctx.project.graph, lake.as_ref().and_then(Head::manifest), &seen.selection);
     let mut checks = vec![
         ok(
             "source: connection",
@@ -105,7 +144,7 @@ async fn source(ctx: &Context) -> Vec<Check> {
         });
     }
     checks.extend(capture::checks(ctx, &seen, lake.as_ref()));
-    checks
+    (checks, !drift.is_empty())
 }
 
 async fn stores(ctx: &Context) -> Vec<Check> {
@@ -131,13 +170,16 @@ async fn stores(ctx: &Context) -> Vec<Check> {
             },
             Err(error) => failed(&format!("{name}: writable"), &error),
         });
-        checks.push(match Head::read(&store, &ctx.config.pipeline).await {
-            Ok(head) => ok(
-                &format!("{name}: manifests"),
-                head.manifest().map_or("none yet".into(), |m| format!("the newest is {} of {}", m.seq, m.at)),
-            ),
-            Err(error) => failed(&format!("{name}: manifests"), &error),
-        });
+        let head = Head::read(&store, &ctx.config.pipeline).await;
+        checks.push(
+            match head.and_then(|head| if name == "lake" { head.of_lake(&store) } else { head.of_star(&store) }) {
+                Ok(head) => ok(
+                    &format!("{name}: manifests"),
+                    head.manifest().map_or("none yet".into(), |m| format!("the newest is {} of {}", m.seq, m.at)),
+                ),
+                Err(error) => failed(&format!("{name}: manifests"), &error),
+            },
+        );
     }
     checks
 }
@@ -166,6 +208,11 @@ async fn warehouse(ctx: &Context) -> Vec<Check> {
             return checks;
         }
         Ok(models) => models,
+        // Nothing is wrong: it is the first thing that anybody does.
+        Err(error) if error.message() == COLUMNS_UNKNOWN => {
+            checks.push(Check { mend: Some(FIRST_STEPS.into()), verdict: Verdict::Warn, ..failed(TABLES, &error) });
+            return checks;
+        }
         Err(error) => {
             checks.push(failed(TABLES, &error));
             return checks;

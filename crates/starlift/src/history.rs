@@ -3,7 +3,7 @@
 use serde::Serialize;
 use starlift_core::manifest::Manifest;
 use starlift_core::{Micros, Result};
-use starlift_lake::manifests;
+use starlift_lake::{Store, Stored, manifests};
 use starlift_postgres::load as ledger;
 
 use crate::config::Side;
@@ -16,6 +16,8 @@ use crate::{ingest, load, secrets, transform, upkeep};
 pub struct HistoryEntry {
     /// `ingest`, `transform`, `load`, or `compact` for a manifest of lake or star that changed nothing.
     pub stage: &'static str,
+    /// Where the manifest is: `lake` or `star`; for load `warehouse`.
+    pub place: &'static str,
     /// The manifest's seq; for load the star's seq.
     pub seq: u64,
     /// The run.
@@ -40,13 +42,13 @@ pub struct HistoryEntry {
     pub relations: Vec<RelationReport>,
 }
 
-/// The newest runs of each stage, at most `limit` of each, newest first. A stage whose store or database is away is left
-/// out with a line in the second value.
+/// The newest runs of each stage, at most `limit` of each, newest first. Compactions are listed among them and do not count:
+/// one makes a manifest for each table. A stage whose store or database is away is left out with a line in the second value.
 pub async fn history(ctx: &Context, limit: usize) -> Result<(Vec<HistoryEntry>, Vec<String>)> {
     let mut entries = Vec::new();
     let mut notes = Vec::new();
     for (stage, store) in [(ingest::STAGE, ctx.lake()?), (transform::STAGE, ctx.star()?)] {
-        let stored = manifests::history(&store, limit).await?;
+        let stored = runs(&store, limit).await?;
         entries.extend(stored.iter().map(|s| of_manifest(stage, &s.manifest)));
     }
     match loads(ctx, limit).await {
@@ -57,14 +59,27 @@ pub async fn history(ctx: &Context, limit: usize) -> Result<(Vec<HistoryEntry>, 
     Ok((entries, notes))
 }
 
+/// The newest manifests of a store with at most `limit` runs among them.
+async fn runs(store: &Store, limit: usize) -> Result<Vec<Stored>> {
+    let mut found = manifests::history(store, limit).await?;
+    loop {
+        let runs = found.iter().filter(|stored| !stored.manifest.compaction).count();
+        let missing = limit.saturating_sub(runs);
+        let Some(oldest) = found.last().filter(|oldest| missing > 0 && oldest.seq() > 1) else { return Ok(found) };
+        let older = manifests::history_from(store, oldest, missing + 1).await?;
+        found.extend(older.into_iter().skip(1));
+    }
+}
+
 fn of_manifest(stage: &'static str, manifest: &Manifest) -> HistoryEntry {
     let relations = RelationReport::all_of(manifest);
+    let place = if stage == ingest::STAGE { "lake" } else { "star" };
     let stage = if manifest.compaction { upkeep::NAME } else { stage };
-    entry(stage, manifest.seq, &manifest.run_id, manifest.started, manifest.finished, relations)
+    entry((stage, place), manifest.seq, &manifest.run_id, manifest.started, manifest.finished, relations)
 }
 
 fn entry(
-    stage: &'static str,
+    (stage, place): (&'static str, &'static str),
     seq: u64,
     run_id: &str,
     started: Micros,
@@ -74,6 +89,7 @@ fn entry(
     let sum = |field: fn(&RelationReport) -> u64| relations.iter().map(field).sum();
     HistoryEntry {
         stage,
+        place,
         seq,
         run_id: run_id.to_string(),
         started,
@@ -96,7 +112,14 @@ async fn loads(ctx: &Context, limit: usize) -> Result<Vec<HistoryEntry>> {
         .into_iter()
         .map(|row| {
             let relations = relations(&row.rows);
-            entry(load::STAGE, row.seq, &row.run_id, row.started_at.unwrap_or(row.loaded_at), row.loaded_at, relations)
+            entry(
+                (load::STAGE, "warehouse"),
+                row.seq,
+                &row.run_id,
+                row.started_at.unwrap_or(row.loaded_at),
+                row.loaded_at,
+                relations,
+            )
         })
         .collect())
 }

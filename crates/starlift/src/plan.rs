@@ -9,7 +9,7 @@ use starlift_core::drift::DriftPolicy;
 use starlift_core::load_plan::LoadPlan;
 use starlift_core::model::ModelKind;
 use starlift_core::unfinished::Unfinished;
-use starlift_core::{Result, succession};
+use starlift_core::{Error, ErrorKind, Result, succession};
 use starlift_lake::Head;
 use starlift_postgres::catalog::SourceTable;
 use starlift_postgres::load as ledger;
@@ -24,8 +24,11 @@ use crate::{count, secrets};
 /// What a run would do.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Plan {
-    /// What ingest would read.
+    /// What ingest would read; empty too where that is not known.
     pub ingest: Vec<PlannedTable>,
+    /// Whether it is known; if not, a note says why.
+    #[serde(skip)]
+    pub ingest_known: bool,
     /// What transform would evaluate, given the lake as it is now.
     pub transform: Vec<PlannedModel>,
     /// What load would do, given the star as it is now, in words.
@@ -81,15 +84,18 @@ pub async fn plan(ctx: &Context) -> Result<Plan> {
     let mut plan = Plan::default();
     // The star before the lake that it covers, as transform does.
     let star_store = ctx.star()?;
-    let star = Head::read(&star_store, &ctx.config.pipeline).await?;
+    let star = Head::read(&star_store, &ctx.config.pipeline).await?.of_star(&star_store)?;
     let lake_store = ctx.lake()?;
-    let lake = Head::read(&lake_store, &ctx.config.pipeline).await?;
+    let lake = Head::read(&lake_store, &ctx.config.pipeline).await?.of_lake(&lake_store)?;
+    let mut has_drifted = false;
     match look(ctx, lake.manifest()).await {
         Ok(seen) => {
+            plan.ingest_known = true;
             for table in seen.tables() {
                 plan.ingest.push(planned_table(&lake, &seen, table));
             }
             let drift = crate::ingest::drift::drift(&ctx.project.graph, lake.manifest(), &seen.selection);
+            has_drifted = !drift.is_empty();
             plan.notes.extend(drift.iter().map(|drift| match ctx.config.drift(&drift.table) {
                 DriftPolicy::Evolve => format!("the source changed: {}", drift.text()),
                 DriftPolicy::Fail => format!("ingest would stop: {}", drift.text()),
@@ -98,10 +104,17 @@ pub async fn plan(ctx: &Context) -> Result<Plan> {
                 plan.notes.push(format!("ingest would stop: {}", secrets::message(&error)));
             }
         }
-        Err(error) => plan.notes.push(format!("the source was not asked: {}", secrets::message(&error))),
+        Err(error) if error.kind() == ErrorKind::Unavailable => {
+            plan.notes.push(format!("the source was not asked: {}", secrets::message(&error)));
+        }
+        Err(error) => plan.notes.push(format!("ingest would stop: {}", secrets::message(&error))),
     }
 
-    crate::transform::check_inputs(&ctx.project, lake.manifest())?;
+    match crate::transform::check_inputs(&ctx.project, lake.manifest()) {
+        // The coming ingest may bring what is missing.
+        Err(error) if has_drifted => plan.notes.push(before_ingest(&error)),
+        checked => checked?,
+    }
     let coverable = Coverable::of(&lake_store, &ctx.config.pipeline, lake, star.manifest()).await?;
     plan.notes.extend(coverable.waits.iter().map(|waits| format!("transform waits: {waits}")));
     let waits_for_chunks = coverable.waits.filter(|_| coverable.head.is_none());
@@ -110,7 +123,11 @@ pub async fn plan(ctx: &Context) -> Result<Plan> {
     let ways = match crate::transform::ways(ctx, &lake).await {
         Ok(ways) => ways,
         Err(error) => {
-            plan.notes.push(format!("transform would stop: {}", secrets::message(&error)));
+            plan.notes.push(match has_drifted {
+                // The model may have been mended for it.
+                true => before_ingest(&error),
+                false => format!("transform would stop: {}", secrets::with_detail(&error)),
+            });
             BTreeMap::new()
         }
     };
@@ -149,6 +166,11 @@ pub async fn plan(ctx: &Context) -> Result<Plan> {
         }
     };
     Ok(plan)
+}
+
+fn before_ingest(error: &Error) -> String {
+    let why = secrets::with_detail(error);
+    format!("transform would stop over the lake as it is, before ingest brings the change: {why}")
 }
 
 fn planned_table(lake: &Head, seen: &Seen, table: &SourceTable) -> PlannedTable {

@@ -15,7 +15,7 @@ use starlift_core::refused::RefusedRows;
 use starlift_core::{Error, Result};
 use starlift_postgres::load::MaySetAside;
 
-pub use again::{accept, replay};
+pub use again::{accept, check_names, replay};
 pub use list::{QuarantinedRow, list, standing};
 
 use crate::context::Context;

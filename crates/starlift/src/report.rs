@@ -79,6 +79,11 @@ pub struct RelationReport {
 }
 
 impl RelationReport {
+    /// Whether the run did anything with it but look.
+    pub fn has_news(&self) -> bool {
+        self.rows_written + self.rows_deleted + self.rows_refused + self.files > 0
+    }
+
     /// The report of a table or model in a manifest; none where the run did not touch it.
     pub fn of(name: &str, relation: &Relation) -> Option<RelationReport> {
         let run: &RelationRun = relation.run.as_ref()?;

@@ -73,6 +73,14 @@ pub(crate) fn message(error: &Error) -> String {
     scrub(error.message()).into_owned()
 }
 
+/// The message of an error and its detail, for a note.
+pub(crate) fn with_detail(error: &Error) -> String {
+    match error.detail() {
+        Some(detail) => scrub(&format!("{}: {detail}", error.message())).into_owned(),
+        None => message(error),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

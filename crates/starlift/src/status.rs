@@ -97,8 +97,9 @@ impl PassStatus {
 
 /// Finds out where everything is.
 pub async fn status(ctx: &Context) -> Result<Status> {
-    let lake = Head::read(&ctx.lake()?, &ctx.config.pipeline).await?;
-    let star = Head::read(&ctx.star()?, &ctx.config.pipeline).await?;
+    let (lake_store, star_store) = (ctx.lake()?, ctx.star()?);
+    let lake = Head::read(&lake_store, &ctx.config.pipeline).await?.of_lake(&lake_store)?;
+    let star = Head::read(&star_store, &ctx.config.pipeline).await?.of_star(&star_store)?;
     let star_seq = star.manifest().map(|m| m.seq);
     let covered_seq = star.manifest().and_then(|m| m.covers_upto());
     let mut notes = Vec::new();
@@ -111,7 +112,7 @@ pub async fn status(ctx: &Context) -> Result<Status> {
         }
     };
     let now = now();
-    let read = runs(&ctx.lake()?, &lake).await?;
+    let read = runs(&lake_store, &lake).await?;
     let of = |head: &Head, is_pending: &dyn Fn(u64) -> bool, as_of: &dyn Fn(&str) -> Option<Micros>| {
         let relations = head.manifest().map(|m| m.relations.clone()).unwrap_or_default();
         let seq = head.manifest().map_or(0, |m| m.seq);
@@ -144,7 +145,7 @@ pub async fn status(ctx: &Context) -> Result<Status> {
     let unfinished = lake.manifest().map(|m| m.unfinished.clone()).unwrap_or_default();
     let newest_at = lake.manifest().map(|m| (m.seq, m.at));
     let tables = of(&lake, &|change| change > covered_seq.unwrap_or(0), &read_at);
-    let coverable = Coverable::of(&ctx.lake()?, &ctx.config.pipeline, lake, star.manifest()).await?;
+    let coverable = Coverable::of(&lake_store, &ctx.config.pipeline, lake, star.manifest()).await?;
     let upto = coverable.head.as_ref().and_then(Head::manifest);
     let plan = match upto.map(|upto| crate::transform::plan(ctx, upto, star.manifest())).transpose() {
         Ok(plan) => plan,
@@ -157,11 +158,13 @@ pub async fn status(ctx: &Context) -> Result<Status> {
     let covered_at = match (&plan, covered_seq) {
         (Some(plan), _) if plan.settled => upto.map(|m| m.at),
         (_, Some(seq)) if newest_at.is_some_and(|(newest, _)| seq <= newest) => {
-            Some(manifests::read(&ctx.lake()?, seq).await?.manifest.at)
+            Some(manifests::read(&lake_store, seq).await?.manifest.at)
         }
         _ => None,
     };
-    let mut models = of(&star, &|change| change > loaded_seq.unwrap_or(0), &|_| covered_at);
+    // What a warehouse that is away holds is not known.
+    let is_away = !notes.is_empty() && loaded_seq.is_none();
+    let mut models = of(&star, &|change| !is_away && change > loaded_seq.unwrap_or(0), &|_| covered_at);
     for model in &mut models {
         model.refused += aside.get(&model.name).copied().unwrap_or(0);
     }
@@ -173,16 +176,14 @@ pub async fn status(ctx: &Context) -> Result<Status> {
     }
     if let Some(plan) = plan.filter(|plan| !plan.settled) {
         pending.push(if plan.after < plan.upto {
-            format!("transform: ingest manifests {} to {}", plan.after + 1, plan.upto)
+            format!("transform: ingest {}", manifests_of(plan.after + 1, plan.upto))
         } else {
-            format!(
-                "transform: {} that are new, changed or dropped",
-                count::with((plan.evaluate.len() + plan.dropped.len()) as u64, "model")
-            )
+            let models = (plan.evaluate.len() + plan.dropped.len()) as u64;
+            format!("transform: {}", count::with(models, "new, changed or dropped model"))
         });
     }
     if let Some(star_seq) = star_seq.filter(|seq| Some(*seq) != loaded_seq && notes.is_empty()) {
-        pending.push(format!("load: star manifests {} to {star_seq}", loaded_seq.unwrap_or(0) + 1));
+        pending.push(format!("load: star {}", manifests_of(loaded_seq.unwrap_or(0) + 1, star_seq)));
     }
     Ok(Status {
         pipeline: ctx.config.pipeline.clone(),
@@ -195,6 +196,10 @@ pub async fn status(ctx: &Context) -> Result<Status> {
         models,
         notes,
     })
+}
+
+fn manifests_of(first: u64, last: u64) -> String {
+    if first == last { format!("manifest {first}") } else { format!("manifests {first} to {last}") }
 }
 
 /// What the newest of these runs, newest first, that read a table proved.

@@ -111,10 +111,12 @@ pub struct CompactedRelation {
 /// damaged file; Config where a place is another pipeline's; those of the store.
 pub async fn compact(ctx: &Context) -> Result<CompactReport> {
     let mut report = CompactReport { places: Vec::new() };
-    let star = Head::read(&ctx.star()?, &ctx.config.pipeline).await?;
+    let (lake_store, star_store) = (ctx.lake()?, ctx.star()?);
+    Head::read(&lake_store, &ctx.config.pipeline).await?.of_lake(&lake_store)?;
+    let star = Head::read(&star_store, &ctx.config.pipeline).await?.of_star(&star_store)?;
     // What transform has not seen yet stays as it is, or it would have to evaluate whole models.
     let covered = star.manifest().and_then(|manifest| manifest.covers_upto()).unwrap_or(u64::MAX);
-    for (name, store, settled) in [("lake", ctx.lake()?, covered), ("star", ctx.star()?, u64::MAX)] {
+    for (name, store, settled) in [("lake", lake_store, covered), ("star", star_store, u64::MAX)] {
         report.places.push(ctx.in_time(NAME, place(ctx, name, &store, settled)).await?);
     }
     Ok(report)

@@ -12,6 +12,9 @@ use crate::context::Context;
 use crate::load::{order, star};
 use crate::transform::inputs::{Evaluated, Inputs};
 
+/// What is said before the first ingest of a project without a `warehouse.sql`.
+pub(crate) const COLUMNS_UNKNOWN: &str = "the columns of the models are not known yet";
+
 /// Creates the tables, views, indexes and ledger that are missing, and returns a line for each thing that was made.
 ///
 /// The tables come from the project's `warehouse.sql`; a project without one gets them from its models' columns, which are
@@ -66,7 +69,7 @@ pub(crate) async fn models(ctx: &Context) -> Result<Vec<ModelTable>> {
     let lake = Head::read(&ctx.lake()?, &ctx.config.pipeline).await?;
     match lake.manifest() {
         None if ctx.project.warehouse_sql.is_some() => Ok(named(ctx)),
-        None => Err(Error::config("the columns of the models are not known yet")
+        None => Err(Error::config(COLUMNS_UNKNOWN)
             .with_detail("the project has no `warehouse.sql`, and the lake is empty")
             .with_hint("run `starlift ingest` first, or write `warehouse.sql`")),
         Some(_) => planned(ctx, &lake).await,

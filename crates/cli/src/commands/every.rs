@@ -8,13 +8,16 @@
 use std::time::Duration;
 
 use starlift::Context;
+use starlift::context::now;
 use tokio::time::Instant;
 
 use super::run::show;
+use super::status::moment;
 use crate::args::Run;
 use crate::failure::{Ended, Exit, Failure};
 use crate::shell::Shell;
 use crate::signals::Signals;
+use crate::stdout;
 
 /// How long SIGTERM waits for a run. Service managers kill after ten seconds (Docker, ECS) or later.
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -73,8 +76,15 @@ async fn one(shell: &Shell, args: &Run) {
             return;
         }
     };
+    let began = now();
     let report = starlift::run(&context).await;
-    if let Err(Failure::Command(error) | Failure::Stage { error, .. }) = show(shell, args, &context, &report) {
+    // People read one card after another: each has its time, and they stand apart.
+    let is_read = !args.print.json;
+    shell.bars.clear();
+    let head = if is_read { stdout::print(&format!("{}\n", moment(began))) } else { Ok(()) };
+    let shown = head.and_then(|()| show(shell, args, &context, &report));
+    let shown = shown.and_then(|()| if is_read { stdout::print("\n") } else { Ok(()) });
+    if let Err(Failure::Command(error) | Failure::Stage { error, .. }) = shown {
         tracing::error!("{error}");
     }
     for failure in &report.failures {

@@ -47,21 +47,24 @@ fn text(style: Style, runs: &[HistoryEntry], notes: &[String]) -> String {
         ("read", Align::Right),
         ("written", Align::Right),
         ("deleted", Align::Right),
+        ("set aside", Align::Right),
         ("files", Align::Right),
         ("size", Align::Right),
         ("time", Align::Right),
         ("run", Align::Left),
     ]);
     for run in runs {
-        let changed = run.relations.iter().filter(|r| r.rows_written + r.rows_deleted > 0).count();
+        let changed = run.relations.iter().filter(|r| r.has_news()).count();
+        let aside: u64 = run.relations.iter().map(|r| r.rows_refused).sum();
         table.row([
             run.started.to_datetime().format("%Y-%m-%d %H:%M:%S").to_string(),
-            run.stage.to_string(),
+            if run.stage == "compact" { format!("compact {}", run.place) } else { run.stage.to_string() },
             count::of(run.seq),
             count::or_dash(changed as u64),
             count::or_dash(run.rows_read),
             count::or_dash(run.rows_written),
             count::or_dash(run.rows_deleted),
+            if aside == 0 { String::new() } else { count::of(aside) },
             count::or_dash(run.files),
             size::or_dash(run.bytes_written),
             duration::of_millis(run.millis),
@@ -81,12 +84,13 @@ fn text(style: Style, runs: &[HistoryEntry], notes: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use starlift::RelationReport;
     use starlift_core::Micros;
 
-    #[test]
-    fn a_run_is_one_line() {
-        let run = HistoryEntry {
+    fn entry() -> HistoryEntry {
+        HistoryEntry {
             stage: "ingest",
+            place: "lake",
             seq: 12,
             run_id: "r1".into(),
             started: Micros(1_732_102_500_000_001),
@@ -98,12 +102,30 @@ mod tests {
             files: 1,
             bytes_written: 2_048,
             relations: vec![],
-        };
+        }
+    }
+
+    #[test]
+    fn a_run_is_one_line() {
         assert_eq!(
-            text(Style::PLAIN, &[run], &[]),
+            text(Style::PLAIN, &[entry()], &[]),
             "started (UTC)        stage   manifest  changed   read  written  deleted  files     size    time  run\n\
              2024-11-20 11:35:00  ingest        12        -  1,200    1,000        -      1  2.0 KiB  850 ms  r1\n"
         );
+    }
+
+    #[test]
+    fn a_run_that_only_set_rows_aside_changed_something_and_says_how_many() {
+        let relations = vec![RelationReport { rows_refused: 2, files: 1, ..RelationReport::default() }];
+        let shown = text(Style::PLAIN, &[HistoryEntry { relations, ..entry() }], &[]);
+        assert!(shown.contains("deleted  set aside  files"), "{shown}");
+        assert!(shown.contains("ingest        12        1  1,200    1,000        -          2      1"), "{shown}");
+    }
+
+    #[test]
+    fn a_compaction_says_whose_manifest_it_made() {
+        let compaction = HistoryEntry { stage: "compact", place: "star", ..entry() };
+        assert!(text(Style::PLAIN, &[compaction], &[]).contains("  compact star        12 "));
     }
 
     #[test]

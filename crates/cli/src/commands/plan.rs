@@ -48,7 +48,12 @@ fn text(style: Style, plan: &Plan) -> String {
         ]);
     }
     let nothing = format!("  {}\n", style.dim("nothing"));
-    text.push_str(if plan.ingest.is_empty() { &nothing } else { "" });
+    let unknown = format!("  {}\n", style.dim("unknown"));
+    text.push_str(match plan.ingest.is_empty() {
+        true if plan.ingest_known => &nothing,
+        true => &unknown,
+        false => "",
+    });
     text.push_str(&tables.render(style, "  "));
 
     text.push_str(&format!("\n{} would evaluate\n", style.bold("transform")));
@@ -102,6 +107,7 @@ mod tests {
         };
         let plan = Plan {
             ingest: vec![table],
+            ingest_known: true,
             transform: vec![model],
             load: "nothing: the star is empty".into(),
             notes: vec!["the warehouse was not asked".into()],
@@ -121,5 +127,12 @@ mod tests {
              \n\
              ! the warehouse was not asked\n"
         );
+    }
+
+    #[test]
+    fn a_source_that_was_not_asked_is_not_said_to_have_nothing() {
+        let plan = |ingest_known| text(Style::PLAIN, &Plan { ingest_known, ..Plan::default() });
+        assert!(plan(false).starts_with("ingest would read\n  unknown\n"));
+        assert!(plan(true).starts_with("ingest would read\n  nothing\n"));
     }
 }

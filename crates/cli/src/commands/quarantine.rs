@@ -54,6 +54,9 @@ async fn list(shell: &Shell, only: &[String], args: &Inspect) -> Ended {
     shell.bars.wait_for("looking");
     let mut rows = quarantine::list(&context).await?;
     rows.retain(|row| only.is_empty() || only.contains(&row.name));
+    let without: BTreeSet<String> =
+        only.iter().filter(|name| !rows.iter().any(|row| row.name == **name)).cloned().collect();
+    quarantine::check_names(&context, &without).await?;
     shell.bars.clear();
     if args.print.json {
         stdout::json(&Document { rows: &rows })?;
@@ -90,9 +93,9 @@ fn text(style: Style, rows: &[QuarantinedRow]) -> String {
     if let Some(more) = rows.len().checked_sub(LISTED).filter(|more| *more > 0) {
         text.push_str(&format!("and {} more; --json lists all\n", count::of(more as u64)));
     }
-    let stand = if rows.len() == 1 { "stands" } else { "stand" };
+    let (stand, them) = if rows.len() == 1 { ("stands", "it") } else { ("stand", "them") };
     text.push_str(&format!(
-        "\n{} {} {stand} aside; mend them in the source and run again\n",
+        "\n{} {} {stand} aside; mend {them} in the source, or what refuses {them}, and run again\n",
         style.alert(),
         count::with(rows.len() as u64, "row")
     ));
@@ -120,7 +123,7 @@ mod tests {
             text(Style::PLAIN, &[row(1, None)]),
             "refused by  table or model  key        column  reason\n\
              transform   fact_sale       sale_id=1  due     it is no date\n\
-             \n! 1 row stands aside; mend them in the source and run again\n"
+             \n! 1 row stands aside; mend it in the source, or what refuses it, and run again\n"
         );
         assert!(text(Style::PLAIN, &[row(1, Some("n/a"))]).contains("it is no date  n/a\n"));
         assert_eq!(text(Style::PLAIN, &[]), "+ no row stands aside\n");
@@ -131,6 +134,9 @@ mod tests {
         let rows: Vec<_> = (0..120).map(|id| row(id, None)).collect();
         let shown = text(Style::PLAIN, &rows);
         assert!(shown.contains("and 20 more; --json lists all\n"), "{shown}");
-        assert!(shown.ends_with("! 120 rows stand aside; mend them in the source and run again\n"), "{shown}");
+        assert!(
+            shown.ends_with("! 120 rows stand aside; mend them in the source, or what refuses them, and run again\n"),
+            "{shown}"
+        );
     }
 }

@@ -98,7 +98,8 @@ fn listed(style: Style, title: &'static str, relations: &[RelationStatus]) -> St
     table.render(style, "  ")
 }
 
-fn moment(at: Micros) -> String {
+/// A time for people: whole seconds, in UTC.
+pub(super) fn moment(at: Micros) -> String {
     at.to_datetime().format("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
@@ -141,7 +142,7 @@ mod tests {
             star_seq: Some(9),
             covered_seq: Some(11),
             loaded_seq: Some(9),
-            pending: vec!["transform: ingest manifests 12 to 12".into()],
+            pending: vec!["transform: ingest manifest 12".into()],
             tables: vec![table],
             models: vec![],
             notes: vec![],
@@ -160,7 +161,7 @@ mod tests {
              \x20 table    capture   rows  files    size  changed in  proved by  as of                           age  next\n\
              \x20 payment  xid      1,200      3  20 KiB          12  count      2024-11-20 11:35:00 UTC  3 min 20 s  waits for transform\n\
              \n\
-             ! pending: transform: ingest manifests 12 to 12\n"
+             ! pending: transform: ingest manifest 12\n"
         );
     }
 

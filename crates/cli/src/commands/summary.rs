@@ -29,8 +29,7 @@ fn section(style: Style, stage: &StageReport) -> String {
         outcome(style, stage),
         style.dim(&format!(", {}", duration::of_millis(stage.millis)))
     );
-    let (changed, quiet): (Vec<_>, Vec<_>) =
-        stage.relations.iter().partition(|r| r.rows_written + r.rows_deleted + r.rows_refused + r.files > 0);
+    let (changed, quiet): (Vec<_>, Vec<_>) = stage.relations.iter().partition(|r| r.has_news());
     let mut table = Table::new([
         (if stage.stage == "ingest" { "table" } else { "model" }, Align::Left),
         ("how", Align::Left),
@@ -105,15 +104,23 @@ fn last_line(style: Style, report: &RunReport) -> String {
     };
     if !report.failures.is_empty() {
         let stages: Vec<_> = report.failures.iter().map(|f| f.stage).collect();
-        return style.bad(&format!("{} failed", stages.join(" and ")));
+        let stages = match stages.as_slice() {
+            [first, second, third] => format!("{first}, {second} and {third}"),
+            stages => stages.join(" and "),
+        };
+        return style.bad(&format!("{stages} failed"));
     }
+    let aside: u64 = report.stages.iter().flat_map(|s| &s.relations).map(|r| r.rows_refused).sum();
+    let aside = if aside == 0 { String::new() } else { format!(", {} set aside", count::with(aside, "row")) };
     let (written, deleted) = sum("ingest");
     let (loaded, retracted) = sum("load");
     if written + deleted + loaded + retracted == 0 {
-        return format!("{} nothing new, in {}", style.tick(), duration::of_millis(millis));
+        let is_superseded = report.stages.iter().any(|stage| stage.outcome == Outcome::Superseded);
+        let what = if is_superseded { "superseded: another run committed first" } else { "nothing new" };
+        return format!("{} {what}{aside}, in {}", style.tick(), duration::of_millis(millis));
     }
     format!(
-        "{} {} and {} from the source, {} and {} into the warehouse, in {}",
+        "{} {} and {} from the source, {} and {} into the warehouse{aside}, in {}",
         style.tick(),
         count::with(written, "row"),
         count::with(deleted, "delete"),
@@ -190,6 +197,30 @@ mod tests {
              \n\
              + nothing new, in 85 ms\n"
         );
+    }
+
+    #[test]
+    fn a_run_that_another_one_overtook_does_not_say_that_there_was_nothing() {
+        let mut report = report();
+        report.stages[0].outcome = Outcome::Superseded;
+        report.stages[0].relations.clear();
+        let shown = card(Style::PLAIN, "totesys", &report);
+        assert!(shown.ends_with("+ superseded: another run committed first, in 88 ms\n"), "{shown}");
+    }
+
+    #[test]
+    fn the_last_line_counts_rows_that_were_set_aside() {
+        let mut report = report();
+        report.stages[0].relations[1].rows_refused = 1;
+        let shown = card(Style::PLAIN, "totesys", &report);
+        assert!(shown.ends_with("into the warehouse, 1 row set aside, in 88 ms\n"), "{shown}");
+    }
+
+    #[test]
+    fn three_stages_that_failed_are_listed_as_in_a_sentence() {
+        let failed = |stage| StageFailure { stage, error: Error::unavailable("away") };
+        let report = RunReport { failures: ["ingest", "transform", "load"].map(failed).into(), ..report() };
+        assert!(card(Style::PLAIN, "totesys", &report).ends_with("\ningest, transform and load failed\n"));
     }
 
     #[test]

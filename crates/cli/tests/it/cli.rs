@@ -24,6 +24,7 @@ fn help_is_for_a_newcomer() {
         "models",
         "warehouse",
         "demo",
+        "init",
     ];
     for command in commands {
         let listed = help.stdout.lines().any(|line| line.trim_start().starts_with(&format!("{command} ")));
@@ -46,6 +47,7 @@ fn every_command_has_help_of_its_own() {
         "models",
         "warehouse",
         "demo",
+        "init",
         "completions",
     ] {
         let help = ran(&mut starlift([command, "--help"]));
@@ -272,6 +274,29 @@ fn a_failure_is_said_and_ends_as_one_although_nobody_reads_standard_output_or_th
     let unwritten = ran(run.env("STARLIFT_SOURCE_URL", NOBODY));
     assert_eq!(unwritten.code, Some(75), "{}", unwritten.stderr);
     assert!(unwritten.stderr.contains("cannot write the report"), "{}", unwritten.stderr);
+}
+
+#[test]
+fn a_new_project_is_read_by_every_command_and_is_never_written_over() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("Mein Geschäft");
+    let made = ran(starlift(["init"]).arg(&dir));
+    assert_eq!((made.code, made.stderr.as_str()), (Some(0), ""));
+    assert!(made.stdout.contains("Geschäft/starlift.toml\n"), "{}", made.stdout);
+    let status = ran(starlift(["status", "--project"]).arg(&dir));
+    assert!(status.stdout.starts_with("mein_gesch_ft\n"), "{} {}", status.stdout, status.stderr);
+    // The hint of what is missing names a file that is there.
+    let doctor = ran(starlift(["doctor", "--project"]).arg(&dir)).stdout;
+    assert!(doctor.contains("db_credentials.json.example` to `") && dir.join("db_credentials.json.example").exists());
+
+    std::fs::write(dir.join("starlift.toml"), "mine").unwrap();
+    let again = ran(starlift(["init", "--json"]).arg(&dir));
+    assert_eq!((again.code, again.stdout.as_str()), (Some(1), ""));
+    assert!(again.stderr.starts_with("error: there is a project in `"), "{}", again.stderr);
+    // One that was interrupted before its settings is finished.
+    std::fs::remove_file(dir.join("starlift.toml")).unwrap();
+    let finished = ran(starlift(["init", "--json"]).arg(&dir)).stdout;
+    assert!(finished.contains(r#""pipeline":"mein_gesch_ft","created":["starlift.toml"]"#), "{finished}");
 }
 
 #[test]

@@ -148,6 +148,11 @@ async fn from_the_first_look_to_an_equal_star() {
     insta::assert_snapshot!("17_vacuum_removes", shop.said(["lake", "vacuum", "--delete"]));
     assert!(!left.exists());
     assert!(shop.said(["run", "--quiet"]).ends_with("--- exit 0\n"));
+    assert!(shop.said(["lake", "compact"]).ends_with("--- exit 0\n"));
+    let history = shop.said(["history", "--limit", "1"]);
+    for run in ["  ingest ", "  transform ", "  load ", "  compact lake ", "  compact star "] {
+        assert!(history.contains(run), "{run}: {history}");
+    }
 }
 
 /// `script` gives the program a terminal, as a person has one.
@@ -182,4 +187,95 @@ async fn clearing_asks_a_person_and_the_next_run_fills_the_warehouse_again() {
     assert_eq!(purchases().await, 100);
     assert!(shop.said(["verify"]).ends_with("--- exit 0\n"));
     assert!(Path::new(&shop.dir.path().join("lake/ingest/_manifests")).is_dir());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_newcomer_gets_wrong_is_told_before_a_run_with_a_hint_that_works() {
+    let shop = Shop::new().await;
+    shop.change(&format!(
+        "create view cities as select city_id, count(*) as n from customer group by city_id;
+         grant select on purchase, cities to {}",
+        shop.reader
+    ))
+    .await;
+    let first = shop.said(["doctor"]);
+    assert!(first.contains("run `starlift ingest`, then `starlift warehouse create`"), "{first}");
+    assert!(first.ends_with("ready to run, 1 thing to look at\n--- exit 0\n"), "{first}");
+    assert!(shop.said(["ingest"]).ends_with("--- exit 0\n"));
+
+    let model = shop.dir.path().join("models/dim_cities.sql");
+    let header = "-- kind: dimension\n-- key: city_id\n";
+    std::fs::write(&model, format!("{header}select city_id, now() as at from city")).unwrap();
+    let doctor = shop.said(["doctor"]);
+    assert!(doctor.contains("✗ models ") && doctor.contains("  model `dim_cities` calls `now`"), "{doctor}");
+    assert!(doctor.ends_with("--- exit 1\n"), "{doctor}");
+
+    std::fs::write(&model, format!("{header}select city_id, n from cities")).unwrap();
+    let plan = shop.said(["plan"]);
+    let hint = "`[source.tables.cities]` with `capture = \"full\"`";
+    assert!(plan.contains("model `dim_cities` reads `cities`, which does not exist") && plan.contains(hint), "{plan}");
+    let settings = shop.dir.path().join("starlift.toml");
+    let toml = std::fs::read_to_string(&settings).unwrap();
+    std::fs::write(&settings, format!("{toml}\n[source.tables.cities]\ncapture = \"full\"\n")).unwrap();
+    // What the coming ingest brings stops nobody.
+    let waits = shop.said(["plan"]);
+    assert!(
+        waits.contains("before ingest brings the change: model `dim_cities` reads") && waits.ends_with("--- exit 0\n"),
+        "{waits}"
+    );
+    let ready = shop.said(["doctor"]);
+    assert!(ready.contains("! models ") && ready.contains("  over the lake as it is"), "{ready}");
+    assert!(shop.said(["ingest"]).contains("cities/"));
+    assert!(shop.said(["warehouse", "create"]).ends_with("--- exit 0\n"));
+    assert!(shop.said(["run", "--quiet"]).ends_with("--- exit 0\n"));
+
+    let unknown = shop.said(["quarantine", "list", "dim_citys"]);
+    assert!(unknown.contains("did you mean `dim_cities`?") && unknown.ends_with("--- exit 1\n"), "{unknown}");
+    assert!(
+        shop.said(["quarantine", "list", "dim_cities"]).starts_with("$ starlift quarantine list dim_cities\n✓ no row")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lake_and_star_are_not_written_over_each_other_where_their_places_are_mixed_up() {
+    let shop = Shop::new().await;
+    shop.change(&format!("grant select on purchase to {}", shop.reader)).await;
+    assert!(shop.said(["ingest"]).ends_with("--- exit 0\n"));
+    assert!(shop.said(["warehouse", "create"]).ends_with("--- exit 0\n"));
+    assert!(shop.said(["run", "--quiet"]).ends_with("--- exit 0\n"));
+    let (lake, star) = (shop.dir.path().join("lake/ingest"), shop.dir.path().join("lake/transform"));
+    let over_the_star = ran(shop.command(["run", "--quiet"]).env("STARLIFT_LAKE_INGEST", &star));
+    assert_eq!(over_the_star.code, Some(1));
+    assert!(over_the_star.stdout.ends_with("\ningest and transform failed\n"), "{}", over_the_star.stdout);
+    assert!(over_the_star.stderr.contains("lake/transform` holds a star and no lake\n"), "{}", over_the_star.stderr);
+    let over_the_lake = ran(shop.command(["run", "--quiet"]).env("STARLIFT_LAKE_TRANSFORM", &lake));
+    assert!(over_the_lake.stdout.ends_with("\ntransform and load failed\n"), "{}", over_the_lake.stdout);
+    assert!(over_the_lake.stderr.contains("lake/ingest` holds a lake and no star\n"), "{}", over_the_lake.stderr);
+    for look in ["status", "plan", "verify", "doctor"] {
+        let looked = ran(shop.command([look]).env("STARLIFT_LAKE_INGEST", &star));
+        assert_eq!(looked.code, Some(1), "{look}: {}", looked.stdout);
+    }
+    // One place for both, from nothing: ingest makes it a lake, and that is where it ends.
+    let both = shop.dir.path().join("both");
+    let mut run = shop.command(["run", "--quiet"]);
+    let run = ran(run.env("STARLIFT_LAKE_INGEST", &both).env("STARLIFT_LAKE_TRANSFORM", &both));
+    assert!(run.stdout.ends_with("\ntransform and load failed\n"), "{}", run.stdout);
+    // Nothing of it left a trace.
+    assert!(shop.said(["run", "--quiet"]).ends_with("--- exit 0\n"));
+    assert!(shop.said(["verify"]).ends_with("--- exit 0\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_away_is_not_said_to_be_empty_or_behind() {
+    let shop = Shop::new().await;
+    shop.change(&format!("grant select on purchase to {}", shop.reader)).await;
+    assert!(shop.said(["ingest"]).ends_with("--- exit 0\n"));
+    assert!(shop.said(["warehouse", "create"]).ends_with("--- exit 0\n"));
+    assert!(shop.said(["run", "--quiet"]).ends_with("--- exit 0\n"));
+    let away = "postgres://nobody:secret@127.0.0.1:1/away";
+    let plan = ran(shop.command(["plan"]).env("STARLIFT_SOURCE_URL", away)).stdout;
+    assert!(plan.starts_with("ingest would read\n  unknown\n"), "{plan}");
+    assert!(plan.contains("! the source was not asked: cannot connect"), "{plan}");
+    let status = ran(shop.command(["status"]).env("STARLIFT_WAREHOUSE_URL", away)).stdout;
+    assert!(status.contains("  warehouse  unknown\n") && !status.contains("waits for load"), "{status}");
 }

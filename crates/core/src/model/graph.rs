@@ -5,6 +5,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Model;
 use crate::error::{Error, Result};
 
+/// The error of a model that reads what nobody knows, with the nearest name that somebody does.
+pub fn unknown_input(model: &str, input: &str, nearest: Option<&str>) -> Error {
+    let hint = match nearest {
+        Some(name) => format!("did you mean `{name}`?"),
+        None => format!(
+            "`starlift plan` lists the tables that are captured; a view is one of them where starlift.toml has \
+             `[source.tables.{input}]` with `capture = \"full\"`"
+        ),
+    };
+    Error::config(format!("model `{model}` reads `{input}`, which does not exist"))
+        .with_detail("no captured table, seed or model has this name")
+        .with_hint(hint)
+        .with_context("model", model)
+}
+
 /// The models of a project in dependency order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ModelGraph {
@@ -25,9 +40,7 @@ impl ModelGraph {
                 let circle: Vec<String> = rest.keys().map(|name| format!("`{name}`")).collect();
                 return Err(Error::config("models read one another in a circle")
                     .with_detail(format!("{} cannot be put in an order", circle.join(", ")))
-                    .with_hint(
-                        "let one of them select from source tables instead; `starlift models` shows the graph",
-                    ));
+                    .with_hint("let one of them select from source tables instead"));
             };
             ordered.extend(rest.remove(&name));
         }
@@ -77,13 +90,7 @@ impl ModelGraph {
                         input,
                         known.iter().map(String::as_str).chain(self.models.iter().map(|m| m.name.as_str())),
                     );
-                    return Err(Error::config(format!("model `{}` reads `{input}`, which does not exist", model.name))
-                        .with_detail("no source table, seed or model has this name")
-                        .with_hint(nearest.map_or_else(
-                            || "`starlift models` shows what each model reads".to_string(),
-                            |name| format!("did you mean `{name}`?"),
-                        ))
-                        .with_context("model", model.name.clone()));
+                    return Err(unknown_input(&model.name, input, nearest));
                 }
             }
         }

@@ -82,6 +82,8 @@ impl Header {
     }
 }
 
+/// The key that every calendar has, because its rows are made by us.
+const CALENDAR_KEY: &str = "date_id";
 const KEYS: &str = "`kind`, `key`, `tests`, `refused` and `description`";
 const TESTS: [&str; 4] = ["not_null", "unique", "accepted_values", "relationships"];
 
@@ -122,6 +124,13 @@ pub(super) fn parse(model: &str, text: &str) -> Result<(Header, String)> {
         }
     };
     let key: Vec<String> = fields.get("key").map(|value| names(value)).unwrap_or_default();
+    if kind == ModelKind::Calendar && key != [CALENDAR_KEY] {
+        return Err(bad(
+            model,
+            format!("the key of a calendar is `{CALENDAR_KEY}`"),
+            format!("write `-- key: {CALENDAR_KEY}`"),
+        ));
+    }
     if key.is_empty() {
         return Err(bad(
             model,
@@ -238,6 +247,15 @@ mod tests {
             ["not_null(Größe)", "relationships(a b ->dim_a)", "accepted_values(c d: 1, 2)", "unique(id)"]
         );
         assert_eq!(header.references()["a b"], "dim_a");
+    }
+
+    #[test]
+    fn a_calendar_has_the_key_that_its_rows_have() {
+        assert_eq!(parse("dim_date", "-- kind: calendar\n-- key: date_id\n").unwrap().0.key, ["date_id"]);
+        for text in ["-- kind: calendar\n", "-- kind: calendar\n-- key: day\n"] {
+            let error = parse("dim_date", text).unwrap_err();
+            assert_eq!(error.hint(), Some("write `-- key: date_id`"));
+        }
     }
 
     #[test]

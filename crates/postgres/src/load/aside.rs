@@ -365,7 +365,7 @@ pub(crate) fn too_many(pair: Pair<'_>, new: &RefusedRows) -> Error {
         )
     } else {
         let these = if new.rows() == 1 { "1 row".to_string() } else { format!("{} rows", new.rows()) };
-        Error::data(format!("{these} of model `{name}` cannot be loaded into their table without loss")).with_hint(
+        Error::data(format!("{these} of model `{name}` cannot be loaded into its table without loss")).with_hint(
             format!(
                 "mend these rows in the source or in the model and run again; nothing of this manifest was loaded; {accept}"
             ),

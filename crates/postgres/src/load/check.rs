@@ -108,7 +108,7 @@ pub(crate) async fn refuse(client: &Client, pair: Pair<'_>, stage: &Stage, check
     let rows: i64 =
         value(client, &format!("select count(*) from {} s where {any}", stage.table), "cannot count").await?;
     let these = if rows == 1 { "1 row".to_string() } else { format!("{rows} rows") };
-    Err(Error::data(format!("{these} of model `{}` cannot be loaded into their table without loss", pair.model.name))
+    Err(Error::data(format!("{these} of model `{}` cannot be loaded into its table without loss", pair.model.name))
         .with_detail(details.join("; "))
         .with_hint("mend these rows in the source or in the model and run again; nothing of this manifest was loaded")
         .with_context("model", pair.model.name.clone()))

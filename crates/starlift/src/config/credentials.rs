@@ -8,7 +8,8 @@
 //! A relative `sslrootcert` starts at the project, wherever it is written: so one secret serves the command line and the
 //! functions, whose zips hold the project's certificates.
 
-use std::path::Path;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 use starlift_aws::Aws;
 use starlift_core::{Error, Micros, Result, kept};
@@ -152,14 +153,25 @@ impl Opening<'_> {
 fn from_file(side: Side, path: &Path) -> Result<ConnectOptions> {
     let shown = path.display();
     let bytes = std::fs::read(path).map_err(|e| {
+        let mend = match e.kind() {
+            ErrorKind::PermissionDenied => format!("let this user read `{shown}`"),
+            _ if example_of(path).exists() => format!("copy `{shown}.example` to `{shown}` and fill it in"),
+            _ => format!(
+                r#"write `{{"user": "…", "password": "…", "host": "…", "database": "…", "port": 5432}}` to `{shown}`"#
+            ),
+        };
         Error::config(format!("cannot read the credentials of the {} in `{shown}`", side.name()))
             .with_source(e)
-            .with_hint(format!(
-                "copy `{shown}.example` to `{shown}` and fill it in, or set STARLIFT_{}_URL",
-                side.name().to_uppercase()
-            ))
+            .with_hint(format!("{mend}, or set STARLIFT_{}_URL", side.name().to_uppercase()))
     })?;
     from_json(side, &format!("`{shown}`"), &bytes)
+}
+
+/// Beside the credentials, where the project has one.
+fn example_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".example");
+    name.into()
 }
 
 fn from_variable(side: Side, name: &str, environment: &Environment) -> Result<ConnectOptions> {

@@ -21,7 +21,7 @@ pub(super) fn read(project_dir: &Path, environment: Environment, overrides: Over
     let text = std::fs::read_to_string(&path).map_err(|e| {
         Error::config(format!("no `{FILE}` in `{}`", project_dir.display()))
             .with_source(e)
-            .with_hint("give the project's folder with `--project DIR` or STARLIFT_PROJECT; `starlift demo` needs none")
+            .with_hint("give the project's folder with `--project DIR` or STARLIFT_PROJECT; `starlift init DIR` makes a new project; `starlift demo` needs none")
     })?;
     merge(Settings::parse(&path.display().to_string(), &text)?, project_dir, environment, overrides)
 }

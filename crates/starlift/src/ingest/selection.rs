@@ -28,7 +28,7 @@ pub(super) async fn select(ctx: &Context, session: &SourceSession, listed: &[Str
         Error::config(format!("{what} names the table `{shown}`, which is not captured or does not exist")).with_hint(
             match nearest(name, captured.iter().map(String::as_str)) {
                 Some(known) => format!("did you mean `{known}`?"),
-                None => "`starlift doctor` lists the tables of the source".to_string(),
+                None => "`starlift plan` lists the tables that are captured".to_string(),
             },
         )
     };

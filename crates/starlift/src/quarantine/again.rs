@@ -42,7 +42,13 @@ pub async fn replay(ctx: &Context, names: &BTreeSet<String>) -> Result<RunReport
     Ok(report)
 }
 
-async fn check_names(ctx: &Context, names: &BTreeSet<String>) -> Result<()> {
+/// Whether each of these names is a table or a model.
+///
+/// Errors: Config that says which is not, with the nearest name as a hint.
+pub async fn check_names(ctx: &Context, names: &BTreeSet<String>) -> Result<()> {
+    if names.is_empty() {
+        return Ok(());
+    }
     let lake = Head::read(&ctx.lake()?, &ctx.config.pipeline).await?;
     // A table whose first read is not finished is in no state yet.
     let tables = lake.manifest().into_iter().flat_map(|m| m.relations.keys().chain(m.unfinished.keys()).cloned());
@@ -58,7 +64,7 @@ async fn check_names(ctx: &Context, names: &BTreeSet<String>) -> Result<()> {
         Some(unknown) => Err(Error::config(format!("`{unknown}` is no table or model")).with_hint(
             match nearest(unknown, known.iter().map(String::as_str)) {
                 Some(name) => format!("did you mean `{name}`?"),
-                None => "`starlift quarantine list` names what stands aside".into(),
+                None => "`starlift status` lists tables and models".into(),
             },
         )),
     }

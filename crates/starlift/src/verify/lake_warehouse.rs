@@ -10,7 +10,7 @@ use starlift_core::model::Model;
 use starlift_lake::{Head, State, Store};
 use starlift_models::EVALUATION_VERSION;
 
-use super::lake_side::{LakeSide, refused_keys, values};
+use super::lake_side::{LakeSide, aside_note, refused_keys, values};
 use super::matching::{Counts, What};
 use super::model_view::ModelView;
 use super::report::{Comparison, ComparisonKind};
@@ -113,6 +113,8 @@ pub(super) async fn model(
         _ => Counts::Difference,
     };
     compare(&mut comparison, &Side::Lake(left), &Side::Sql(right), &names, judge).await?;
+    // They are why the two sides may be equal with different numbers of rows.
+    comparison.notes.extend(aside_note(aside.len() as u64));
     comparison.notes.push(match names.columns.len() {
         1 => format!("against table `{}` by key", spine.table),
         count => format!("against table `{}` by key and {count} columns that the model passes through", spine.table),
