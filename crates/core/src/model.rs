@@ -1,5 +1,6 @@
 //! Models: what a header says, which tables the SQL reads, and the order in which models depend on one another.
 
+mod depth;
 mod graph;
 mod header;
 mod lineage;
@@ -33,7 +34,8 @@ impl Model {
     ///
     /// Errors: Config for a header with an unknown key or kind, and for SQL that does not parse or is no single query.
     pub fn parse(name: &str, text: &str) -> Result<Model> {
-        let (header, sql) = header::parse(name, text)?;
+        // Some editors begin a file with a byte order mark.
+        let (header, sql) = header::parse(name, text.strip_prefix('\u{feff}').unwrap_or(text))?;
         let inputs = match header.kind {
             ModelKind::Calendar => header::no_sql(name, &sql).map(|()| Vec::new())?,
             ModelKind::Dimension | ModelKind::Fact => referenced_tables(name, &sql)?,

@@ -25,6 +25,7 @@ use starlift_core::{Error, Result, TableSchema};
 
 use crate::arithmetic::CheckedArithmetic;
 use crate::checked_sum::checked_sum;
+use crate::extremes::extremes;
 use crate::functions;
 use crate::input::{Input, InputSource};
 use crate::memory::{SessionMemory, merge_bytes};
@@ -117,6 +118,7 @@ impl Session {
             context.register_udf(function);
         }
         context.register_udaf(checked_sum());
+        extremes().into_iter().for_each(|function| context.register_udaf(function));
         Ok(Session { context, seeds: Arc::default() })
     }
 

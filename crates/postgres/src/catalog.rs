@@ -104,6 +104,11 @@ pub struct Catalog {
     pub unsupported: Vec<UnsupportedColumn>,
 }
 
+/// Whether a schema has a view, materialised view or foreign table of this name, which [`read_tables`] reads only when asked.
+pub(crate) async fn has_view(client: &Client, schema: &str, name: &str) -> Result<bool> {
+    query::has_view(client, schema, name).await
+}
+
 /// Reads the ordinary and partitioned tables of a schema, partitions left out, and the views (also materialised views
 /// and foreign tables) that `views` names; names of tables may be among them. `settings` are by table, then by column.
 ///

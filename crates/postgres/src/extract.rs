@@ -37,7 +37,7 @@ pub use self::shared::{OLDEST_WITH_RANGES, PageRange};
 pub use self::statement::select_expression;
 pub use self::stream::{BatchLimits, RowStream};
 pub use self::window::{Marked, Window};
-use crate::catalog::{Catalog, SourceTable, TableSettings, read_tables};
+use crate::catalog::{Catalog, SourceTable, TableSettings, has_view, read_tables};
 use crate::codec::RowDecoder;
 use crate::connect::Connection;
 use crate::ident::quote_qualified;
@@ -112,6 +112,14 @@ impl SourceSession {
     /// Reads what the schema holds, outside of a transaction as of now, inside as of its snapshot: see [`read_tables`].
     pub async fn catalog(&self, settings: &TableSettings, views: &[String]) -> Result<Catalog> {
         read_tables(self.client(), &self.schema, settings, views).await
+    }
+
+    /// Whether the schema has a view, materialised view or foreign table of this name.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn has_view(&self, name: &str) -> Result<bool> {
+        has_view(self.client(), &self.schema, name).await
     }
 
     /// Opens the transaction: locks these tables, then takes the snapshot. Views cannot be locked: leave them out.

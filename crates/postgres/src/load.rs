@@ -133,7 +133,10 @@ async fn write(
     models: Vec<ModelLoad<'_>>,
     look_ahead: &LookAhead<'_>,
 ) -> Result<LoadOutcome> {
-    let loads = models;
+    let mut loads = models;
+    for load in &mut loads {
+        load.model = load.model.clone().with_keys_that_compare();
+    }
     let models: Vec<ModelTable> = loads.iter().map(|load| load.model.clone()).collect();
     let models: Vec<&ModelTable> = models.iter().collect();
 

@@ -14,6 +14,7 @@ pub(crate) mod coverable;
 mod evaluate;
 mod image;
 pub(crate) mod inputs;
+mod own_references;
 mod references;
 mod rows;
 mod tuple;

@@ -79,25 +79,25 @@ impl ModelGraph {
         found
     }
 
+    /// The first model with an input that is not known: its name and the input's. `known` are the source's tables and the
+    /// project's seeds.
+    pub fn first_unknown_input(&self, known: &BTreeSet<String>) -> Option<(&str, &str)> {
+        let is_unknown = |input: &&String| self.get(input).is_none() && !known.contains(*input);
+        self.models.iter().find_map(|model| Some((model.name.as_str(), model.inputs.iter().find(is_unknown)?.as_str())))
+    }
+
     /// Whether every input is known. `known` are the source's tables and the project's seeds.
     ///
     /// Errors: Config that names the model and the table, with the nearest name as a hint.
     pub fn check_inputs(&self, known: &BTreeSet<String>) -> Result<()> {
-        for model in &self.models {
-            for input in &model.inputs {
-                if self.get(input).is_none() && !known.contains(input) {
-                    let nearest = nearest(
-                        input,
-                        known.iter().map(String::as_str).chain(self.models.iter().map(|m| m.name.as_str())),
-                    );
-                    return Err(unknown_input(&model.name, input, nearest));
-                }
-            }
-        }
-        Ok(())
+        let Some((model, input)) = self.first_unknown_input(known) else { return Ok(()) };
+        let models = self.models.iter().map(|m| m.name.as_str());
+        let nearest = nearest(input, known.iter().map(String::as_str).chain(models));
+        Err(unknown_input(model, input, nearest))
     }
 
-    /// Whether every test `relationships` leads to a model or one of these seeds: it would never fail otherwise.
+    /// Whether every test `relationships` leads to one of these seeds, or to a model whose key has one column: it would never
+    /// fail otherwise.
     ///
     /// Errors: Config that names the model and what it refers to, with the nearest name as a hint.
     pub fn check_references<'a>(&'a self, seeds: impl Iterator<Item = &'a String>) -> Result<()> {
@@ -111,6 +111,16 @@ impl ModelGraph {
                     .with_hint(nearest.map_or_else(
                         || format!("mend the line `-- tests:` of `{}.sql`", model.name),
                         |name| format!("did you mean `{name}`?"),
+                    ))
+                    .with_context("model", model.name.clone()));
+            }
+            let wide = |target: &str| self.get(target).filter(|other| other.header.key.len() > 1);
+            if let Some(target) = model.header.referred().into_iter().find_map(wide) {
+                return Err(Error::config(format!("a test of model `{}` refers to `{}`", model.name, target.name))
+                    .with_detail(format!("its key has {} columns, and a test has one", target.header.key.len()))
+                    .with_hint(format!(
+                        "give `{}` a key of one column, or take the test out of `{}.sql`: a foreign key of the warehouse may have several columns",
+                        target.name, model.name
                     ))
                     .with_context("model", model.name.clone()));
             }
@@ -181,5 +191,15 @@ mod tests {
         let error = graph("id -> dim_c").check_references(seeds.iter()).unwrap_err();
         assert_eq!(error.message(), "a test of model `fact_a` refers to `dim_c`");
         assert_eq!(error.hint(), Some("did you mean `dim_b`?"));
+    }
+
+    #[test]
+    fn a_test_that_refers_to_a_key_of_several_columns_is_refused() {
+        let wide = Model::parse("dim_wide", "-- kind: dimension\n-- key: a, b\nselect a, b from t").unwrap();
+        let fact = "-- kind: fact\n-- key: id\n-- tests: relationships(a -> dim_wide)\nselect id, a from t";
+        let graph = ModelGraph::new(vec![wide, Model::parse("fact_a", fact).unwrap()]).unwrap();
+        let error = graph.check_references(std::iter::empty()).unwrap_err();
+        assert_eq!(error.message(), "a test of model `fact_a` refers to `dim_wide`");
+        assert_eq!(error.detail().as_deref(), Some("its key has 2 columns, and a test has one"));
     }
 }

@@ -7,6 +7,8 @@ use sqlparser::ast::{Query, Statement, TableFactor, Visit, Visitor};
 use sqlparser::dialect::GenericDialect;
 use sqlparser::parser::Parser;
 
+use super::depth::{DEEPEST, is_too_deep};
+
 use crate::error::{Error, Result};
 
 /// The names of the tables, seeds and models that a model's query reads, sorted. Names of `with` queries are left out.
@@ -19,6 +21,11 @@ pub fn referenced_tables(model: &str, sql: &str) -> Result<Vec<String>> {
             .with_hint(format!("mend `{model}.sql`: it holds one `select` in the dialect of DataFusion"))
             .with_context("model", model)
     };
+    if is_too_deep(sql) {
+        return Err(bad(format!("it has more than {DEEPEST} operators, joins or unions one upon another")).with_hint(
+            "write a long chain as `in (…)`, `case`, `concat(…)` or `coalesce(…)`, or divide it between models",
+        ));
+    }
     let statements = Parser::parse_sql(&GenericDialect {}, sql).map_err(|e| bad(e.to_string()))?;
     let [Statement::Query(query)] = statements.as_slice() else {
         return Err(bad("it is not one `select` query".into()));
@@ -99,6 +106,20 @@ pub(super) fn folded(name: &sqlparser::ast::Ident) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_chain_that_no_stack_holds_is_refused_and_a_byte_order_mark_passed_over() {
+        let text = |sql: &str| format!("\u{feff}-- kind: dimension\n-- key: id\n{sql}\n");
+        let model = crate::model::Model::parse("dim_t", &text("select id from t")).unwrap();
+        assert_eq!(
+            (model.sql.as_str(), model.header.key.as_slice()),
+            ("select id from t", ["id".to_string()].as_slice())
+        );
+        let chain = format!("select id, {}1 as x from t", "1 + ".repeat(20_000));
+        let error = crate::model::Model::parse("dim_t", &text(&chain)).unwrap_err();
+        assert_eq!(error.message(), "model `dim_t` cannot be read");
+        assert!(error.detail().unwrap().contains("more than 256 operators"), "{error:?}");
+    }
 
     #[test]
     fn a_with_name_hides_a_table_only_where_it_is_seen() {

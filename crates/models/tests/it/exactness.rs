@@ -164,3 +164,22 @@ async fn quotients_and_averages_of_decimals_are_warned_about_with_their_digits()
     assert_eq!(prepared.warnings().len(), 1, "{:#?}", prepared.warnings());
     assert!(prepared.warnings()[0].contains("is cut off after 6 decimals"), "{:#?}", prepared.warnings());
 }
+
+#[tokio::test]
+async fn nan_is_the_greatest_float_of_a_group_whatever_the_order_of_its_rows() {
+    let orders: [&[&str]; 3] = [
+        &["1|1|NaN|3", "2|1|1|NaN", "3|1|3|1", "4|2|NaN|NaN", "5|3|~|~"],
+        &["3|1|3|1", "1|1|NaN|3", "2|1|1|NaN", "4|2|NaN|NaN", "5|3|~|~"],
+        &["2|1|1|NaN", "3|1|3|1", "5|3|~|~", "4|2|NaN|NaN", "1|1|NaN|3"],
+    ];
+    for rows in orders {
+        let session = session(&[("v", "id int4, g int4, a float8 null, b float4 null", rows)]);
+        let sql = "select g, min(a) as a, max(a) as b, min(b) as c, max(b) as d, max(id) as e from v group by g";
+        let grouped = evaluate(&session, &model("g", sql)).await.unwrap();
+        assert_eq!(grouped.rows, ["1|1.0|NaN|1.0|NaN|3", "2|NaN|NaN|NaN|NaN|4", "3|~|~|~|~|5"]);
+        let whole = "select 1 as one, min(a) as a, max(a) as b, max(b) filter (where b < 3) as c from v";
+        assert_eq!(evaluate(&session, &model("one", whole)).await.unwrap().rows, ["1|1.0|NaN|1.0"]);
+        let window = "select id, max(a) over (partition by g) as a from v where g = 1";
+        assert_eq!(evaluate(&session, &model("id", window)).await.unwrap().rows, ["1|NaN", "2|NaN", "3|NaN"]);
+    }
+}

@@ -148,6 +148,14 @@ join pg_catalog.pg_class f on f.oid = k.confrelid and f.relnamespace = r.relname
 where k.conrelid = any($1) and k.contype = 'f'
 order by k.conrelid, k.conname";
 
+pub(super) async fn has_view(client: &Client, schema: &str, name: &str) -> Result<bool> {
+    let sql =
+        "select exists (select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+               where n.nspname = $1 and c.relname = $2 and c.relkind in ('v', 'm', 'f'))";
+    let failed = |error| classify(error, format!("cannot read the views of schema `{schema}`"));
+    get(&client.query_one(sql, &[&schema, &name]).await.map_err(failed)?, 0)
+}
+
 pub(super) async fn read(client: &Client, schema: &str, views: &[String]) -> Result<Found> {
     let what = || format!("cannot read the catalog of schema `{schema}`");
     let failed = |error| classify(error, what());

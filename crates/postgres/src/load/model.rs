@@ -9,8 +9,9 @@ use serde_json::json;
 use starlift_core::load_plan::LedgerHead;
 use starlift_core::model::ModelKind;
 use starlift_core::refused::RefusedRows;
-use starlift_core::{Error, Result, TableSchema};
+use starlift_core::{ColumnType, Error, Result, TableSchema};
 
+use super::view::LONGEST_NAME;
 use crate::connect::IDLE_TIMEOUT;
 
 /// Batches of rows, read as they are needed.
@@ -43,11 +44,37 @@ pub struct ModelTable {
 }
 
 impl ModelTable {
+    /// The same model with documents of `json` in its key, and in columns that refer to a key, as texts: PostgreSQL has
+    /// neither `=` nor an order for them, and a key of the lake is its bytes in any case.
+    pub(crate) fn with_keys_that_compare(mut self) -> ModelTable {
+        for column in self.schema.columns.iter_mut().filter(|column| column.column_type == ColumnType::Json) {
+            if self.schema.key.contains(&column.name) || self.references.contains_key(&column.name) {
+                column.column_type = ColumnType::Text;
+            }
+        }
+        self
+    }
+
+    /// Whether the warehouse can have a table and columns of these names: PostgreSQL cuts longer ones without an error.
+    ///
+    /// # Errors
+    /// Config with the name.
+    pub fn check_names(&self) -> Result<()> {
+        let columns = self.schema.columns.iter().map(|column| (format!("its column `{}`", column.name), &column.name));
+        let mut names = [("its name".to_string(), &self.name)].into_iter().chain(columns);
+        let Some((what, name)) = names.find(|(_, name)| name.len() > LONGEST_NAME) else { return Ok(()) };
+        Err(Error::config(format!("model `{}` cannot be loaded", self.name))
+            .with_detail(format!("{what} has {} bytes, and a name of PostgreSQL at most {LONGEST_NAME}", name.len()))
+            .with_hint("give it a shorter one: the model by the name of its file, a column by `as`")
+            .with_context("model", self.name.clone()))
+    }
+
     /// Whether the model can be loaded at all.
     ///
     /// # Errors
-    /// Config for a model without key, or with a key that it does not yield.
+    /// Config for a model without key, with a key that it does not yield, or with names that are too long.
     pub fn check(&self) -> Result<()> {
+        self.check_names()?;
         let missing = self.schema.key.iter().find(|name| self.schema.column(name).is_none());
         let detail = match missing {
             Some(name) => format!("it does not yield its key column `{name}`"),

@@ -24,6 +24,7 @@ pub async fn rehearse_support(
     models: &[ModelTable],
 ) -> Result<Vec<Statement>> {
     let transaction = begin(client, schema, LoadLimits::default()).await?;
+    let models: Vec<ModelTable> = models.iter().cloned().map(ModelTable::with_keys_that_compare).collect();
     let models: Vec<&ModelTable> = models.iter().collect();
     let tables = super::checked_tables(transaction.client(), schema, &models).await?;
     let pairs = super::pairs(&models, &tables);

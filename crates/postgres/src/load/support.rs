@@ -92,6 +92,7 @@ pub async fn missing_support(
     models: &[ModelTable],
 ) -> Result<Vec<Statement>> {
     let transaction = begin(client, schema, LoadLimits::default()).await?;
+    let models: Vec<ModelTable> = models.iter().cloned().map(ModelTable::with_keys_that_compare).collect();
     let models: Vec<&ModelTable> = models.iter().collect();
     let tables = super::checked_tables(transaction.client(), schema, &models).await?;
     let missing = missing(transaction.client(), pipeline, schema, &super::pairs(&models, &tables)).await?;
@@ -110,6 +111,7 @@ pub async fn create_support(
     models: &[ModelTable],
 ) -> Result<Vec<Statement>> {
     let transaction = begin(client, schema, LoadLimits::default()).await?;
+    let models: Vec<ModelTable> = models.iter().cloned().map(ModelTable::with_keys_that_compare).collect();
     let models: Vec<&ModelTable> = models.iter().collect();
     let tables = super::checked_tables(transaction.client(), schema, &models).await?;
     let made = complete(transaction.client(), pipeline, schema, &super::pairs(&models, &tables)).await?;

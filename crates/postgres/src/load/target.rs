@@ -10,6 +10,7 @@ use starlift_core::{ColumnType, Error, Result};
 use super::fit::misfits;
 use super::model::ModelTable;
 use super::target_type::TargetType;
+use super::view::view_name;
 use crate::ident::{quote_ident, quote_qualified};
 
 /// A table of the warehouse.
@@ -165,7 +166,14 @@ impl TargetTable {
                 target.name, self.name
             ))
             .with_detail(format!("the model yields {from}, the warehouse declares {}", target.declared))
-            .with_hint("cast it in the model, or change the type in the warehouse"));
+            .with_hint(format!(
+                "cast it in the model, or let the owner run `drop view if exists {}; alter table {} alter column {name} type \
+                 {to} using {name}::{to};`: load makes the view again",
+                quote_qualified(&self.schema, &view_name(&self.name)),
+                self.sql_name(),
+                name = quote_ident(&target.name),
+                to = from.postgres_type(),
+            )));
         }
         Ok(())
     }

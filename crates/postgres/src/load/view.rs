@@ -12,7 +12,7 @@ use crate::ident::{quote_ident, quote_literal, quote_qualified};
 /// What every comment of a view of ours starts with.
 const MARK: &str = "starlift: ";
 /// The longest name that PostgreSQL keeps whole, in bytes.
-const LONGEST_NAME: usize = 63;
+pub(crate) const LONGEST_NAME: usize = 63;
 
 /// The name of a model's view: `current_<model>`, shortened where PostgreSQL would cut it.
 pub fn view_name(model: &str) -> String {

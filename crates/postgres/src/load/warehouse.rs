@@ -33,6 +33,9 @@ pub async fn create(
     warehouse_sql: Option<&str>,
     models: &[ModelTable],
 ) -> Result<Vec<String>> {
+    let models: Vec<ModelTable> = models.iter().cloned().map(ModelTable::with_keys_that_compare).collect();
+    let models = models.as_slice();
+    models.iter().try_for_each(ModelTable::check_names)?;
     // Building an index on a fact that exists takes as long as it takes.
     let limits = LoadLimits { statement_timeout: std::time::Duration::ZERO, ..LoadLimits::default() };
     let transaction = begin(client, schema, limits).await?;

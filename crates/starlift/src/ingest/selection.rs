@@ -19,7 +19,7 @@ pub(crate) struct Selection {
 
 /// Finds the tables to read: the listed ones, widened by what belongs with them, or all.
 ///
-/// Errors: Config for a table that does not exist.
+/// Errors: Config for a table that does not exist, or a view that a model reads and no setting names.
 pub(super) async fn select(ctx: &Context, session: &SourceSession, listed: &[String]) -> Result<Selection> {
     let catalog = catalog(ctx, session).await?;
     let captured = captured(ctx, &catalog);
@@ -39,6 +39,12 @@ pub(super) async fn select(ctx: &Context, session: &SourceSession, listed: &[Str
         return Err(unknown(name, "starlift.toml"));
     }
     let known: BTreeSet<String> = captured.iter().chain(ctx.project.seeds.keys()).cloned().collect();
+    if let Some((model, input)) = ctx.project.graph.first_unknown_input(&known)
+        && !catalog.tables.contains_key(input)
+        && session.has_view(input).await?
+    {
+        return Err(view_that_is_not_read(model, input));
+    }
     ctx.project.graph.check_inputs(&known)?;
 
     let names = if listed.is_empty() {
@@ -57,6 +63,17 @@ pub(super) async fn select(ctx: &Context, session: &SourceSession, listed: &[Str
         .with_hint("check `schema` under `[source]`, and that the role has USAGE on the schema"));
     }
     Ok(Selection { names, catalog, captured })
+}
+
+fn view_that_is_not_read(model: &str, view: &str) -> Error {
+    let shown = event::printable(view);
+    // Quotes do no harm in TOML, and such a name may need them.
+    Error::config(format!("model `{model}` reads `{shown}`, which is a view of the source"))
+        .with_detail("views, materialised views and foreign tables are read only where starlift.toml says so")
+        .with_hint(format!(
+            "add `[source.tables.\"{shown}\"]` with `capture = \"full\"`: each run then reads all its rows"
+        ))
+        .with_context("model", model)
 }
 
 async fn catalog(ctx: &Context, session: &SourceSession) -> Result<Catalog> {

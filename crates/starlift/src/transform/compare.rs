@@ -18,6 +18,7 @@ use starlift_models::RowTests;
 
 use super::STAGE;
 use super::evaluate::{Before, Run};
+use super::own_references::OwnReferences;
 use super::references::References;
 use super::rows::{Rows, Why, Yielded, set_aside, without_values};
 use super::unique::Unique;
@@ -63,6 +64,7 @@ impl Compared {
 struct Tests {
     rows: Option<RowTests>,
     references: References,
+    own: OwnReferences,
     unique: Unique,
 }
 
@@ -78,16 +80,17 @@ impl Tests {
         let keys = rows.project(&schema.key_positions()).map_err(bug)?;
         let key = |row: usize| key_text(schema, &keys, row);
         let unique = self.unique.test(rows, key)?;
+        let own = self.own.test(rows, key)?;
         let references = self.references.test(rows, key).await?;
-        for (slot, (unique, reference)) in why.iter_mut().zip(unique.into_iter().zip(references)) {
-            *slot = slot.take().or(unique).or(reference);
+        for (slot, ((unique, own), reference)) in why.iter_mut().zip(unique.into_iter().zip(own).zip(references)) {
+            *slot = slot.take().or(unique).or(own).or(reference);
         }
         Ok(why.into_iter().map(|why| why.map(|(column, test)| (column, format!("it fails {test}")))).collect())
     }
 
     fn found(&self) -> Vec<(String, bool, RefusedRows)> {
         let of_rows = self.rows.iter().flat_map(RowTests::found).map(|found| (found.test, found.warns, found.failed));
-        let all = of_rows.chain(self.references.found()).chain(self.unique.found());
+        let all = of_rows.chain(self.references.found()).chain(self.own.found()).chain(self.unique.found());
         all.filter(|(.., failed)| failed.rows() > 0).map(|(test, w, f)| (test.to_string(), w, f.clone())).collect()
     }
 }
@@ -123,6 +126,7 @@ impl Run<'_> {
         let mut tests = Tests {
             rows: rows.tests(),
             references: References::of(project, model, schema, self.star, states, &before.refused)?,
+            own: OwnReferences::of(model, rows, self.star.spill()).await?,
             unique: Unique::of(model, rows, self.star.spill()).await?,
         };
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::compute::cast;
+use arrow::datatypes::DataType;
 use futures::TryStreamExt;
 use starlift_core::model::{Model, ModelKind, ModelTest};
 use starlift_core::refused::{RefusedRows, waits_for};
@@ -32,7 +33,7 @@ struct Reference {
     target: String,
     text: String,
     warns: bool,
-    key_type: arrow::datatypes::DataType,
+    key_type: DataType,
     digests: Digests,
     refused: HashSet<KeyDigest>,
     state: State,
@@ -192,17 +193,22 @@ impl Reference {
     }
 
     fn keys_of(&self, column: &ArrayRef) -> Result<Vec<Option<KeyDigest>>> {
-        let column = match column.data_type() == &self.key_type {
-            true => Arc::clone(column),
-            false => match cast(column, &self.key_type) {
-                Ok(cast) => cast,
-                // Types that do not go together are the warehouse's to judge.
-                Err(_) => return Ok(vec![None; column.len()]),
-            },
-        };
-        let keys = self.digests.keys_of_columns(&[Arc::clone(&column)])?;
-        Ok(keys.into_iter().enumerate().map(|(row, key)| column.is_valid(row).then_some(key)).collect())
+        keys_of(&self.digests, &self.key_type, column)
     }
+}
+
+/// The key of this type that each value refers to; none where it is null, or no key of that type.
+pub(super) fn keys_of(digests: &Digests, key_type: &DataType, column: &ArrayRef) -> Result<Vec<Option<KeyDigest>>> {
+    let column = match column.data_type() == key_type {
+        true => Arc::clone(column),
+        false => match cast(column, key_type) {
+            Ok(cast) => cast,
+            // Types that do not go together are the warehouse's to judge.
+            Err(_) => return Ok(vec![None; column.len()]),
+        },
+    };
+    let keys = digests.keys_of_columns(&[Arc::clone(&column)])?;
+    Ok(keys.into_iter().enumerate().map(|(row, key)| column.is_valid(row).then_some(key)).collect())
 }
 
 /// The column and the model of a test `relationships`.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use starlift_core::Result;
 use starlift_core::coverage::Evaluate;
-use starlift_core::model::{Model, ModelKind};
+use starlift_core::model::{Model, ModelKind, ModelTest};
 use starlift_lake::{Head, KeyDigest, State};
 use starlift_models::{InputSource, PreparedModel, Shape};
 
@@ -17,6 +17,7 @@ use super::Relations;
 use super::affected::{OrWhole, Reach};
 use super::evaluate::{Before, Run};
 use super::inputs::{Evaluated, Inputs};
+use super::own_references::is_own;
 use super::references::{References, pair};
 use crate::context::Context;
 
@@ -145,12 +146,12 @@ fn shape<'a>(model: &Model, prepared: &'a PreparedModel) -> OrWhole<&'a Shape> {
     if model.header.infers {
         return Err("it has inferred members".into());
     }
-    let unique = model.header.tests.iter().find(|test| {
+    let is_unique = |test: &&ModelTest| {
         test.name == "unique"
             && prepared.schema().column(&test.arguments).is_some()
             && prepared.schema().key != [test.arguments.clone()]
-    });
-    match unique {
+    };
+    match model.header.tests.iter().find(|test| is_unique(test) || is_own(model, test)) {
         Some(test) => Err(format!("its test {} looks at all rows", test.text())),
         None => Ok(shape),
     }

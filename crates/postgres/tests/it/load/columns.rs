@@ -22,7 +22,12 @@ async fn a_missing_table_column_or_value_is_named_with_what_mends_it() {
         ),
         (
             "create table dim_shop (shop_id int primary key, name int, area numeric)",
-            &["column `name` of table `dim_shop`", "yields text", "declares integer"],
+            &[
+                "column `name` of table `dim_shop`",
+                "yields text",
+                "declares integer",
+                "drop view if exists \"public\".\"current_dim_shop\"; alter table \"public\".\"dim_shop\" alter column \"name\" type text",
+            ],
         ),
         (
             "create table dim_shop (shop_id int primary key, name text, area numeric generated always as (1) stored)",

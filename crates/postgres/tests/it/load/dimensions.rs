@@ -84,3 +84,43 @@ async fn a_dimension_of_its_key_alone_can_be_loaded() {
     let done = w.next(vec![change(&day, &[&["2024-01-02"], &["2024-01-03"]])]).await.unwrap();
     assert_eq!((report(&done, "dim_day").inserted, report(&done, "dim_day").unchanged), (1, 1));
 }
+
+#[tokio::test]
+async fn a_document_may_be_a_key_and_be_referred_to() {
+    let mut place = dimension("dim_place", "place json, name text");
+    let mut visit = refers(fact("fact_visit", "visit_id int4, place json"), "place", "dim_place");
+    let mut w = Warehouse::with("select 1").await;
+    let models = [place.clone(), visit.clone()];
+    starlift_postgres::load::create(&mut w.client, PIPELINE, "public", None, &models).await.unwrap();
+    let (one, two) = ("{\"x\":1,\"y\":\"a\"}", "{\"x\":1,\"y\":null}");
+    w.next(vec![change(&place, &[&[one, "a"], &[two, "b"]]), change(&visit, &[&["1", one]])]).await.unwrap();
+    let done =
+        w.next(vec![change(&place, &[&[one, "A"]]).gone(&[&[two]]), change(&visit, &[&["2", one]])]).await.unwrap();
+    assert_eq!((report(&done, "dim_place").updated, report(&done, "dim_place").retracted), (1, 1));
+    assert_eq!(w.rows("select place, name from current_dim_place").await, [format!("{one}|A")]);
+    assert_eq!(
+        w.one("select count(*) from current_fact_visit where place = (select place from current_dim_place)").await,
+        "2"
+    );
+    // A row that stands aside takes those along that refer to it, and comes back with them.
+    w.execute("alter table dim_place add constraint short check (length(name) < 3)").await;
+    w.aside.rows = 1;
+    w.next(vec![change(&place, &[&[one, "long"]]), change(&visit, &[&["3", one]])]).await.unwrap();
+    assert_eq!(w.one("select count(*) from current_dim_place").await, "0");
+    w.next(vec![change(&place, &[&[one, "ok"]]), change(&visit, &[])]).await.unwrap();
+    assert_eq!(w.one("select count(*) from current_fact_visit").await, "3");
+    assert_eq!(w.one("select count(*) from starlift.refused").await, "0");
+
+    // A column of the warehouse that is json cannot be compared: the message says what it has to be.
+    w.execute("drop view current_dim_place; alter table fact_visit drop constraint fact_visit_place_fkey").await;
+    w.execute("alter table dim_place drop constraint dim_place_pkey, alter place type json using place::json").await;
+    let error = w.next(vec![change(&place, &[&[one, "no"]]), change(&visit, &[])]).await.unwrap_err();
+    assert!(text(&error).contains("alter column \"place\" type text using \"place\"::text"), "{}", text(&error));
+
+    place.name = "d".repeat(64);
+    let error = starlift_postgres::load::create(&mut w.client, PIPELINE, "public", None, &[place]).await.unwrap_err();
+    assert!(text(&error).contains("its name has 64 bytes"), "{}", text(&error));
+    visit.schema.columns[1].name = "é".repeat(32);
+    let error = starlift_postgres::load::create(&mut w.client, PIPELINE, "public", None, &[visit]).await.unwrap_err();
+    assert!(text(&error).contains("has 64 bytes"), "{}", text(&error));
+}

@@ -116,6 +116,23 @@ async fn bad_input_20_a_column_that_comes_with_a_default_is_read_for_every_row()
     assert_eq!((why_full(of(&report, "t")), of(&report, "t").rows_written), (Some("schema changed"), 50));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_view_that_a_model_reads_is_named_with_the_setting_that_reads_it() {
+    let lab = Lab::new(
+        "create table t (id int primary key); insert into t values (1), (2);
+         create view \"big t\" as select id from t where id > 1; grant select on \"big t\" to public",
+    )
+    .await;
+    lab.model("dim_big", "-- kind: dimension\n-- key: id\nselect id from \"big t\"");
+    let words = ["`dim_big` reads `big t`, which is a view", "[source.tables.\"big t\"]", "capture = \"full\""];
+    lab.ingest_fails(ErrorKind::Config, &words).await;
+    lab.configure("[source.tables.\"big t\"]\ncapture = \"full\"");
+    let report = lab.catch_up().await;
+    assert_eq!(of(&report, "big t").rows, 1);
+    lab.model("dim_big", "-- kind: dimension\n-- key: id\nselect id from big_t");
+    lab.ingest_fails(ErrorKind::Config, &["which does not exist", "did you mean `big t`?"]).await;
+}
+
 #[test]
 fn a_word_that_is_missing_from_a_message_is_noticed() {
     let error = starlift_core::Error::data("column `a` of table `t`").with_hint("mend it");

@@ -37,7 +37,22 @@ pub(super) fn project(random: &mut Random) -> Vec<(String, String)> {
         models.push((made.name.clone(), text));
         inputs.push(made);
     }
-    models
+    let wide: Vec<String> =
+        inputs.iter().filter(|input| input.key > 1).map(|input| format!("-> {})", input.name)).collect();
+    models.into_iter().map(|(name, text)| (name, without_references(&text, &wide))).collect()
+}
+
+/// What is between two tests of a header, and nowhere inside of one.
+const BETWEEN: &str = ",  ";
+
+/// A model without tests that refer to a key of several columns, which is refused.
+fn without_references(text: &str, wide: &[String]) -> String {
+    let line = |line: &str| {
+        let Some(tests) = line.strip_prefix("-- tests: ") else { return Some(line.to_string()) };
+        let kept: Vec<&str> = tests.split(BETWEEN).filter(|test| !wide.iter().any(|end| test.contains(end))).collect();
+        (!kept.is_empty()).then(|| format!("-- tests: {}", kept.join(BETWEEN)))
+    };
+    text.lines().filter_map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// A reading of an input, and how it is joined with the ones before.
@@ -168,7 +183,7 @@ fn header(random: &mut Random, columns: &[(String, Known)], key: usize, number: 
         }
     }
     if !tests.is_empty() {
-        text.push_str(&format!("-- tests: {}\n", tests.join(", ")));
+        text.push_str(&format!("-- tests: {}\n", tests.join(BETWEEN)));
     }
     text
 }

@@ -151,3 +151,40 @@ async fn a_dimension_may_have_inferred_members_instead() {
     assert_eq!(world.count_in_warehouse(member).await, 0);
     world.assert_star_equals_source().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reference_to_the_model_itself_is_tested_against_all_that_it_yields() {
+    let world = world_with("").await;
+    let table = "create table member (id int primary key, boss int, born text); insert into member
+                 select i, nullif(i / 2, 0), '2000-01-01' from generate_series(1, 20) i;
+                 grant select on member to public";
+    world.change(table).await;
+    let model = "-- kind: dimension\n-- key: id\n-- tests: relationships(boss -> dim_member)\n\
+                 select id, boss, parse_date(born) as born from member\n";
+    std::fs::write(world.project.join("models/dim_member.sql"), model).unwrap();
+    std::fs::remove_file(world.project.join("warehouse.sql")).unwrap();
+    world.ingest().await;
+    world.create_warehouse().await;
+    world.run().await;
+    let current = async || world.count_in_warehouse("select count(*) from current_dim_member").await;
+    assert_eq!(current().await, 20);
+
+    world.change("update member set boss = 99 where id = 3; insert into member values (21, 22, '2000-01-01')").await;
+    let stopped = failures(&starlift::run(&context(&world)).await);
+    assert_eq!(stopped[0].0, "transform");
+    let reason = "it fails relationships(boss -> dim_member) in 2 rows";
+    assert!(stopped[0].1.contains(reason), "{stopped:?}");
+    accept(&context(&world), &BTreeSet::from(["dim_member".to_string()])).await.unwrap();
+    let mut orphans = aside(&world).await;
+    orphans.sort();
+    assert_eq!(orphans, ["transform dim_member id=21 boss", "transform dim_member id=3 boss"]);
+    assert_verified(&world).await;
+
+    // The boss comes, later than the row that refers to it; and one that stands aside for another reason is there all the same.
+    world.change("insert into member values (22, 1, 'x'), (99, 3, '2000-01-01')").await;
+    let accepted = accept(&context(&world), &BTreeSet::from(["dim_member".to_string()])).await.unwrap();
+    assert!(failures(&accepted).is_empty(), "{accepted:?}");
+    assert_eq!(aside(&world).await, ["transform dim_member id=22 born"]);
+    assert_eq!(current().await, 22);
+    assert_verified(&world).await;
+}
