@@ -4,7 +4,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 BENCH_PYTHON := $(abspath $(TARGET))/bench-tools/bin/python
 S3_PYTHON := $(abspath $(TARGET))/s3-server/bin/python
 MOTO_PYTHON := $(abspath $(TARGET))/moto-server/bin/python
-.PHONY: lambda-zips demo test soak fuzz check security-checks build release bench clean
+.PHONY: lambda-zips demo test test-versions soak fuzz check security-checks build release bench clean
 
 ## the whole pipeline on a private PostgreSQL: DEMO="--scale 2 --keep" passes options on
 demo:
@@ -16,6 +16,11 @@ demo:
 test: $(S3_PYTHON) $(MOTO_PYTHON)
 	@scripts/install-missing compiler postgresql
 	STARLIFT_TEST_S3_PYTHON=$(S3_PYTHON) STARLIFT_TEST_MOTO_PYTHON=$(MOTO_PYTHON) cargo test --locked --workspace
+
+## the tests that meet PostgreSQL on other versions of it, from packages of npm: VERSIONS="13 18" names them, SUITES="postgres" the crates
+test-versions: $(S3_PYTHON) $(MOTO_PYTHON)
+	@scripts/install-missing compiler python
+	STARLIFT_TEST_S3_PYTHON=$(S3_PYTHON) STARLIFT_TEST_MOTO_PYTHON=$(MOTO_PYTHON) scripts/test-versions $(VERSIONS)
 
 ## the long tests, fitted into MINUTES=30: a table of what was reached; SOAK_PROFILE=soak builds longer and reaches several times as much
 soak: $(S3_PYTHON) $(MOTO_PYTHON)

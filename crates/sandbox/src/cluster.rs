@@ -8,6 +8,7 @@
 mod account;
 mod backup;
 mod binaries;
+mod copy;
 mod setup;
 mod shared;
 mod standby;

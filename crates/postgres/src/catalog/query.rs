@@ -74,7 +74,10 @@ from root r join sums s on s.root = r.oid
 order by 2";
 
 const COLUMNS: &str = "
-select a.attrelid, a.attname::text as name, a.atttypid, a.atttypmod, a.attnotnull,
+select a.attrelid, a.attname::text as name, a.atttypid, a.atttypmod,
+       -- Since PostgreSQL 18 a NOT NULL may be NOT VALID: rows from before it may have nulls. Older ones have no such constraint.
+       a.attnotnull and not exists (select from pg_catalog.pg_constraint k where k.conrelid = a.attrelid and k.contype = 'n'
+                                    and not k.convalidated and k.conkey = array[a.attnum]),
        format_type(a.atttypid, a.atttypmod) as declared, a.attnum, a.attndims::int4,
        -- Since PostgreSQL 18.
        case when a.attgenerated = 'v' then pg_get_expr(d.adbin, d.adrelid) end as computed
@@ -124,7 +127,11 @@ from pg_catalog.pg_index i
 where i.indrelid = any($1) and i.indisunique and i.indisvalid and i.indpred is null and i.indexprs is null
   and not exists (select from unnest(i.indkey::int2[]) with ordinality k (attnum, position)
                   left join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
-                  where k.position <= i.indnkeyatts and a.attnotnull is not true)
+                  where k.position <= i.indnkeyatts
+                    -- As with columns: rows may break a NOT NULL that is not valid.
+                    and (a.attnotnull is not true
+                         or exists (select from pg_catalog.pg_constraint n where n.conrelid = i.indrelid and n.contype = 'n'
+                                    and not n.convalidated and n.conkey = array[a.attnum])))
 order by i.indrelid, not i.indisprimary, i.indnkeyatts, i.indkey::int2[]";
 
 /// The columns that an index begins with which has an entry for every row and can be searched by an order.
@@ -146,6 +153,8 @@ from pg_catalog.pg_constraint k
 join pg_catalog.pg_class r on r.oid = k.conrelid
 join pg_catalog.pg_class f on f.oid = k.confrelid and f.relnamespace = r.relnamespace and not f.relispartition
 where k.conrelid = any($1) and k.contype = 'f'
+  -- With a PERIOD (PostgreSQL 18) rows refer to what their period lies in, not to one row of the same period.
+  and to_jsonb(k) ->> 'conperiod' is distinct from 'true'
 order by k.conrelid, k.conname";
 
 pub(super) async fn has_view(client: &Client, schema: &str, name: &str) -> Result<bool> {

@@ -11,4 +11,5 @@ mod round_trip;
 mod support;
 mod tls;
 mod types;
+mod versions;
 mod windows;

@@ -33,6 +33,12 @@ pub(crate) async fn database(sql: &str) -> Database {
     Database { name, cluster, owner }
 }
 
+/// The version of the shared server, such as 150018: some of what a test has is not there before one.
+pub(crate) async fn version() -> u32 {
+    let client = starlift_sandbox::shared().unwrap().connect("postgres").await.unwrap();
+    starlift_postgres::server_version(&client).await.unwrap()
+}
+
 impl Database {
     pub(crate) fn options(&self) -> ConnectOptions {
         ConnectOptions::from_url(&self.cluster.superuser_url(&self.name)).unwrap()

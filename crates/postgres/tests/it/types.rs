@@ -3,9 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::catalog::catalog;
-use crate::support::database;
+use crate::support::{database, version};
 
 const DOCUMENT: &str = include_str!("../../../../docs/types.md");
+
+/// What PostgreSQL 13 does not have; from 14 to 18 the list is the same.
+const SINCE_14: [&str; 8] = [
+    "int4multirange",
+    "int8multirange",
+    "nummultirange",
+    "datemultirange",
+    "tsmultirange",
+    "tstzmultirange",
+    "pg_brin_bloom_summary",
+    "pg_brin_minmax_multi_summary",
+];
 
 /// By type, whether the document says that it is carried.
 fn documented() -> BTreeMap<String, bool> {
@@ -33,8 +45,10 @@ async fn every_type_that_postgresql_ships_is_documented_and_treated_so() {
     let shipped: Vec<(String, String, bool)> =
         db.owner.query(shipped, &[]).await.unwrap().iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect();
     let documented = documented();
-    let names: BTreeSet<&String> = shipped.iter().map(|(name, ..)| name).collect();
-    assert_eq!(names, documented.keys().collect::<BTreeSet<_>>());
+    let names: BTreeSet<&str> = shipped.iter().map(|(name, ..)| name.as_str()).collect();
+    let is_13 = version().await < 140_000;
+    let known = documented.keys().map(String::as_str).filter(|name| !(is_13 && SINCE_14.contains(name)));
+    assert_eq!(names, known.collect::<BTreeSet<_>>());
     assert!(documented.values().filter(|carried| **carried).count() >= 60);
 
     let mut expected = vec![("id".to_string(), true)];

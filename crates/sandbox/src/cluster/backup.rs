@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use starlift_core::{Error, Result};
 
 use super::account::Account;
-use super::{Cluster, SUPERUSER, setup};
+use super::{Cluster, SUPERUSER, copy, setup};
 use crate::failure;
 
 /// How a server goes on from a base backup.
@@ -36,10 +36,10 @@ pub struct Backup {
 }
 
 impl Cluster {
-    /// Takes a base backup while the server runs, with `pg_basebackup`, as the server's user.
+    /// Takes a base backup while the server runs. Blocks the calling thread for a second or two.
     ///
     /// # Errors
-    /// Where the server does not run or the programs of a client are not installed.
+    /// Where the server does not run, or its files cannot be copied.
     pub fn backup(&self) -> Result<Backup> {
         let dir = setup::fresh_dir(&self.account)?;
         let backup = Backup {
@@ -51,21 +51,16 @@ impl Cluster {
             databases: self.databases.load(Ordering::Relaxed),
         };
         setup::make_private(&dir, &self.account)?;
-        let mut command = self.account.command(self.bin_dir.join("pg_basebackup"));
-        command
-            .args(["--host=127.0.0.1", "--checkpoint=fast", "--wal-method=stream", "--no-sync", "--no-password"])
-            .args(["--username", SUPERUSER, "--port", &self.port.to_string(), "--pgdata"])
-            .arg(dir.join("data"));
-        if let Some(password) = &self.password {
-            command.env("PGPASSWORD", password);
-        }
-        let output = command.output().map_err(|e| Error::unavailable("cannot run `pg_basebackup`").with_source(e))?;
-        if output.status.success() {
-            return Ok(backup);
-        }
-        let said = String::from_utf8_lossy(&output.stderr);
-        Err(Error::unavailable("`pg_basebackup` could not copy the private cluster")
-            .with_detail(said.trim().to_owned()))
+        // A thread of its own, because the caller may be inside of a runtime, which does not wait for another one.
+        let copied = std::thread::scope(|scope| {
+            let copying = scope.spawn(|| {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                let runtime = runtime.map_err(|e| Error::unavailable("cannot start a runtime").with_source(e))?;
+                runtime.block_on(copy::copy(self, &dir.join("data")))
+            });
+            copying.join().map_err(|_| Error::internal("the copy of the private cluster panicked"))
+        });
+        copied?.map(|()| backup)
     }
 
     /// Starts a hot standby of this cluster, from a base backup taken now. It is removed like any other cluster, and
