@@ -34,7 +34,6 @@ class Place:
         (root / "bin/terraform").write_text(TERRAFORM)
         (root / "bin/terraform").chmod(0o755)
         self.root = root
-        self.plan = root / "target/deploy/main.tfplan"
 
     def shows(self, change: dict[str, object]) -> None:
         """Makes a zip and the plan that Terraform shows from now on."""
@@ -42,7 +41,11 @@ class Place:
         plan["planned_values"]["root_module"]["resources"][0]["values"]["filename"] = "../../../target/lambda/load.zip"
         (self.root / "shown.json").write_text(json.dumps(plan))
 
-    def run(self, what: str, stack: str) -> tuple[bool, list[str]]:
+    def has_plan(self) -> bool:
+        """Whether there is a plan that waits to be applied."""
+        return any((self.root / "target/deploy").rglob("main.tfplan"))
+
+    def run(self, what: str, stack: str, environment_name: str = "dev") -> tuple[bool, list[str]]:
         """Whether the script succeeded, and what it asked Terraform."""
         asked = self.root / "asked"
         asked.unlink(missing_ok=True)
@@ -50,7 +53,7 @@ class Place:
             **{name: value for name, value in os.environ.items() if not name.startswith(("TF_", "AWS_", "CARGO_"))},
             "PATH": f"{self.root / 'bin'}:{os.environ['PATH']}",
             "STATE_BUCKET": "states",
-            "ENVIRONMENT": "dev",
+            "ENVIRONMENT": environment_name,
             "ASKED": str(asked),
             "SHOWN": str(self.root / "shown.json"),
         }
@@ -68,19 +71,31 @@ def check(scratch: pathlib.Path, script: pathlib.Path = SCRIPT) -> str:
 
     place.shows({})
     done, asked = place.run("plan", "main")
-    expect(done and place.plan.exists(), f"no plan: {asked}")
+    expect(done and place.has_plan(), f"no plan: {asked}")
     expect(not any("-var-file" in line for line in asked), f"settings that nobody made: {asked}")
     done, asked = place.run("apply", "main")
-    expect(done and any(" apply " in line for line in asked) and not place.plan.exists(), f"the plan was not applied: {asked}")
+    expect(done and any(" apply " in line for line in asked) and not place.has_plan(), f"the plan was not applied: {asked}")
     for stack in ("main", "immutable"):
         (place.root / f"deploy/terraform/{stack}/dev.tfvars").write_text("")
         done, asked = place.run("plan", stack)
         expect(done and sum(" plan " in line and "-var-file=dev.tfvars" in line for line in asked) == 1, f"settings are left out: {asked}")
+        for other in ("totesys-prod", "other-dev"):
+            (place.root / f"deploy/terraform/{stack}/{other}.tfvars").write_text("")
+        done, asked = place.run("plan", stack)
+        expect(done and not any("-var-file=other" in line or "prod" in line for line in asked), f"settings of another pipeline: {asked}")
+        (place.root / f"deploy/terraform/{stack}/totesys-dev.tfvars").write_text("")
+        done, asked = place.run("plan", stack)
+        both = "-var-file=dev.tfvars -var-file=totesys-dev.tfvars"
+        expect(
+            done and sum(both in line for line in asked) == 1, f"the environment's settings, then the pipeline's, in this order: {asked}"
+        )
+    done, asked = place.run("apply", "main", "prod")
+    expect(not done and not any(" apply " in line for line in asked), "the plan of another environment was applied")
     place.shows({"faults": True})
     done, asked = place.run("apply", "main")
     expect(not done and not any(" apply " in line for line in asked), "a zip that changed after the plan was applied")
     done, asked = place.run("plan", "main")
-    expect(not done and not place.plan.exists(), "a build for tests was planned")
+    expect(not done and not place.has_plan(), "a build for tests was planned")
     done, asked = place.run("apply", "main")
     expect(not done and not any(" apply " in line for line in asked), "something was applied that was not planned")
     return "settings are given, wrong zips refused"

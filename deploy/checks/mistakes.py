@@ -103,11 +103,17 @@ UNTESTED = {
         "main/alarms.tf", "period              = local.interval_seconds", "period              = 60", says="one alarm, and not two messages"
     ),
     "a last success that counts for an hour": Edit("main/alarms.tf", '"FILL(m1, 0)"', '"m1"', says="missing samples are zeros"),
-    "silence of one interval": Edit(
+    "silence of one minute": Edit(
         "main/alarms.tf",
-        "evaluation_periods  = floor(var.silence_minutes / var.interval_minutes)",
+        "evaluation_periods  = var.silence_minutes",
         "evaluation_periods  = 1",
-        says="a quarter of an hour in which no interval had a success",
+        says="a quarter of an hour in which no minute had a success",
+    ),
+    "silence in whole intervals": Edit(
+        "main/alarms.tf",
+        "evaluation_periods  = var.silence_minutes",
+        "evaluation_periods  = floor(var.silence_minutes / var.interval_minutes) * var.interval_minutes",
+        says="as many minutes as were asked for",
     ),
     "silence that is no alarm": Edit("main/alarms.tf", '"breaching"', '"notBreaching"', says="no data is no success"),
     "critical lines that Lambda drops": Edit(
@@ -181,6 +187,16 @@ UNDEPLOYED = {
         "deploy", 'check_zips || { rm -f "$plan"; exit 1; }', "check_zips", says="was planned"
     ),
     "settings that are left out": Edit("deploy", '${settings[@]+"${settings[@]}"} ', "", says="settings are left out"),
+    "settings of all pipelines that win": Edit(
+        "deploy",
+        'for name in "$ENVIRONMENT" "$pipeline-$ENVIRONMENT"',
+        'for name in "$pipeline-$ENVIRONMENT" "$ENVIRONMENT"',
+        says="in this order",
+    ),
+    "settings of another pipeline": Edit("deploy", '"$pipeline-$ENVIRONMENT"; do', '"other-$ENVIRONMENT"; do', says="of another pipeline"),
+    "a plan for any environment": Edit(
+        "deploy", "deploy/$pipeline-$ENVIRONMENT", "deploy", says="the plan of another environment was applied"
+    ),
 }
 
 # Found in the zips of a plan, by `zips.py`: what is changed of a program, its zip, or the function that it is for.

@@ -130,6 +130,11 @@ impl Answer {
             "InvalidSignatureException" | "SignatureDoesNotMatch" if is_skew => {
                 person(ErrorKind::Config, "set the clock of this machine".into())
             }
+            // `Credential should be scoped to a valid region, not '…'`: the endpoint is in another one.
+            "InvalidSignatureException" | "SignatureDoesNotMatch" if self.message.contains("valid region") => person(
+                ErrorKind::Config,
+                format!("set `AWS_REGION` to the region of the endpoint; it is `{region}` now"),
+            ),
             "RequestExpired" | "RequestTimeTooSkewed" => {
                 person(ErrorKind::Config, "set the clock of this machine".into())
             }
@@ -272,12 +277,13 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_wrong_is_told_from_a_key_that_is_wrong() {
+    fn a_clock_or_region_that_is_wrong_is_told_from_a_key_that_is_wrong() {
         let kind = |message: &str| {
             answered(400, &format!(r#"{{"__type":"InvalidSignatureException","message":"{message}"}}"#)).error.kind()
         };
         assert_eq!(kind("Signature expired: 20241120T113500Z is now earlier than 20241120T120000Z"), ErrorKind::Config);
         assert_eq!(kind("Signature not yet current: 2024"), ErrorKind::Config);
+        assert_eq!(kind("Credential should be scoped to a valid region, not 'us-east-1'. "), ErrorKind::Config);
         assert_eq!(kind("The request signature we calculated does not match"), ErrorKind::Permission);
     }
 

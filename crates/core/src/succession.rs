@@ -11,8 +11,9 @@ use crate::state::{self, LiveFiles};
 use crate::time::Micros;
 use crate::unfinished::Unfinished;
 
-/// Places of runs before its own that a manifest lists, compactions among them.
-const PLACES_KEPT: usize = 200;
+/// Places of runs before its own that a manifest lists, compactions among them. A compaction of the whole lake commits one manifest
+/// for each table, so that there may be as many in a row as there are tables; an empty place is three bytes, a table some hundred.
+const PLACES_KEPT: usize = 10_000;
 
 /// What a run adds to the manifest before.
 #[derive(Debug, Clone)]
@@ -271,16 +272,17 @@ mod tests {
     #[test]
     fn compactions_take_no_place_of_a_run_that_may_come_again() {
         let mut all = chain(3);
-        for _ in 0..40 {
+        // As many in a row as a lake of so many tables makes when all of it is merged.
+        for _ in 0..400 {
             let newest = all.last().unwrap();
             let draft = Draft { compaction: true, ..draft(carried(Some(newest), |_| true)) };
             all.push(next(Some((newest, "sha")), BTreeMap::new(), draft));
         }
         let runs = all.last().unwrap().runs_before.clone().unwrap();
-        assert_eq!((runs.len(), runs.iter().position(|run| run == "r")), (42, Some(39)), "its seq is so far back");
+        assert_eq!((runs.len(), runs.iter().position(|run| run == "r")), (402, Some(399)), "its seq is so far back");
         let newest = all.last().unwrap();
         let runs = next(Some((newest, "sha")), BTreeMap::new(), draft(BTreeMap::new())).runs_before.unwrap();
-        assert_eq!((runs.len(), runs.iter().filter(|run| !run.is_empty()).count()), (43, 3));
+        assert_eq!((runs.len(), runs.iter().filter(|run| !run.is_empty()).count()), (403, 3));
     }
 
     #[test]

@@ -95,7 +95,20 @@ fn meaning(error: &object_store::Error, text: &str, answer: &Answer, doing: Doin
         }
         _ => {}
     }
-    if code.contains("AccessDenied") || code.starts_with("KMS.") {
+    // The key of a bucket is asked by S3, which passes the answer on as 400: `ThrottlingException`, `KMS.InternalException`.
+    if ["Throttl", "RequestLimitExceeded", "InternalException", "DependencyTimeout"]
+        .iter()
+        .any(|word| code.contains(word))
+    {
+        return (ErrorKind::Unavailable, "run again later");
+    }
+    if code.starts_with("KMS.") {
+        return (
+            ErrorKind::Permission,
+            "grant `kms:Decrypt` and `kms:GenerateDataKey` on the bucket's key, and see that it is enabled",
+        );
+    }
+    if code.contains("AccessDenied") {
         return (ErrorKind::Permission, doing.grants());
     }
     // The addresses of the services that hand out credentials on EC2 and ECS, asked when none were given.
@@ -212,6 +225,9 @@ mod tests {
             "Server returned non-2xx status code: 503 Slow Down: <Code>SlowDown</Code>",
             "Server returned non-2xx status code: 500 Internal Server Error: ",
             "Server returned non-2xx status code: 429 Too Many Requests: ",
+            "Server returned non-2xx status code: 400 Bad Request: <Code>ThrottlingException</Code><Message>KMS</Message>",
+            "Server returned non-2xx status code: 400 Bad Request: <Code>KMS.ThrottlingException</Code>",
+            "Server returned non-2xx status code: 400 Bad Request: <Code>KMS.InternalException</Code>",
             "connection closed",
         ] {
             assert_eq!(from_store(&generic(text), Doing::Write, "s3://x").kind(), ErrorKind::Unavailable, "{text}");

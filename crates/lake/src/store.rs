@@ -198,7 +198,11 @@ impl Store {
         let error = Error::unavailable(format!("cannot tell whether `{}` was created", self.place(key)))
             .with_hint("run again; a run finds out by itself what the one before it did");
         Err(match last {
-            Some(last) => error.with_source(last),
+            // What the store answered says why, throttling above all.
+            Some(last) => match last.detail() {
+                Some(answer) => error.with_detail(format!("{last}: {answer}")).with_source(last),
+                None => error.with_source(last),
+            },
             None => error,
         })
     }

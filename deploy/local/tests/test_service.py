@@ -1,13 +1,16 @@
 """The whole service on the local AWS server: real functions, real rights, real PostgreSQL."""
 
 import contextlib
+import http.server
 import json
 import os
 import pathlib
 import re
 import signal
+import threading
 import time
 import unittest
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from local import runs
@@ -260,6 +263,61 @@ class TheService(unittest.TestCase):
             self.assertTrue(found, stage)
             for line in found:
                 self.assertIn(line["level"], {"INFO", "WARNING"}, line)
+
+    def test_16_what_s3_refuses_ends_in_the_state_of_its_kind_and_the_next_run_heals(self) -> None:
+        stack = self.running.stack
+        cases = (
+            (503, "SlowDown", "Starlift.Unavailable", "StillUnavailable", 4),
+            (403, "RequestTimeTooSkewed", "Starlift.Config", "NeedsAPerson", 1),
+            (400, "AuthorizationHeaderMalformed", "Starlift.Config", "NeedsAPerson", 1),
+            (400, "ExpiredToken", "Starlift.Permission", "NeedsAPerson", 1),
+        )
+        for stage, (status, code, error, state, tries) in zip(("ingest", "transform", "load", "ingest"), cases, strict=True):
+            with self.subTest(stage=stage, code=code), refusing(status, code) as endpoint:
+                self.running.database.execute("totesys", "update design set file_location = %s where design_id = 3", f"/{code}")
+                stack.configure(stage, environment={"AWS_ENDPOINT_URL_S3": endpoint})
+                try:
+                    # What stages before it committed stays.
+                    own = [] if stage == "load" else [stage, "transform"]
+                    before = [self.running.objects(of, manifests=True) for of in own]
+                    loaded = self.running.tables(CLOUD_WAREHOUSE)
+                    run, cause = self.fails_with(error, state)
+                finally:
+                    stack.configure(stage, environment={"AWS_ENDPOINT_URL_S3": ""})
+                self.assertEqual(run.failures(), [error] * tries)
+                self.assertIn(code, json.dumps(self.one_critical_line(stage, run)) + cause)
+                self.assertEqual([self.running.objects(of, manifests=True) for of in own], before)
+                self.assertEqual(self.running.tables(CLOUD_WAREHOUSE), loaded)
+                self.succeed()
+        self.equal_to_the_source()
+
+
+@contextlib.contextmanager
+def refusing(status: int, code: str) -> Iterator[str]:
+    """An S3 that refuses everything with this answer."""
+    body = f"<Error><Code>{code}</Code><Message>because</Message></Error>".encode()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def refuse(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_PUT = do_POST = do_DELETE = refuse
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
 
 
 # Where processes are killed: before and after each commit (points of starlift_core::fault, which dev builds have).

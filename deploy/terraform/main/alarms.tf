@@ -50,13 +50,14 @@ resource "aws_cloudwatch_metric_alarm" "machine" {
 
 # Catches what no other alarm can: a schedule that does not fire. Step Functions publishes nothing where nothing succeeds, and an
 # alarm looks further back for samples before it calls one missing: the last success would count for up to an hour. So missing
-# samples are made zeros, and what is missing altogether is breaching. One late sample is no silence: all intervals have to be empty.
+# samples are made zeros, and what is missing altogether is breaching. It looks at single minutes, all of which have to be empty: so the
+# time is what was asked for, whatever the interval, and one success is none too few.
 resource "aws_cloudwatch_metric_alarm" "silence" {
   alarm_name          = "${local.name}-no-success"
   alarm_description   = "No run succeeded for ${var.silence_minutes} minutes: what changed in the source is not in the warehouse."
   actions_enabled     = var.schedule_enabled
-  evaluation_periods  = floor(var.silence_minutes / var.interval_minutes)
-  datapoints_to_alarm = floor(var.silence_minutes / var.interval_minutes)
+  evaluation_periods  = var.silence_minutes
+  datapoints_to_alarm = var.silence_minutes
   threshold           = 1
   comparison_operator = "LessThanThreshold"
   treat_missing_data  = "breaching"
@@ -78,7 +79,7 @@ resource "aws_cloudwatch_metric_alarm" "silence" {
       metric_name = "ExecutionsSucceeded"
       dimensions  = { StateMachineArn = aws_sfn_state_machine.this.arn }
       stat        = "Sum"
-      period      = local.interval_seconds
+      period      = 60
     }
   }
 }

@@ -3,6 +3,7 @@ use std::collections::BTreeSet;
 use futures::future::join_all;
 use starlift_core::event::StageResult;
 use starlift_core::manifest::{CaptureState, RelationRun};
+use starlift_core::succession::{Draft, carried, next};
 use starlift_core::unfinished::Unfinished;
 use starlift_core::{ErrorKind, Micros, key};
 use starlift_lake::{Commit, Head, claim, commit, manifests};
@@ -139,6 +140,40 @@ fn going_on() -> Unfinished {
         millis: 0,
         run: Some(RelationRun::default()),
     }
+}
+
+/// A lake that is merged as a whole gets a manifest for each table, and a run that comes again afterwards is still that run.
+#[tokio::test]
+async fn a_run_is_found_behind_more_compactions_than_most_lakes_have_tables() {
+    let store = starlift_lake::Store::in_memory();
+    let mut manifest = first("w1");
+    manifest.runs_before = Some(Vec::new());
+    // As every manifest while files are few.
+    (manifest.checkpoint, manifest.live) = (1, Some(Default::default()));
+    let mut newest = commit_ok(&store, manifest).await;
+    for number in 1..=300i64 {
+        let before = &newest.manifest;
+        let draft = Draft {
+            pipeline: "p".into(),
+            new_id: String::new(),
+            run_id: format!("compaction {number}"),
+            write_id: format!("compaction {number}"),
+            version: "0".into(),
+            at: Micros(AT.0 + number),
+            started: AT,
+            finished: AT,
+            origin: before.origin.clone(),
+            relations: carried(Some(before), |_| true),
+            upkept: Default::default(),
+            compaction: true,
+        };
+        let manifest = next(Some((before, &newest.sha256)), Default::default(), draft);
+        newest = commit_ok(&store, manifest).await;
+    }
+    let head = Head::read(&store, "p").await.unwrap();
+    let found = head.find_run(&store, "run of w1").await.unwrap();
+    assert_eq!(found.map(|stored| stored.manifest.seq), Some(1));
+    assert_eq!(head.find_run(&store, "another").await.unwrap(), None);
 }
 
 #[tokio::test]

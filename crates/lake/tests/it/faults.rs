@@ -142,6 +142,7 @@ async fn an_outage_that_lasts_is_to_be_tried_again() {
     let error = commit(&store, first("w")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.render().contains("cannot tell whether"), "{error:?}");
+    assert!(error.render().contains("the store answered SlowDown"), "{error:?}");
     assert_eq!(manifests::newest(&store).await.unwrap(), None);
 }
 

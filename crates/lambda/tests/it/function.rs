@@ -128,6 +128,11 @@ impl Function {
         lines
     }
 
+    /// What it has said since it was asked last, which stays to be asked for.
+    pub(crate) fn peek(&self) -> Vec<String> {
+        self.lines.lock().unwrap().clone()
+    }
+
     /// Whether the process is still there.
     pub(crate) fn is_alive(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()

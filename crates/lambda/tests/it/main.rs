@@ -8,6 +8,8 @@ mod chain;
 mod failures;
 mod figures;
 mod function;
+mod gate;
 mod lab;
+mod refusals;
 mod rotation;
 mod runtime;

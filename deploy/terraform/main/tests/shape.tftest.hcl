@@ -172,13 +172,13 @@ run "alarms" {
   }
   assert {
     condition = anytrue([for q in aws_cloudwatch_metric_alarm.silence.metric_query :
-      q.id == "m1" && try(one(q.metric).metric_name, "") == "ExecutionsSucceeded" && try(one(q.metric).stat, "") == "Sum" && try(one(q.metric).period, 0) == 300
+      q.id == "m1" && try(one(q.metric).metric_name, "") == "ExecutionsSucceeded" && try(one(q.metric).stat, "") == "Sum" && try(one(q.metric).period, 0) == 60
     ])
-    error_message = "successes of this machine, interval by interval"
+    error_message = "successes of this machine, minute by minute"
   }
   assert {
-    condition     = aws_cloudwatch_metric_alarm.silence.evaluation_periods == 3 && aws_cloudwatch_metric_alarm.silence.datapoints_to_alarm == 3 && aws_cloudwatch_metric_alarm.silence.threshold == 1
-    error_message = "a quarter of an hour in which no interval had a success"
+    condition     = aws_cloudwatch_metric_alarm.silence.evaluation_periods == 15 && aws_cloudwatch_metric_alarm.silence.datapoints_to_alarm == 15 && aws_cloudwatch_metric_alarm.silence.threshold == 1
+    error_message = "a quarter of an hour in which no minute had a success"
   }
   assert {
     condition = alltrue([for a in concat(
@@ -200,6 +200,19 @@ run "stopped" {
   assert {
     condition     = aws_scheduler_schedule.this.state == "DISABLED" && aws_cloudwatch_metric_alarm.silence.actions_enabled == false
     error_message = "a pipeline that was stopped on purpose is silent"
+  }
+}
+
+run "silence_that_is_no_multiple_of_the_interval" {
+  command = plan
+  variables {
+    interval_minutes = 10
+    silence_minutes  = 35
+  }
+
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.silence.evaluation_periods == 35 && aws_cloudwatch_metric_alarm.silence.datapoints_to_alarm == 35
+    error_message = "as many minutes as were asked for"
   }
 }
 
