@@ -32,6 +32,17 @@ async fn every_query_sees_the_snapshot_and_the_tables_cannot_be_rewritten_under_
 }
 
 #[tokio::test]
+async fn a_table_that_is_dropped_while_the_catalog_is_read_is_none() {
+    let db = database("create table t (id int primary key); create table u (id int primary key)").await;
+    let mut session = db.session().await;
+    session.begin(&["t".into()]).await.unwrap();
+    // The snapshot shows it still; whether it may be read is looked up as of now.
+    db.owner.batch_execute("drop table u").await.unwrap();
+    let catalog = session.catalog(&TableSettings::new(), &[]).await.unwrap();
+    assert_eq!(catalog.tables.keys().collect::<Vec<_>>(), ["t"]);
+}
+
+#[tokio::test]
 async fn a_view_is_locked_with_the_tables_below_it() {
     let db = database(
         "create table t (id int primary key); insert into t values (1);
