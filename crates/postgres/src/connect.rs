@@ -141,15 +141,16 @@ fn driver_config(options: &ConnectOptions, tls: bool) -> Config {
 }
 
 /// Settings by which the server, too, finds out within a minute that we are gone, and lets go of what our session holds: its
-/// own defaults take hours. And it ends no transaction for its length alone (`transaction_timeout`, from PostgreSQL 17 on): reading
-/// a snapshot takes as long as it takes, and each statement has its limit. `scope` is `session` or `local`; a server that does
-/// not know one of them is left as it is.
+/// own defaults take hours. So limits of the role's that would end a session which is alive are lifted: between two chunks it waits
+/// for the lake, and reading a snapshot takes as long as it takes (`transaction_timeout`, from PostgreSQL 17 on), while each
+/// statement has its limit. `scope` is `session` or `local`; a server that does not know one of them is left as it is.
 pub(crate) fn server_waits(scope: &str) -> String {
     let local = scope == "local";
     format!(
         "select pg_catalog.set_config(s.name, s.value, {local}) from (values ('tcp_keepalives_idle', '30'), \
          ('tcp_keepalives_interval', '10'), ('tcp_keepalives_count', '3'), ('tcp_user_timeout', '60000'), \
-         ('client_connection_check_interval', '10000'), ('transaction_timeout', '0')) as s(name, value) \
+         ('client_connection_check_interval', '10000'), ('idle_session_timeout', '0'), ('transaction_timeout', '0')) \
+         as s(name, value) \
          where exists (select from pg_catalog.pg_settings p where p.name = s.name) \
          and (s.name not like 'client%' or pg_catalog.version() like '%linux%')"
     )

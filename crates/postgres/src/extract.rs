@@ -5,7 +5,8 @@
 //!   ONLY`), and the tables are locked in `ACCESS SHARE` mode *before* that snapshot is taken: a rewriting `ALTER TABLE`
 //!   or a `TRUNCATE` that commits in between would make a table look empty (PostgreSQL manual, 13.6 "Caveats");
 //! * rows that row-level security would hide are an error, because `row_security` is off;
-//! * what is read does not depend on settings of the server, the database or the role: the session pins them.
+//! * what is read does not depend on settings of the server, the database or the role: the session pins them, and each
+//!   transaction looks whether they hold, because a pooler may have given it another session.
 //!
 //! A catalog that is read before `begin` may be out of date under the locks: read it again there.
 //!
@@ -18,6 +19,7 @@ mod cursor;
 mod filter;
 mod heap;
 mod identity;
+mod renamed;
 mod shared;
 mod statement;
 mod stream;
@@ -155,7 +157,8 @@ impl SourceSession {
         })?;
         let what = "cannot take a snapshot of the source";
         let odd = |error| classify(error, what);
-        let row = self.client().query_one(statement::snapshot(identity.lsn.is_some()), &[]).await.map_err(odd)?;
+        let row = self.client().query_one(&statement::snapshot(identity.lsn.is_some()), &[]).await.map_err(odd)?;
+        must_hold(row.try_get(5).map_err(odd)?)?;
         let text: String = row.try_get(0).map_err(odd)?;
         let xids = Snapshot::parse(&text)
             .ok_or_else(|| Error::internal(what).with_detail("`pg_current_snapshot` has an unexpected form"))?;
@@ -267,6 +270,16 @@ impl SourceSession {
     fn failed(&self, verb: &str, table: &SourceTable, error: tokio_postgres::Error) -> Error {
         classify(error, format!("cannot {verb} table `{}.{}`", self.schema, table.name))
     }
+}
+
+/// Whether the settings of the session are those of the transaction.
+fn must_hold(settings_hold: bool) -> Result<()> {
+    if settings_hold {
+        return Ok(());
+    }
+    Err(Error::config("the settings of the session on the source do not hold in its transaction")
+        .with_detail("a pooler in transaction mode gives each transaction another session")
+        .with_hint("point the source at the server itself, or at a pooler in session mode"))
 }
 
 /// The server's version as a number, such as 150018.

@@ -246,6 +246,9 @@ fn hint_of(code: &str) -> Option<&'static str> {
         "42501" => "grant the missing privilege; `starlift doctor` lists the statements",
         "42P01" => "a table is missing: `starlift doctor` shows what is there",
         "42703" => "a column is missing: `starlift plan` shows what changed",
+        "26000" | "42P05" => {
+            "a pooler in transaction mode mixes sessions up: point the URL at the server itself, or at a pooler in session mode"
+        }
         "53100" => "make room on the disk of the server, then run again",
         "53300" => "the server has no free connection: run again later, or raise `max_connections`",
         "55P03" => "another session holds a lock on it: run again when it has ended",

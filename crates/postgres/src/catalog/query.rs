@@ -42,6 +42,9 @@ const SCHEMA: &str = "
 select n.oid, current_user::text as role, has_schema_privilege(n.oid, 'usage') as may_use
 from pg_catalog.pg_namespace n where n.nspname = $1";
 
+/// How often tables are looked up while some of them are dropped meanwhile: another one may have taken the place.
+const LOOKS: u32 = 3;
+
 /// Children of every level come with their root: partitions, and what plainly inherits.
 const TABLES: &str = "
 with recursive root as (
@@ -88,7 +91,7 @@ order by a.attrelid, a.attnum";
 
 /// All types that the columns lead to: base types of domains, elements of arrays, fields of composite types, bounds of
 /// ranges.
-const TYPES: &str = "
+pub(crate) const PARTS: &str = "
 with recursive edge as (
   select distinct 0::oid as whole, a.atttypid as part from pg_catalog.pg_attribute a
   where a.attrelid = any($1) and a.attnum > 0 and not a.attisdropped
@@ -105,7 +108,10 @@ with recursive edge as (
     where r.rngtypid = t.oid or to_jsonb(r) ->> 'rngmultitypid' = t.oid::text
   ) as next (oid)
   where next.oid <> 0
-)
+)";
+
+/// Behind [`PARTS`]: the types themselves.
+const TYPES: &str = "
 select t.oid, t.typname::text as name, t.typnamespace = 'pg_catalog'::regnamespace as built_in, t.typtype::text as class,
        t.typbasetype, t.typtypmod,
        case when exists (select from pg_catalog.pg_type e where e.oid = t.typelem and e.typarray = t.oid)
@@ -175,15 +181,21 @@ pub(super) async fn read(client: &Client, schema: &str, views: &[String]) -> Res
     let (schema_oid, role, may_use_schema): (u32, String, bool) = (get(&row, 0)?, get(&row, 1)?, get(&row, 2)?);
 
     let mut tables = Vec::new();
-    for row in client.query(TABLES, &[&schema_oid, &views]).await.map_err(failed)? {
-        tables.push(table(&row)?);
+    for _ in 0..LOOKS {
+        let rows = client.query(TABLES, &[&schema_oid, &views]).await.map_err(failed)?;
+        let number = rows.len();
+        tables = rows.iter().filter_map(|row| table(row).transpose()).collect::<Result<_>>()?;
+        if tables.len() == number {
+            break;
+        }
     }
     let oids: Vec<u32> = tables.iter().map(|t| t.oid).collect();
     // Sent together, they cost one round trip.
     let parameters: [&(dyn ToSql + Sync); 1] = [&oids];
+    let types = format!("{PARTS}{TYPES}");
     let (columns, types, keys, indexed, foreign_keys) = futures::try_join!(
         client.query(COLUMNS, &parameters),
-        client.query(TYPES, &parameters),
+        client.query(&types, &parameters),
         client.query(KEYS, &parameters),
         client.query(INDEXED, &parameters),
         client.query(FOREIGN_KEYS, &parameters),
@@ -241,7 +253,11 @@ pub(super) async fn read(client: &Client, schema: &str, views: &[String]) -> Res
     Ok(Found { role, may_use_schema, tables, types: known })
 }
 
-fn table(row: &Row) -> Result<FoundTable> {
+/// The table of a row; none where it was dropped since the snapshot of the query, which then still shows it. What it may be read
+/// by, the server looks up as of now.
+fn table(row: &Row) -> Result<Option<FoundTable>> {
+    let may_select: Option<bool> = get(row, 7)?;
+    let Some(may_select) = may_select else { return Ok(None) };
     let kind: String = get(row, 2)?;
     let kind = match kind.as_str() {
         "r" => TableKind::Table,
@@ -254,7 +270,7 @@ fn table(row: &Row) -> Result<FoundTable> {
     let analysed: bool = get(row, 5)?;
     let partitions: Vec<u32> = get(row, 6)?;
     let references: Vec<String> = get(row, 9)?;
-    Ok(FoundTable {
+    Ok(Some(FoundTable {
         oid: get(row, 0)?,
         name: get(row, 1)?,
         kind,
@@ -264,12 +280,12 @@ fn table(row: &Row) -> Result<FoundTable> {
         partitions,
         estimated_rows: estimated_rows.filter(|_| analysed).map(|rows| rows as u64),
         bytes: bytes.and_then(|b| u64::try_from(b).ok()).unwrap_or(0),
-        may_select: get(row, 7)?,
+        may_select,
         row_security: get(row, 8)?,
         references: references.into_iter().collect(),
         indexed: BTreeSet::new(),
         foreign_keys: Vec::new(),
-    })
+    }))
 }
 
 fn get<'a, T: FromSql<'a>>(row: &'a Row, column: usize) -> Result<T> {

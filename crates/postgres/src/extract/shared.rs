@@ -6,7 +6,7 @@
 
 use starlift_core::{Error, Result};
 
-use super::{SourceSession, statement};
+use super::{SourceSession, must_hold, statement};
 use crate::catalog::SourceTable;
 use crate::ident::quote_literal;
 use crate::sqlstate::classify;
@@ -58,11 +58,19 @@ impl SourceSession {
         }
         self.is_open = true;
         let sql = statement::begin_at(&self.schema, &table.name, &quote_literal(snapshot));
-        let begun = self.execute(&sql, "cannot read at the snapshot of another session").await;
+        let begun = self.attach(&sql).await;
         if begun.is_err() {
             let _ = self.end().await;
         }
         begun
+    }
+
+    async fn attach(&self, sql: &str) -> Result<()> {
+        let what = "cannot read at the snapshot of another session";
+        self.execute(sql, what).await?;
+        let odd = |error| classify(error, what);
+        let sql = format!("select {}", statement::SETTINGS_HOLD);
+        must_hold(self.client().query_one(&sql, &[]).await.map_err(odd)?.try_get(0).map_err(odd)?)
     }
 }
 

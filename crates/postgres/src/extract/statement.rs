@@ -34,6 +34,11 @@ pub(super) fn idle_timeout() -> Duration {
     if fault::planted("short_idle") { SHORT_IDLE } else { IDLE_TIMEOUT }
 }
 
+/// Whether those of them still hold that decide what is seen and what a value looks like.
+pub(super) const SETTINGS_HOLD: &str = "current_setting('row_security') = 'off' and current_setting('search_path') = 'pg_catalog' \
+     and current_setting('TimeZone') = 'UTC' and current_setting('DateStyle') = 'ISO, YMD' \
+     and current_setting('IntervalStyle') = 'postgres' and current_setting('extra_float_digits') = '3'";
+
 /// A database in SQL_ASCII knows no encoding, and fails a COPY whose bytes are no UTF-8. Sent as they are, the codec
 /// refuses such values by column and key.
 pub(super) const RAW_BYTES: &str = "select set_config('client_encoding', 'SQL_ASCII', false) \
@@ -65,13 +70,16 @@ pub(super) fn begin_at(schema: &str, table: &str, snapshot: &str) -> String {
 
 /// The snapshot, and the clock and WAL position after it. The *insert* position: with `synchronous_commit = off` the
 /// snapshot sees commits that are not written yet.
-pub(super) fn snapshot(lsn_readable: bool) -> &'static str {
-    if lsn_readable {
-        "select pg_current_snapshot()::text, clock_timestamp(), pg_is_in_recovery(), current_database()::text, \
-         case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_insert_lsn() end"
+pub(super) fn snapshot(lsn_readable: bool) -> String {
+    let lsn = if lsn_readable {
+        "case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_insert_lsn() end"
     } else {
-        "select pg_current_snapshot()::text, clock_timestamp(), pg_is_in_recovery(), current_database()::text, null::pg_lsn"
-    }
+        "null::pg_lsn"
+    };
+    format!(
+        "select pg_current_snapshot()::text, clock_timestamp(), pg_is_in_recovery(), current_database()::text, {lsn}, \
+         {SETTINGS_HOLD}"
+    )
 }
 
 /// Whether the WAL is flushed up to a position, and `wal_writer_delay` in milliseconds.

@@ -32,6 +32,17 @@ async fn every_query_sees_the_snapshot_and_the_tables_cannot_be_rewritten_under_
 }
 
 #[tokio::test]
+async fn a_table_that_is_dropped_while_the_catalog_is_read_is_none() {
+    let db = database("create table t (id int primary key); create table u (id int primary key)").await;
+    let mut session = db.session().await;
+    session.begin(&["t".into()]).await.unwrap();
+    // The snapshot shows it still; whether it may be read is looked up as of now.
+    db.owner.batch_execute("drop table u").await.unwrap();
+    let catalog = session.catalog(&TableSettings::new(), &[]).await.unwrap();
+    assert_eq!(catalog.tables.keys().collect::<Vec<_>>(), ["t"]);
+}
+
+#[tokio::test]
 async fn a_view_is_locked_with_the_tables_below_it() {
     let db = database(
         "create table t (id int primary key); insert into t values (1);
@@ -75,6 +86,40 @@ async fn a_window_holds_what_the_snapshot_before_could_not_see() {
     let clock = owner.query_one("select (extract(epoch from clock_timestamp()) * 1000000)::bigint", &[]).await.unwrap();
     let behind = clock.get::<_, i64>(0) - second.now.0;
     assert!((0..60_000_000).contains(&behind), "{behind}");
+}
+
+#[tokio::test]
+async fn a_window_in_which_a_name_was_changed_there_and_back_holds_all_rows() {
+    let cluster = Cluster::start(ClusterOptions::default()).unwrap();
+    let owner = cluster.connect("postgres").await.unwrap();
+    let sql = "create type mood as enum ('sad', 'happy'); create type pair as (n int, m mood);
+               create table felt (id int primary key, m mood[]); insert into felt values (1, '{sad}');
+               create table pairs (id int primary key, p pair); insert into pairs values (1, '(1,sad)');
+               create table t (id int primary key); insert into t values (1)";
+    owner.batch_execute(sql).await.unwrap();
+    let mut session = session(&ConnectOptions::from_url(&cluster.superuser_url("postgres")).unwrap()).await;
+    for (change, held) in [
+        ("select 1", [false, false, false]),
+        (
+            "alter type mood rename value 'sad' to 'blue'; alter type mood rename value 'blue' to 'sad'",
+            [true, true, false],
+        ),
+        ("alter type pair rename attribute n to k; alter type pair rename attribute k to n", [false, true, false]),
+    ] {
+        let before = session.begin(&[]).await.unwrap();
+        session.end().await.unwrap();
+        owner.batch_execute(change).await.unwrap();
+        let now = session.begin(&[]).await.unwrap();
+        let window = XidWindow::new(before.source.xmin, now.source.xmax).unwrap();
+        let mut found = Vec::new();
+        for name in ["felt", "pairs", "t"] {
+            let table = table(&session, name).await;
+            let filter = session.window_filter(&table, window).await.unwrap();
+            found.push(session.find_window(&table, &filter).await.unwrap().marked.is_some());
+        }
+        session.end().await.unwrap();
+        assert_eq!(found, held, "{change}");
+    }
 }
 
 #[tokio::test]
@@ -279,6 +324,45 @@ async fn a_session_that_is_ended_by_the_server_can_be_tried_again() {
     };
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
     assert!(stream.try_next().await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_limit_of_the_role_does_not_end_a_session_that_waits_for_the_lake() {
+    let db = database(
+        "create table t (id int primary key); create role hasty login; grant select on t to hasty;
+         alter role hasty set idle_session_timeout = '2s'",
+    )
+    .await;
+    let mut session = session(&db.options_of("hasty")).await;
+    // As between two chunks, while the manifest is put and files are merged.
+    tokio::time::sleep(std::time::Duration::from_secs(4)).await;
+    session.begin(&["t".into()]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_transaction_in_another_session_than_the_one_that_was_set_up_reads_nothing() {
+    let db = database("create table t (id int primary key)").await;
+    let (mut session, mut reader) = (db.session().await, db.session().await);
+    session.begin(&["t".into()]).await.unwrap();
+    let table = table(&session, "t").await;
+    let snapshot = session.export_snapshot().await.unwrap().unwrap();
+    // As a pooler in transaction mode would have it, which gives the next transaction a session that nobody has set up.
+    for (setting, pinned, other) in [
+        ("row_security", "off", "on"),
+        ("search_path", "pg_catalog", "public"),
+        ("timezone", "'UTC'", "'Asia/Kathmandu'"),
+        ("datestyle", "'ISO, YMD'", "'German'"),
+        ("intervalstyle", "postgres", "iso_8601"),
+        ("extra_float_digits", "3", "1"),
+    ] {
+        reader.client().batch_execute(&format!("set {setting} to {other}")).await.unwrap();
+        let error = reader.begin_at(&snapshot, &table).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config, "{setting}: {error:?}");
+        assert!(error.hint().unwrap().contains("session mode"), "{error:?}");
+        assert_eq!(reader.begin(&["t".into()]).await.unwrap_err().kind(), ErrorKind::Config, "{setting}");
+        reader.client().batch_execute(&format!("set {setting} to {pinned}")).await.unwrap();
+    }
+    reader.begin_at(&snapshot, &table).await.unwrap();
 }
 
 #[tokio::test]

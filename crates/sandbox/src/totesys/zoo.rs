@@ -1,4 +1,4 @@
-//! The writer zoo: fourteen sessions that write into ToteSys at the same time, each in a way of its own that makes some
+//! The writer zoo: seventeen sessions that write into ToteSys at the same time, each in a way of its own that makes some
 //! reader lose rows: one that trusts stamps, or ids, or the order of commits, or that a row which is there stays.
 //!
 //! What each writer wants to do follows from the seed. What comes of it depends on who is first, as in any database, so a
@@ -6,6 +6,7 @@
 //! ToteSys stays sound: every foreign key holds, agreed dates are dates, and what the star schema must contain can be asked
 //! of the source as ever.
 
+mod crowds;
 mod keys;
 mod masters;
 mod stamps;
@@ -55,11 +56,17 @@ pub enum Habit {
     Lies,
     /// Master data: addresses, departments, and who belongs to them.
     Masters,
+    /// `insert … on conflict do update` and `merge` of rows that others change too.
+    Upserts,
+    /// Row locks beside the changes of others, and more subtransactions than a snapshot lists.
+    Holds,
+    /// Freezes, rewrites and clusters tables.
+    Tidies,
 }
 
 impl Habit {
     /// All of them.
-    pub const ALL: [Habit; 14] = [
+    pub const ALL: [Habit; 17] = [
         Habit::Short,
         Habit::Deal,
         Habit::Long,
@@ -74,6 +81,9 @@ impl Habit {
         Habit::KeyChanges,
         Habit::Lies,
         Habit::Masters,
+        Habit::Upserts,
+        Habit::Holds,
+        Habit::Tidies,
     ];
 
     /// A word for it.
@@ -93,6 +103,9 @@ impl Habit {
             Habit::KeyChanges => "key changes",
             Habit::Lies => "lies",
             Habit::Masters => "masters",
+            Habit::Upserts => "upserts",
+            Habit::Holds => "holds",
+            Habit::Tidies => "tidies",
         }
     }
 
@@ -113,6 +126,9 @@ impl Habit {
             Habit::Returns => keys::returns(w).await,
             Habit::KeyChanges => keys::key_changes(w).await,
             Habit::Masters => masters::turn(w).await,
+            Habit::Upserts => crowds::upserts(w).await,
+            Habit::Holds => crowds::holds(w).await,
+            Habit::Tidies => crowds::tidies(w).await,
         }
     }
 }
@@ -162,7 +178,7 @@ impl ZooReport {
 }
 
 impl Zoo {
-    /// Lets the fourteen writers loose on a ToteSys with a history, as superuser.
+    /// Lets the seventeen writers loose on a ToteSys with a history, as superuser.
     ///
     /// # Errors
     /// Where a session cannot be opened, or the database has no history.
@@ -224,7 +240,7 @@ async fn live(habit: Habit, writer: &mut Writer) -> Sql<()> {
     Ok(())
 }
 
-/// Deadlock, serialisation, or a row that another writer took away or brought first.
+/// Deadlock, serialisation, a lock that is held too long, or a row that another writer took away or brought first.
 fn is_somebody_elses(error: &tokio_postgres::Error) -> bool {
-    error.code().is_some_and(|code| ["40P01", "40001", "23503", "23505"].contains(&code.code()))
+    error.code().is_some_and(|code| ["40P01", "40001", "55P03", "23503", "23505"].contains(&code.code()))
 }

@@ -100,7 +100,7 @@ fn one_of(highest: i64, salt: i64, place: i64) -> i64 {
 }
 
 /// A day of 2024 to 2029, as agreed dates are kept.
-fn date(salt: i64) -> String {
+pub(super) fn date(salt: i64) -> String {
     let salt = salt.rem_euclid(6 * 12 * 28);
     format!("'{}-{:02}-{:02}'", 2024 + salt / 336, 1 + salt / 28 % 12, 1 + salt % 28)
 }
