@@ -27,13 +27,12 @@ impl Lab {
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_input_01_a_number_that_is_none_is_refused_by_a_decimal_and_carried_by_a_float() {
     let lab = Lab::new(SUMS).await;
-    let values = [
-        ("n", "'NaN'", "NaN"),
-        ("n", "'Infinity'", "infinite"),
-        ("n", "'-Infinity'", "infinite"),
-        ("p", "'NaN'", "NaN"),
-    ];
-    lab.refuses("sum", &values).await;
+    lab.refuses("sum", &[("n", "'NaN'", "NaN"), ("p", "'NaN'", "NaN")]).await;
+    // Before 14 a numeric is never infinite.
+    match lab.version().await {
+        ..140_000 => lab.knows_no("update sum set n = 'Infinity'").await,
+        _ => lab.refuses("sum", &[("n", "'Infinity'", "infinite"), ("n", "'-Infinity'", "infinite")]).await,
+    }
     lab.run("update sum set f = 'NaN' where id = 1; update sum set f = '-Infinity' where id = 2").await;
     assert_eq!(of(&lab.catch_up().await, "sum").rows_written, 2);
     lab.configure("[source.tables.sum]\ncolumns.n = { numeric = \"text\" }");

@@ -12,13 +12,17 @@ async fn bad_input_13_every_type_is_carried_or_refused_by_name_also_a_label_that
         "create type mood as enum ('sad', 'ok'); create domain pos as numeric(8,2) check (value > 0);
          create type place as (street text, no int);
          create table first (id int primary key); insert into first values (1);
-         create table odd (id int primary key, m mood, p pos, c place, r int4range, mr datemultirange, i interval, w money,
+         create table odd (id int primary key, m mood, p pos, c place, r int4range, i interval, w money,
                            b bit(3), a inet, u uuid, x xml, v tsvector, o oid);
-         insert into odd values (1, 'sad', 1.5, row('s', 1), '[1,3)', '{[2024-01-01,2024-02-01)}', '1 month 2 days', 3.5,
+         insert into odd values (1, 'sad', 1.5, row('s', 1), '[1,3)', '1 month 2 days', 3.5,
            b'101', '10.0.0.1', gen_random_uuid(), '<a>1</a>', 'a b', 7);
          insert into odd (id) values (2)",
     )
     .await;
+    if lab.version().await >= 140_000 {
+        lab.run("alter table odd add mr datemultirange; update odd set mr = '{[2024-01-01,2024-02-01)}' where id = 1")
+            .await;
+    }
     lab.catch_up().await;
     // The labels of an enum are no rows: no lock that a reader may take keeps one from coming.
     let new_label = Meanwhile::at(&lab, "first", "alter type mood add value 'new'");

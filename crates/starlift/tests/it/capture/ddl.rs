@@ -117,6 +117,22 @@ async fn a_field_of_a_composite_that_is_dropped_and_added_again_is_empty_in_ever
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_generated_column_that_is_computed_otherwise_is_read_again() {
+    let lab = Lab::new(SALE).await;
+    let (version, otherwise) = (lab.version().await, "alter table sale alter twice set expression as (v * 3)");
+    let kind = if version < 180_000 { "stored" } else { "virtual" };
+    lab.run(&format!("alter table sale add column twice int generated always as (v * 2) {kind}")).await;
+    lab.catch_up().await;
+    match version {
+        ..170_000 => lab.knows_no(otherwise).await,
+        // What is stored is written again.
+        ..180_000 => lab.run(otherwise).await,
+        _ => without_a_trace(&lab, "sale", otherwise).await,
+    }
+    lab.catch_up().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn columns_that_change_their_type_or_swap_their_names_are_read_again() {
     let lab = Lab::new(
         "create table t (id int primary key, a varchar(5), b varchar(5), n numeric(10,2));

@@ -114,6 +114,16 @@ impl Lab {
         number(&self.owner, sql).await
     }
 
+    /// The version of the source's server, such as 150018: some of what a test does is not there before one.
+    pub(crate) async fn version(&self) -> i64 {
+        self.number("select current_setting('server_version_num')::int8").await
+    }
+
+    /// The server takes no such SQL: a trap that its version does not have.
+    pub(crate) async fn knows_no(&self, sql: &str) {
+        self.owner.batch_execute(sql).await.unwrap_err();
+    }
+
     /// A query on the source that yields one text.
     pub(crate) async fn text(&self, sql: &str) -> String {
         self.owner.query_one(sql, &[]).await.unwrap_or_else(|e| panic!("{sql}: {e:?}")).get(0)

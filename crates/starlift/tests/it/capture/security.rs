@@ -22,7 +22,11 @@ async fn row_level_security_that_comes_between_two_runs_is_an_error_and_no_delet
 #[tokio::test(flavor = "multi_thread")]
 async fn a_view_that_would_filter_for_its_reader_is_an_error_too() {
     let lab = Lab::new(SALE).await;
-    lab.run("create view sale_view with (security_invoker = true) as select id, v from sale").await;
+    let view = "create view sale_view with (security_invoker = true) as select id, v from sale";
+    if lab.version().await < 150_000 {
+        return lab.knows_no(view).await;
+    }
+    lab.run(view).await;
     lab.configure("[source.tables.sale]\ncapture = \"none\"\n[source.tables.sale_view]\ncapture = \"full\"");
     lab.catch_up().await;
     lab.run("alter table sale enable row level security; create policy one on sale using (id = 1)").await;
