@@ -197,9 +197,9 @@ impl Lab {
         self.dir.path().join("ingest")
     }
 
-    /// How many runs have committed.
+    /// How many runs have committed; what is being written has another name yet.
     pub(crate) fn manifests(&self) -> usize {
-        files_below(&self.lake()).iter().filter(|f| f.starts_with("_manifests/")).count()
+        files_below(&self.lake()).iter().filter(|f| f.starts_with("_manifests/") && f.ends_with(".json")).count()
     }
 
     pub(crate) async fn newest(&self) -> Manifest {
