@@ -12,7 +12,7 @@ use crate::time::Micros;
 use crate::unfinished::Unfinished;
 
 /// Places of runs before its own that a manifest lists, compactions among them. A compaction of the whole lake commits one manifest
-/// for each table, so that there may be as many in a row as there are tables; an empty place is three bytes, a table some hundred.
+/// for each table, so that there may be as many in a row as there are tables; an empty place is a line of eight bytes, a table some hundred.
 const PLACES_KEPT: usize = 10_000;
 
 /// What a run adds to the manifest before.
