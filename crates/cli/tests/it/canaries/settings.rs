@@ -18,7 +18,7 @@ fn connections(world: &World) -> Vec<Scenario> {
         scenario("wrong password in doctor", "doctor --json", 1, "28P01")
             .with(SOURCE, world.url("keeper", FLAG_PASSWORD, "aviary_1"))
             .with(WAREHOUSE, world.url("postgres", FLAG_PASSWORD, "star_2")),
-        scenario("wrong password in plan", "plan --json", 0, "was not asked")
+        scenario("wrong password in plan", "plan --json", 0, "ingest would stop")
             .with(SOURCE, world.url("keeper", FLAG_PASSWORD, "aviary_1")),
         scenario("wrong password in status", "status --json", 0, "was not asked")
             .with(WAREHOUSE, world.url("postgres", FLAG_PASSWORD, "star_2")),

@@ -240,7 +240,9 @@ async fn stamps_may_be_dates_or_times_without_zone_and_nothing_else() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn auto_turns_to_the_cursor_at_the_threshold_and_back() {
-    let lab = Lab::new(&format!("{SALE}; {INDEXED}")).await;
+    // Of its own, for the same reason.
+    let cluster = Cluster::start(ClusterOptions::default()).unwrap();
+    let lab = Lab::on(&cluster, &format!("{SALE}; {INDEXED}")).await;
     lab.configure("[source]\nlarge_from_mb = 1\nxid_pass_every = 9");
     lab.catch_up().await;
     let report = lab.catch_up().await;
