@@ -73,5 +73,5 @@ $(ASL)/node_modules/.bin/asl-validator: deploy/checks/package-lock.json
 	@command -v npm >/dev/null || { echo "Please install Node.js with npm." >&2; exit 1; }
 	mkdir -p $(ASL)
 	cp deploy/checks/package.json deploy/checks/package-lock.json $(ASL)/
-	npm ci --prefix $(ASL) --silent --no-audit --no-fund
+	npm ci --prefix $(ASL) --no-audit --no-fund
 	@touch $@
