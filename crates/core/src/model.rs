@@ -7,7 +7,7 @@ mod lineage;
 mod references;
 mod source_references;
 
-pub use graph::{ModelGraph, nearest, unknown_input, widen};
+pub use graph::{ModelGraph, nearest, some_of, unknown_input, widen};
 pub use header::{Header, ModelKind, ModelTest};
 pub use lineage::{Uses, uses};
 pub use references::referenced_tables;

@@ -101,13 +101,9 @@ async fn read_range(store: &Store, first: u64, newest: &Stored, limit: usize) ->
     back_from(store, newest, first, limit).try_collect().await
 }
 
-/// The same one after another, for who does not keep them: a chain may be longer than memory.
-pub(crate) fn back_from(
-    store: &Store,
-    newest: &Stored,
-    first: u64,
-    limit: usize,
-) -> BoxStream<'static, Result<Stored>> {
+/// At most `limit` manifests from `newest` down to `first`, newest first, with their links checked, one after another, for who
+/// does not keep them: a chain may be longer than memory. Some are read ahead.
+pub fn back_from(store: &Store, newest: &Stored, first: u64, limit: usize) -> BoxStream<'static, Result<Stored>> {
     let (store, newest) = (store.clone(), newest.clone());
     async_stream::try_stream! {
         let older = (first..newest.seq()).rev().take(limit.saturating_sub(1));

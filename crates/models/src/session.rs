@@ -20,7 +20,7 @@ use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
-use starlift_core::model::{Model, nearest, unknown_input};
+use starlift_core::model::{Model, unknown_input};
 use starlift_core::{Error, Result, TableSchema};
 
 use crate::arithmetic::CheckedArithmetic;
@@ -147,11 +147,11 @@ impl Session {
     /// Errors: Config for SQL that cannot be planned, for a function that is not immutable (`now()`), for anything but
     /// a query, and for columns and tests that do not fit the header; Unsupported for SQL or types that are not carried.
     pub async fn prepare(&self, model: &Model) -> Result<PreparedModel> {
-        let known = self.names();
+        let mut known = self.names();
+        known.sort();
         for input in &model.inputs {
             if !known.contains(input) {
-                let nearest = nearest(input, known.iter().map(String::as_str));
-                return Err(unknown_input(&model.name, input, nearest));
+                return Err(unknown_input(&model.name, input, known.iter().map(String::as_str)));
             }
         }
         let seeds = self.seeds.lock().unwrap_or_else(PoisonError::into_inner).clone();

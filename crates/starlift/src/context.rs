@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use starlift_core::{Error, Micros, Result};
-use starlift_lake::{Spill, Store};
+use starlift_lake::{Head, Spill, Store};
 use starlift_postgres::{ConnectOptions, Connection};
 use tokio::time::Instant;
 
@@ -152,6 +152,20 @@ impl Context {
     /// The star's store.
     pub fn star(&self) -> Result<Store> {
         self.store(Place::Star)
+    }
+
+    /// What the lake's newest manifest says.
+    ///
+    /// Errors: Config where the place is another pipeline's, or a star's; Data for a damaged manifest; those of the store.
+    pub(crate) async fn lake_head(&self) -> Result<Head> {
+        let lake = self.lake()?;
+        Head::read(&lake, &self.config.pipeline).await?.of_lake(&lake)
+    }
+
+    /// What the star's newest manifest says. Errors: as those of the lake.
+    pub(crate) async fn star_head(&self) -> Result<Head> {
+        let star = self.star()?;
+        Head::read(&star, &self.config.pipeline).await?.of_star(&star)
     }
 
     /// Where keys and files that do not fit in memory are put aside.

@@ -62,8 +62,8 @@ pub async fn doctor(ctx: &Context) -> Vec<Check> {
             count::with(ctx.project.seeds.len() as u64, "seed")
         ),
     )];
-    let (source, may_change) = source(ctx).await;
-    checks.extend(models(ctx, may_change).await);
+    let (source, followed) = source(ctx).await;
+    checks.extend(models(ctx, followed.as_ref()).await);
     checks.extend(source);
     checks.extend(stores(ctx).await);
     checks.extend(warehouse(ctx).await);
@@ -74,9 +74,9 @@ pub async fn doctor(ctx: &Context) -> Vec<Check> {
     checks
 }
 
-/// What would stop transform over the lake as it is; where the coming ingest may change its tables, that is not certain. A
-/// lake or star that cannot be read is another check's.
-async fn models(ctx: &Context, may_change: bool) -> Option<Check> {
+/// What would stop transform over the lake as it is; where the coming ingest changes a table that the model reads, or nobody
+/// knows what it changes, that is not certain. A lake or star that cannot be read is another check's.
+async fn models(ctx: &Context, followed: Option<&BTreeSet<String>>) -> Option<Check> {
     if ctx.project.graph.models().is_empty() {
         return Some(Check {
             name: MODELS.into(),
@@ -85,7 +85,7 @@ async fn models(ctx: &Context, may_change: bool) -> Option<Check> {
             mend: Some("add `models/<name>.sql`; docs/models.md shows how one looks".into()),
         });
     }
-    let lake = Head::read(&ctx.lake().ok()?, &ctx.config.pipeline).await.ok()?;
+    let lake = ctx.lake_head().await.ok()?;
     let listed = crate::transform::check_inputs(&ctx.project, lake.manifest());
     let planned = match listed {
         Ok(()) => crate::transform::ways(ctx, &lake).await.map(|_| ()),
@@ -93,7 +93,8 @@ async fn models(ctx: &Context, may_change: bool) -> Option<Check> {
     };
     let error = planned.err().filter(|error| error.kind() != ErrorKind::Unavailable)?;
     let check = failed(MODELS, &error);
-    Some(match may_change {
+    let may_mend = |tables| crate::ingest::drift::may_mend(&ctx.project.graph, tables, &error);
+    Some(match followed.is_none_or(may_mend) {
         true => Check {
             verdict: Verdict::Warn,
             detail: format!("over the lake as it is, before ingest brings what changed: {}", check.detail),
@@ -103,16 +104,13 @@ async fn models(ctx: &Context, may_change: bool) -> Option<Check> {
     })
 }
 
-/// The checks, and whether the coming ingest may change what tables the lake has, and how they look.
-async fn source(ctx: &Context) -> (Vec<Check>, bool) {
+/// The checks, and the changed tables that the coming ingest brings into the lake; none where the source could not be asked.
+async fn source(ctx: &Context) -> (Vec<Check>, Option<BTreeSet<String>>) {
     // A lake that cannot be read is another check's.
-    let lake = match ctx.lake() {
-        Ok(lake) => Head::read(&lake, &ctx.config.pipeline).await.ok(),
-        Err(_) => None,
-    };
+    let lake = ctx.lake_head().await.ok();
     let seen = match look(ctx, lake.as_ref().and_then(Head::manifest)).await {
         Ok(seen) => seen,
-        Err(error) => return (vec![failed("source: connection", &error)], true),
+        Err(error) => return (vec![failed("source: connection", &error)], None),
     };
     let drift =
         crate::ingest::drift::drift(&ctx.project.graph, lake.as_ref().and_then(Head::manifest), &seen.selection);
@@ -144,7 +142,7 @@ async fn source(ctx: &Context) -> (Vec<Check>, bool) {
         });
     }
     checks.extend(capture::checks(ctx, &seen, lake.as_ref()));
-    (checks, !drift.is_empty())
+    (checks, Some(crate::ingest::drift::followed(ctx, &drift)))
 }
 
 async fn stores(ctx: &Context) -> Vec<Check> {
@@ -170,16 +168,13 @@ async fn stores(ctx: &Context) -> Vec<Check> {
             },
             Err(error) => failed(&format!("{name}: writable"), &error),
         });
-        let head = Head::read(&store, &ctx.config.pipeline).await;
-        checks.push(
-            match head.and_then(|head| if name == "lake" { head.of_lake(&store) } else { head.of_star(&store) }) {
-                Ok(head) => ok(
-                    &format!("{name}: manifests"),
-                    head.manifest().map_or("none yet".into(), |m| format!("the newest is {} of {}", m.seq, m.at)),
-                ),
-                Err(error) => failed(&format!("{name}: manifests"), &error),
-            },
-        );
+        checks.push(match if name == "lake" { ctx.lake_head().await } else { ctx.star_head().await } {
+            Ok(head) => ok(
+                &format!("{name}: manifests"),
+                head.manifest().map_or("none yet".into(), |m| format!("the newest is {} of {}", m.seq, m.at)),
+            ),
+            Err(error) => failed(&format!("{name}: manifests"), &error),
+        });
     }
     checks
 }

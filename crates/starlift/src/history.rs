@@ -1,9 +1,10 @@
 //! History: the runs that committed, newest first, from the manifests of lake and star and the ledger of the warehouse.
 
+use futures::TryStreamExt;
 use serde::Serialize;
 use starlift_core::manifest::Manifest;
 use starlift_core::{Micros, Result};
-use starlift_lake::{Store, Stored, manifests};
+use starlift_lake::{Store, manifests};
 use starlift_postgres::load as ledger;
 
 use crate::config::Side;
@@ -18,7 +19,7 @@ pub struct HistoryEntry {
     pub stage: &'static str,
     /// Where the manifest is: `lake` or `star`; for load `warehouse`.
     pub place: &'static str,
-    /// The manifest's seq; for load the star's seq.
+    /// The manifest's seq; for load the star's seq; of compactions the newest one's.
     pub seq: u64,
     /// The run.
     pub run_id: String,
@@ -42,14 +43,14 @@ pub struct HistoryEntry {
     pub relations: Vec<RelationReport>,
 }
 
-/// The newest runs of each stage, at most `limit` of each, newest first. Compactions are listed among them and do not count:
-/// one makes a manifest for each table. A stage whose store or database is away is left out with a line in the second value.
+/// The newest runs of each stage, at most `limit` of each, newest first. Compactions among them do not count, and those that
+/// follow one another are one entry: `lake compact` makes a manifest for each table. A stage whose store or database is away is
+/// left out with a line in the second value.
 pub async fn history(ctx: &Context, limit: usize) -> Result<(Vec<HistoryEntry>, Vec<String>)> {
     let mut entries = Vec::new();
     let mut notes = Vec::new();
     for (stage, store) in [(ingest::STAGE, ctx.lake()?), (transform::STAGE, ctx.star()?)] {
-        let stored = runs(&store, limit).await?;
-        entries.extend(stored.iter().map(|s| of_manifest(stage, &s.manifest)));
+        entries.extend(runs(&store, stage, limit).await?);
     }
     match loads(ctx, limit).await {
         Ok(loads) => entries.extend(loads),
@@ -59,15 +60,30 @@ pub async fn history(ctx: &Context, limit: usize) -> Result<(Vec<HistoryEntry>, 
     Ok((entries, notes))
 }
 
-/// The newest manifests of a store with at most `limit` runs among them.
-async fn runs(store: &Store, limit: usize) -> Result<Vec<Stored>> {
-    let mut found = manifests::history(store, limit).await?;
-    loop {
-        let runs = found.iter().filter(|stored| !stored.manifest.compaction).count();
-        let missing = limit.saturating_sub(runs);
-        let Some(oldest) = found.last().filter(|oldest| missing > 0 && oldest.seq() > 1) else { return Ok(found) };
-        let older = manifests::history_from(store, oldest, missing + 1).await?;
-        found.extend(older.into_iter().skip(1));
+/// The newest runs of a store. No manifest is kept: there may be very many compactions between two runs.
+async fn runs(store: &Store, stage: &'static str, limit: usize) -> Result<Vec<HistoryEntry>> {
+    let mut found: Vec<HistoryEntry> = Vec::new();
+    let Some(newest) = manifests::newest(store).await? else { return Ok(found) };
+    let mut older = manifests::back_from(store, &newest, 1, usize::MAX);
+    let mut runs = 0;
+    while runs < limit
+        && let Some(stored) = older.try_next().await?
+    {
+        let entry = of_manifest(stage, &stored.manifest);
+        runs += usize::from(entry.stage != upkeep::NAME);
+        add(&mut found, entry);
+    }
+    Ok(found)
+}
+
+/// Adds the next older entry of the same place; one more compaction of several is no entry of its own.
+fn add(found: &mut Vec<HistoryEntry>, older: HistoryEntry) {
+    match found.last_mut() {
+        Some(newer) if newer.stage == upkeep::NAME && older.stage == upkeep::NAME => {
+            newer.started = newer.started.min(older.started);
+            newer.millis = newer.millis.saturating_add(older.millis);
+        }
+        _ => found.push(older),
     }
 }
 
@@ -139,5 +155,23 @@ fn relation(name: &str, counts: &serde_json::Value) -> RelationReport {
         rows_written: count("inserted") + count("updated"),
         rows_deleted: count("retracted"),
         ..RelationReport::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compactions_that_follow_one_another_are_one_entry() {
+        let of = |stage, seq, at| entry((stage, "lake"), seq, "r", Micros(at), Micros(at + 2_000), Vec::new());
+        let mut found = Vec::new();
+        for older in
+            [of("compact", 9, 90), of("compact", 8, 80), of("ingest", 7, 70), of("ingest", 6, 60), of("compact", 5, 50)]
+        {
+            add(&mut found, older);
+        }
+        let shown: Vec<_> = found.iter().map(|e| (e.stage, e.seq, e.started.0, e.millis)).collect();
+        assert_eq!(shown, [("compact", 9, 80, 4), ("ingest", 7, 70, 2), ("ingest", 6, 60, 2), ("compact", 5, 50, 2)]);
     }
 }

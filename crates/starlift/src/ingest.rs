@@ -152,7 +152,7 @@ async fn ingest_with(ctx: &Context, event: Option<&[u8]>, asked: &Asked) -> Resu
     let started = now();
     let listed = event.map(event::parse_ingest).transpose()?.unwrap_or_default();
     let lake = ctx.lake()?;
-    let mut head = Head::read(&lake, &ctx.config.pipeline).await?.of_lake(&lake)?;
+    let mut head = ctx.lake_head().await?;
     if let Some(done) = head.find_run(&lake, &ctx.run_id).await? {
         return Ok(StageReport::of_manifest(STAGE, &done.manifest, Outcome::Replayed, started, now()));
     }
@@ -179,7 +179,7 @@ async fn ingest_with(ctx: &Context, event: Option<&[u8]>, asked: &Asked) -> Resu
         if !has_time {
             return passes.stopped().ok_or_else(|| Error::internal("a run without time did nothing"));
         }
-        head = Head::read(&lake, &ctx.config.pipeline).await?.of_lake(&lake)?;
+        head = ctx.lake_head().await?;
     }
 }
 

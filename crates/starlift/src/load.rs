@@ -57,7 +57,7 @@ async fn run(ctx: &Context, request: &LoadRequest) -> Result<StageReport> {
     let started = now();
     let event = request.event.as_deref().map(|bytes| event::parse_keys(STAGE, bytes)).transpose()?.unwrap_or_default();
     let star = ctx.star()?;
-    let head = Head::read(&star, &ctx.config.pipeline).await?.of_star(&star)?;
+    let head = ctx.star_head().await?;
     fault::point("load.star_read");
     head.check_event(&star, &event).await?;
     let mut report = StageReport::nothing(STAGE, &ctx.run_id, started, now());

@@ -1,6 +1,6 @@
 //! Plan: what a run would do now, found without writing anything anywhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use starlift_core::capture::{self, PassReason, Read, Turn};
@@ -79,15 +79,15 @@ pub struct PlannedModel {
 
 /// Finds out what a run would do now.
 ///
-/// Errors: Config and Data as transform has them; what the databases cannot tell becomes a note.
+/// Errors: Config as ingest has it, Config and Data as transform has them; what the databases cannot tell becomes a note.
 pub async fn plan(ctx: &Context) -> Result<Plan> {
     let mut plan = Plan::default();
     // The star before the lake that it covers, as transform does.
     let star_store = ctx.star()?;
-    let star = Head::read(&star_store, &ctx.config.pipeline).await?.of_star(&star_store)?;
+    let star = ctx.star_head().await?;
     let lake_store = ctx.lake()?;
-    let lake = Head::read(&lake_store, &ctx.config.pipeline).await?.of_lake(&lake_store)?;
-    let mut has_drifted = false;
+    let lake = ctx.lake_head().await?;
+    let mut followed = BTreeSet::new();
     match look(ctx, lake.manifest()).await {
         Ok(seen) => {
             plan.ingest_known = true;
@@ -95,7 +95,7 @@ pub async fn plan(ctx: &Context) -> Result<Plan> {
                 plan.ingest.push(planned_table(&lake, &seen, table));
             }
             let drift = crate::ingest::drift::drift(&ctx.project.graph, lake.manifest(), &seen.selection);
-            has_drifted = !drift.is_empty();
+            followed = crate::ingest::drift::followed(ctx, &drift);
             plan.notes.extend(drift.iter().map(|drift| match ctx.config.drift(&drift.table) {
                 DriftPolicy::Evolve => format!("the source changed: {}", drift.text()),
                 DriftPolicy::Fail => format!("ingest would stop: {}", drift.text()),
@@ -107,12 +107,15 @@ pub async fn plan(ctx: &Context) -> Result<Plan> {
         Err(error) if error.kind() == ErrorKind::Unavailable => {
             plan.notes.push(format!("the source was not asked: {}", secrets::message(&error)));
         }
+        // It knows more about what a model reads in vain than the lake can tell.
+        Err(error) if error.kind() == ErrorKind::Config => return Err(error),
         Err(error) => plan.notes.push(format!("ingest would stop: {}", secrets::message(&error))),
     }
+    let may_mend = |error: &Error| crate::ingest::drift::may_mend(&ctx.project.graph, &followed, error);
 
     match crate::transform::check_inputs(&ctx.project, lake.manifest()) {
         // The coming ingest may bring what is missing.
-        Err(error) if has_drifted => plan.notes.push(before_ingest(&error)),
+        Err(error) if may_mend(&error) => plan.notes.push(before_ingest(&error)),
         checked => checked?,
     }
     let coverable = Coverable::of(&lake_store, &ctx.config.pipeline, lake, star.manifest()).await?;
@@ -123,7 +126,7 @@ pub async fn plan(ctx: &Context) -> Result<Plan> {
     let ways = match crate::transform::ways(ctx, &lake).await {
         Ok(ways) => ways,
         Err(error) => {
-            plan.notes.push(match has_drifted {
+            plan.notes.push(match may_mend(&error) {
                 // The model may have been mended for it.
                 true => before_ingest(&error),
                 false => format!("transform would stop: {}", secrets::with_detail(&error)),

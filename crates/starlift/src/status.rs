@@ -26,6 +26,9 @@ pub struct Status {
     pub covered_seq: Option<u64>,
     /// The star seq that the warehouse holds; none where it holds none or is away.
     pub loaded_seq: Option<u64>,
+    /// Whether it is known; if not, a note says why.
+    #[serde(skip)]
+    pub loaded_known: bool,
     /// What is pending, in words; empty when everything is through.
     pub pending: Vec<String>,
     /// Each table of the lake.
@@ -97,16 +100,18 @@ impl PassStatus {
 
 /// Finds out where everything is.
 pub async fn status(ctx: &Context) -> Result<Status> {
-    let (lake_store, star_store) = (ctx.lake()?, ctx.star()?);
-    let lake = Head::read(&lake_store, &ctx.config.pipeline).await?.of_lake(&lake_store)?;
-    let star = Head::read(&star_store, &ctx.config.pipeline).await?.of_star(&star_store)?;
+    let lake_store = ctx.lake()?;
+    let lake = ctx.lake_head().await?;
+    let star = ctx.star_head().await?;
     let star_seq = star.manifest().map(|m| m.seq);
     let covered_seq = star.manifest().and_then(|m| m.covers_upto());
     let mut notes = Vec::new();
+    let mut loaded_known = true;
     let (loaded_seq, aside) = match (&star.newest(), loaded(ctx, &star).await) {
         (None, _) => (None, BTreeMap::new()),
         (Some(_), Ok(loaded)) => loaded,
         (Some(_), Err(error)) => {
+            loaded_known = false;
             notes.push(format!("the warehouse was not asked: {}", secrets::message(&error)));
             (None, BTreeMap::new())
         }
@@ -163,8 +168,7 @@ pub async fn status(ctx: &Context) -> Result<Status> {
         _ => None,
     };
     // What a warehouse that is away holds is not known.
-    let is_away = !notes.is_empty() && loaded_seq.is_none();
-    let mut models = of(&star, &|change| !is_away && change > loaded_seq.unwrap_or(0), &|_| covered_at);
+    let mut models = of(&star, &|change| loaded_known && change > loaded_seq.unwrap_or(0), &|_| covered_at);
     for model in &mut models {
         model.refused += aside.get(&model.name).copied().unwrap_or(0);
     }
@@ -182,7 +186,7 @@ pub async fn status(ctx: &Context) -> Result<Status> {
             format!("transform: {}", count::with(models, "new, changed or dropped model"))
         });
     }
-    if let Some(star_seq) = star_seq.filter(|seq| Some(*seq) != loaded_seq && notes.is_empty()) {
+    if let Some(star_seq) = star_seq.filter(|seq| Some(*seq) != loaded_seq && loaded_known) {
         pending.push(format!("load: star {}", manifests_of(loaded_seq.unwrap_or(0) + 1, star_seq)));
     }
     Ok(Status {
@@ -191,6 +195,7 @@ pub async fn status(ctx: &Context) -> Result<Status> {
         star_seq,
         covered_seq,
         loaded_seq,
+        loaded_known,
         pending,
         tables,
         models,

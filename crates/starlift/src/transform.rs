@@ -27,7 +27,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use starlift_core::coverage::{self, ModelNow, TransformPlan};
 use starlift_core::manifest::{Manifest, Origin, Relation};
-use starlift_core::model::{nearest, unknown_input};
+use starlift_core::model::unknown_input;
 use starlift_core::{Error, Result, event, fault, succession};
 use starlift_lake::{Commit, Head, Store, claim, commit, manifests};
 use starlift_models::EVALUATION_VERSION;
@@ -62,9 +62,9 @@ async fn transform_with(ctx: &Context, event: Option<&[u8]>, repair: &BTreeSet<S
     let event = event.map(|bytes| event::parse_keys(STAGE, bytes)).transpose()?.unwrap_or_default();
     let (lake, star) = (ctx.lake()?, ctx.star()?);
     // The star first: a star that was read later could cover manifests that the lake read before does not have.
-    let star_head = Head::read(&star, &ctx.config.pipeline).await?.of_star(&star)?;
+    let star_head = ctx.star_head().await?;
     fault::point("transform.star_read");
-    let lake_head = Head::read(&lake, &ctx.config.pipeline).await?.of_lake(&lake)?;
+    let lake_head = ctx.lake_head().await?;
     if let Some(done) = star_head.find_run(&star, &ctx.run_id).await? {
         return Ok(StageReport::of_manifest(STAGE, &done.manifest, Outcome::Replayed, started, now()));
     }
@@ -218,8 +218,7 @@ pub(crate) fn check_inputs(project: &Project, lake: Option<&Manifest>) -> Result
         if !known(&table) {
             let reader =
                 project.graph.models().iter().find(|m| m.inputs.contains(&table)).map_or("", |m| m.name.as_str());
-            let nearest = nearest(&table, lake.relations.keys().map(String::as_str));
-            return Err(unknown_input(reader, &table, nearest));
+            return Err(unknown_input(reader, &table, lake.relations.keys().map(String::as_str)));
         }
     }
     Ok(())

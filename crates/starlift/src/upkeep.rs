@@ -112,8 +112,8 @@ pub struct CompactedRelation {
 pub async fn compact(ctx: &Context) -> Result<CompactReport> {
     let mut report = CompactReport { places: Vec::new() };
     let (lake_store, star_store) = (ctx.lake()?, ctx.star()?);
-    Head::read(&lake_store, &ctx.config.pipeline).await?.of_lake(&lake_store)?;
-    let star = Head::read(&star_store, &ctx.config.pipeline).await?.of_star(&star_store)?;
+    ctx.lake_head().await?;
+    let star = ctx.star_head().await?;
     // What transform has not seen yet stays as it is, or it would have to evaluate whole models.
     let covered = star.manifest().and_then(|manifest| manifest.covers_upto()).unwrap_or(u64::MAX);
     for (name, store, settled) in [("lake", lake_store, covered), ("star", star_store, u64::MAX)] {

@@ -3,7 +3,6 @@
 use serde::Serialize;
 use starlift_core::Result;
 use starlift_core::manifest::TestVerdict;
-use starlift_lake::Head;
 
 use crate::context::Context;
 
@@ -25,7 +24,7 @@ pub struct ModelTestVerdict {
 ///
 /// Errors: those of the star's store; Data for a damaged manifest.
 pub async fn verdicts(ctx: &Context) -> Result<Vec<ModelTestVerdict>> {
-    let star = Head::read(&ctx.star()?, &ctx.config.pipeline).await?;
+    let star = ctx.star_head().await?;
     let known = |model: &str, test: &str| {
         let state = star.manifest()?.relations.get(model)?.model.as_ref()?;
         state.tests.iter().find(|verdict| verdict.test == test).cloned()

@@ -179,7 +179,7 @@ async fn round(
 ) -> Result<(Vec<Comparison>, Gone)> {
     let store = ctx.lake()?;
     // The lake first: what the source commits after it is then in the window.
-    let lake = Head::read(&store, &ctx.config.pipeline).await?.of_lake(&store)?;
+    let lake = ctx.lake_head().await?;
     report.ingest_seq = lake.manifest().map(|m| m.seq);
     let source = SourceView::open(ctx, lake.manifest()).await?;
     let in_lake = lake.manifest().into_iter().flat_map(|m| m.relations.keys().cloned());
@@ -206,7 +206,7 @@ async fn round(
 /// Compares star and lake with the warehouse.
 async fn star_and_warehouse(ctx: &Context, request: &VerifyRequest, report: &mut VerifyReport) -> Result<()> {
     let store = ctx.star()?;
-    let newest = Head::read(&store, &ctx.config.pipeline).await?.of_star(&store)?;
+    let newest = ctx.star_head().await?;
     let Some(star_id) = newest.manifest().map(|m| m.id.clone()) else {
         let models = ctx.project.graph.models().iter().map(|m| m.name.clone());
         report.comparisons.extend(nothing_loaded(request, models, "the star is empty: run `starlift transform`"));

@@ -51,14 +51,14 @@ fn named(ctx: &Context) -> Vec<ModelTable> {
 
 /// The project's models with their columns, as far as they are known: from the star, else by planning them over the lake.
 pub(crate) async fn models(ctx: &Context) -> Result<Vec<ModelTable>> {
-    let head = Head::read(&ctx.star()?, &ctx.config.pipeline).await?;
+    let head = ctx.star_head().await?;
     if let Some(manifest) = head.manifest() {
         let known = order::load_order(manifest)?;
         let mut models: Vec<ModelTable> =
             known.iter().map(|name| star::model_table(manifest, name)).collect::<Result<_>>()?;
         // A model that no transform has met yet needs its table all the same.
         if ctx.project.graph.models().iter().any(|model| !known.contains(&model.name)) {
-            let lake = Head::read(&ctx.lake()?, &ctx.config.pipeline).await?;
+            let lake = ctx.lake_head().await?;
             if lake.manifest().is_some() {
                 let planned = planned(ctx, &lake).await?;
                 models.extend(planned.into_iter().filter(|model| !known.contains(&model.name)));
@@ -66,7 +66,7 @@ pub(crate) async fn models(ctx: &Context) -> Result<Vec<ModelTable>> {
         }
         return Ok(models);
     }
-    let lake = Head::read(&ctx.lake()?, &ctx.config.pipeline).await?;
+    let lake = ctx.lake_head().await?;
     match lake.manifest() {
         None if ctx.project.warehouse_sql.is_some() => Ok(named(ctx)),
         None => Err(Error::config(COLUMNS_UNKNOWN)

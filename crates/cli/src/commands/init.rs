@@ -1,10 +1,11 @@
 //! `init`: a new project, ready to be filled in.
 //!
-//! Nothing that is there is written over. The settings come last: a folder in which it was interrupted is no project yet, and
-//! the command can be given again.
+//! Nothing that is there is written over, and a file appears whole or not at all. The settings come last: a folder in which it
+//! was interrupted is no project yet, and the command can be given again; a file `.starlift-…` may be left, which nothing reads.
 
 use std::fs;
 use std::io::{ErrorKind, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use serde::Serialize;
@@ -18,6 +19,7 @@ use crate::stdout;
 use crate::style::Style;
 
 const SETTINGS: &str = "starlift.toml";
+const GITIGNORE: &str = ".gitignore";
 const IGNORED: &str = "db_credentials.json\nwarehouse_credentials.json\nlake/\n";
 const CREDENTIALS: &str = r#"{
   "user": "CHANGE_ME",
@@ -33,7 +35,11 @@ struct Document<'a> {
     project: String,
     pipeline: &'a str,
     created: &'a [&'static str],
+    not_ignored: &'a [&'static str],
 }
+
+/// The longest name that the stacks for AWS take.
+const LONGEST_NAME: usize = 16;
 
 /// Makes a project.
 ///
@@ -51,7 +57,7 @@ pub(crate) fn run(shell: &Shell, args: &Init) -> Ended {
     let files = [
         ("db_credentials.json.example", CREDENTIALS),
         ("warehouse_credentials.json.example", CREDENTIALS),
-        (".gitignore", IGNORED),
+        (GITIGNORE, IGNORED),
         (SETTINGS, settings.as_str()),
     ];
     let made = |e| cannot(&dir.join("models"), e);
@@ -62,22 +68,40 @@ pub(crate) fn run(shell: &Shell, args: &Init) -> Ended {
             created.push(file);
         }
     }
+    let not_ignored = not_ignored(&fs::read(dir.join(GITIGNORE)).unwrap_or_default());
     if args.print.json {
-        stdout::json(&Document { project: shown, pipeline: &name, created: &created })?;
+        stdout::json(&Document { project: shown, pipeline: &name, created: &created, not_ignored: &not_ignored })?;
     } else {
-        stdout::print(&text(shell.out, &shown, &created))?;
+        stdout::print(&text(shell.out, &shown, &created, &not_ignored))?;
     }
     Ok(Exit::Done)
 }
 
 /// Whether the file was not there before, and is now.
 fn write_new(path: &Path, text: &str) -> Result<bool> {
-    let mut file = match fs::OpenOptions::new().write(true).create_new(true).open(path) {
-        Err(e) if e.kind() == ErrorKind::AlreadyExists => return Ok(false),
-        opened => opened.map_err(|e| cannot(path, e))?,
-    };
-    file.write_all(text.as_bytes()).map_err(|e| cannot(path, e))?;
-    Ok(true)
+    match put_new(path, text.as_bytes()) {
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(false),
+        put => put.map(|()| true).map_err(|e| cannot(path, e)),
+    }
+}
+
+/// Writes beside it first: a full disk or a kill would leave a file that is taken for somebody's own.
+fn put_new(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    // A temporary file is its owner's alone; the umask is to decide as for any other file.
+    let mode = fs::Permissions::from_mode(0o666);
+    let mut beside = tempfile::Builder::new().prefix(".starlift-").permissions(mode).tempfile_in(folder)?;
+    beside.write_all(bytes)?;
+    beside.persist_noclobber(path)?;
+    Ok(())
+}
+
+/// The lines that a `.gitignore` lacks.
+fn not_ignored(gitignore: &[u8]) -> Vec<&'static str> {
+    let text = String::from_utf8_lossy(gitignore);
+    let bare = |line: &str| line.trim().trim_start_matches('/').trim_end_matches('/').to_string();
+    let there: Vec<String> = text.lines().map(bare).collect();
+    IGNORED.lines().filter(|line| !there.contains(&bare(line))).collect()
 }
 
 fn cannot(path: &Path, e: std::io::Error) -> Error {
@@ -86,13 +110,14 @@ fn cannot(path: &Path, e: std::io::Error) -> Error {
         .with_hint("name a folder that you may write to")
 }
 
-/// The folder's name as a name of a pipeline may be.
+/// The folder's name as a name of a pipeline may be, also in the stacks for AWS: a letter, then letters, digits and `-`.
 fn pipeline_name(dir: &Path) -> String {
     let folder = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
     let folder = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let fits = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c.to_ascii_lowercase() } else { '_' };
-    let name: String = folder.chars().map(fits).take(63).collect();
-    if name.chars().any(|c| c.is_ascii_alphanumeric()) { name } else { "pipeline".into() }
+    let fits = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+    let name: String = folder.chars().map(fits).skip_while(|c| !c.is_ascii_lowercase()).take(LONGEST_NAME).collect();
+    let name = name.trim_end_matches('-');
+    if name.len() > 1 { name.to_string() } else { "pipeline".into() }
 }
 
 fn settings(name: &str) -> String {
@@ -101,6 +126,7 @@ fn settings(name: &str) -> String {
          # paths start at this folder. No secret belongs in here. The README of starlift lists every setting.\n\
          \n\
          [pipeline]\n\
+         # 2 to {LONGEST_NAME} of a-z, 0-9 and -, a letter first and no - last: resources in AWS are named after it.\n\
          name = \"{name}\"\n\
          \n\
          [source]\n\
@@ -117,14 +143,18 @@ fn settings(name: &str) -> String {
     )
 }
 
-fn text(style: Style, dir: &str, created: &[&str]) -> String {
+fn text(style: Style, dir: &str, created: &[&str], not_ignored: &[&str]) -> String {
     let dir = one_line(dir);
     let mut text = String::new();
     for file in created {
         text.push_str(&format!("{} {dir}/{file}\n", style.tick()));
     }
+    text.push_str(&format!("\nnext, in {dir}\n"));
+    if !not_ignored.is_empty() {
+        text.push_str(&format!("  add to {GITIGNORE}, so that no password is committed: {}\n", not_ignored.join(", ")));
+    }
     text.push_str(&format!(
-        "\nnext, in {dir}\n  \
+        "  \
          copy both *.example to the same name without .example and fill them in\n  \
          write models/<name>.sql     docs/models.md shows how one looks\n  \
          starlift doctor             is everything there?\n  \
@@ -142,9 +172,32 @@ mod tests {
     #[test]
     fn a_pipeline_is_named_after_its_folder_as_far_as_it_may() {
         let name = |dir: &str| pipeline_name(Path::new(dir));
-        assert_eq!(name("/no/such/My Shop-2"), "my_shop-2");
+        assert_eq!(name("/no/such/My_Shop-2"), "my-shop-2");
+        assert_eq!(name("/no/such/2024 shop!"), "shop");
         assert_eq!(name("/no/such/日本"), "pipeline");
+        assert_eq!(name("/no/such/7x"), "pipeline");
         assert_eq!(name("/"), "pipeline");
-        assert_eq!(name(&format!("/no/such/{}", "x".repeat(200))).len(), 63);
+        assert_eq!(name(&format!("/no/such/{}", "x".repeat(200))).len(), 16);
+        assert_eq!(name("/no/such/fifteen-letters-more"), "fifteen-letters");
+    }
+
+    #[test]
+    fn what_a_gitignore_lacks_is_found_whichever_way_it_is_written() {
+        assert_eq!(not_ignored(b"target/\n"), ["db_credentials.json", "warehouse_credentials.json", "lake/"]);
+        assert_eq!(
+            not_ignored(b"/lake\r\n/db_credentials.json \n#warehouse_credentials.json"),
+            ["warehouse_credentials.json"]
+        );
+        assert!(not_ignored(IGNORED.as_bytes()).is_empty());
+    }
+
+    #[test]
+    fn a_file_that_is_there_stays_and_nothing_is_left_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mine");
+        assert!(write_new(&path, "first").unwrap());
+        assert!(!write_new(&path, "second").unwrap());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "first");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

@@ -38,7 +38,7 @@ fn text(style: Style, status: &Status) -> String {
     let covered = status.covered_seq.map(|seq| format!(", covers the lake up to {seq}")).unwrap_or_default();
     text.push_str(&format!("  star       {}{covered}\n", at(status.star_seq)));
     let loaded = status.loaded_seq.map(|seq| format!("holds the star up to {seq}"));
-    let unknown = if status.notes.is_empty() { "nothing loaded yet" } else { "unknown" };
+    let unknown = if status.loaded_known { "nothing loaded yet" } else { "unknown" };
     text.push_str(&format!("  warehouse  {}\n", loaded.unwrap_or_else(|| unknown.to_string())));
     for (title, relations) in [("table", &status.tables), ("model", &status.models)] {
         if !relations.is_empty() {
@@ -142,6 +142,7 @@ mod tests {
             star_seq: Some(9),
             covered_seq: Some(11),
             loaded_seq: Some(9),
+            loaded_known: true,
             pending: vec!["transform: ingest manifest 12".into()],
             tables: vec![table],
             models: vec![],
@@ -184,7 +185,12 @@ mod tests {
 
     #[test]
     fn a_warehouse_that_is_away_is_not_said_to_be_empty() {
-        let away = Status { loaded_seq: None, notes: vec!["the warehouse was not asked".into()], ..status() };
+        let notes = vec!["the warehouse was not asked".to_string()];
+        let away = Status { loaded_seq: None, loaded_known: false, notes, ..status() };
         assert!(text(Style::PLAIN, &away).contains("  warehouse  unknown\n"));
+        // What else is not known says nothing about it.
+        let notes = vec!["what transform would do is not known".to_string()];
+        let asked = Status { loaded_seq: None, notes, ..status() };
+        assert!(text(Style::PLAIN, &asked).contains("  warehouse  nothing loaded yet\n"));
     }
 }

@@ -284,7 +284,7 @@ fn a_new_project_is_read_by_every_command_and_is_never_written_over() {
     assert_eq!((made.code, made.stderr.as_str()), (Some(0), ""));
     assert!(made.stdout.contains("Geschäft/starlift.toml\n"), "{}", made.stdout);
     let status = ran(starlift(["status", "--project"]).arg(&dir));
-    assert!(status.stdout.starts_with("mein_gesch_ft\n"), "{} {}", status.stdout, status.stderr);
+    assert!(status.stdout.starts_with("mein-gesch-ft\n"), "{} {}", status.stdout, status.stderr);
     // The hint of what is missing names a file that is there.
     let doctor = ran(starlift(["doctor", "--project"]).arg(&dir)).stdout;
     assert!(doctor.contains("db_credentials.json.example` to `") && dir.join("db_credentials.json.example").exists());
@@ -295,8 +295,14 @@ fn a_new_project_is_read_by_every_command_and_is_never_written_over() {
     assert!(again.stderr.starts_with("error: there is a project in `"), "{}", again.stderr);
     // One that was interrupted before its settings is finished.
     std::fs::remove_file(dir.join("starlift.toml")).unwrap();
+    std::fs::write(dir.join(".gitignore"), "lake\n").unwrap();
     let finished = ran(starlift(["init", "--json"]).arg(&dir)).stdout;
-    assert!(finished.contains(r#""pipeline":"mein_gesch_ft","created":["starlift.toml"]"#), "{finished}");
+    assert!(finished.contains(r#""pipeline":"mein-gesch-ft","created":["starlift.toml"]"#), "{finished}");
+    // Passwords would be committed where another .gitignore was there.
+    assert!(finished.contains(r#""not_ignored":["db_credentials.json","warehouse_credentials.json"]"#), "{finished}");
+    std::fs::remove_file(dir.join("starlift.toml")).unwrap();
+    let told = ran(starlift(["init"]).arg(&dir)).stdout;
+    assert!(told.contains("committed: db_credentials.json, warehouse_credentials.json\n"), "{told}");
 }
 
 #[test]

@@ -212,8 +212,9 @@ async fn what_a_newcomer_gets_wrong_is_told_before_a_run_with_a_hint_that_works(
 
     std::fs::write(&model, format!("{header}select city_id, n from cities")).unwrap();
     let plan = shop.said(["plan"]);
-    let hint = "`[source.tables.cities]` with `capture = \"full\"`";
-    assert!(plan.contains("model `dim_cities` reads `cities`, which does not exist") && plan.contains(hint), "{plan}");
+    let hint = "`[source.tables.\"cities\"]` with `capture = \"full\"`";
+    let what = "model `dim_cities` reads `cities`, which is a view of the source";
+    assert!(plan.contains(what) && plan.contains(hint) && plan.ends_with("--- exit 1\n"), "{plan}");
     let settings = shop.dir.path().join("starlift.toml");
     let toml = std::fs::read_to_string(&settings).unwrap();
     std::fs::write(&settings, format!("{toml}\n[source.tables.cities]\ncapture = \"full\"\n")).unwrap();

@@ -4,18 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Model;
 use crate::error::{Error, Result};
+use crate::event::printable;
 
 /// The error of a model that reads what nobody knows, with the nearest name that somebody does.
-pub fn unknown_input(model: &str, input: &str, nearest: Option<&str>) -> Error {
-    let hint = match nearest {
+pub fn unknown_input<'a>(model: &str, input: &str, known: impl Iterator<Item = &'a str> + Clone) -> Error {
+    let hint = match nearest(input, known.clone()) {
         Some(name) => format!("did you mean `{name}`?"),
         None => format!(
-            "`starlift plan` lists the tables that are captured; a view is one of them where starlift.toml has \
-             `[source.tables.{input}]` with `capture = \"full\"`"
+            "mend the name in `{model}.sql`; a view is captured where starlift.toml has `[source.tables.\"{input}\"]` with \
+             `capture = \"full\"`"
         ),
     };
     Error::config(format!("model `{model}` reads `{input}`, which does not exist"))
-        .with_detail("no captured table, seed or model has this name")
+        .with_detail(format!("no captured table, seed or model has this name; there are: {}", some_of(known)))
         .with_hint(hint)
         .with_context("model", model)
 }
@@ -92,8 +93,7 @@ impl ModelGraph {
     pub fn check_inputs(&self, known: &BTreeSet<String>) -> Result<()> {
         let Some((model, input)) = self.first_unknown_input(known) else { return Ok(()) };
         let models = self.models.iter().map(|m| m.name.as_str());
-        let nearest = nearest(input, known.iter().map(String::as_str).chain(models));
-        Err(unknown_input(model, input, nearest))
+        Err(unknown_input(model, input, known.iter().map(String::as_str).chain(models)))
     }
 
     /// Whether every test `relationships` leads to one of these seeds, or to a model whose key has one column: it would never
@@ -157,6 +157,17 @@ pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&
     known.map(|k| (distance(name, k), k)).filter(|(d, k)| *d <= 2.max(k.len() / 3)).min().map(|(_, k)| k)
 }
 
+/// The first of these names, for a message that has no room for all: `` `a`, `b` and 3 more ``.
+pub fn some_of<'a>(mut names: impl Iterator<Item = &'a str>) -> String {
+    const SHOWN: usize = 5;
+    let shown: Vec<String> = names.by_ref().take(SHOWN).map(|name| format!("`{}`", printable(name))).collect();
+    match (shown.is_empty(), names.count()) {
+        (true, _) => "none".into(),
+        (_, 0) => shown.join(", "),
+        (_, more) => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
 /// Levenshtein's edit distance (V. I. Levenshtein, 1966), one row at a time.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
@@ -176,6 +187,22 @@ fn distance(a: &str, b: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_nobody_knows_is_told_with_names_that_somebody_does() {
+        let graph = ModelGraph::new(vec![
+            Model::parse("dim_a", "-- kind: dimension\n-- key: id\nselect id from towns").unwrap(),
+        ]);
+        let graph = graph.unwrap();
+        let known = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<BTreeSet<_>>();
+        let error = graph.check_inputs(&known(&["town", "x1", "x2", "x3", "x4", "x5"])).unwrap_err();
+        assert_eq!(error.hint(), Some("did you mean `town`?"));
+        assert!(error.detail().unwrap().ends_with("there are: `town`, `x1`, `x2`, `x3`, `x4` and 2 more"), "{error:?}");
+        let far = graph.check_inputs(&known(&["purchase"])).unwrap_err();
+        assert!(far.detail().unwrap().ends_with("there are: `purchase`, `dim_a`"), "{far:?}");
+        assert!(!far.hint().unwrap().contains("starlift plan"), "{far:?}");
+        assert_eq!(some_of([].into_iter()), "none");
+    }
 
     #[test]
     fn a_test_that_refers_to_nothing_is_refused_with_the_name_that_was_meant() {

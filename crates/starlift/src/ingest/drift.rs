@@ -49,6 +49,18 @@ pub(crate) fn drift(graph: &ModelGraph, newest: Option<&Manifest>, selection: &S
     found.into_iter().flat_map(|entry| -> Vec<Drift> { of(entry) }).collect()
 }
 
+/// The changed tables that the coming ingest reads anew as they are now.
+pub(crate) fn followed(ctx: &Context, found: &[Drift]) -> BTreeSet<String> {
+    let evolves = |drift: &&Drift| ctx.config.drift(&drift.table) == DriftPolicy::Evolve;
+    found.iter().filter(evolves).map(|drift| drift.table.clone()).collect()
+}
+
+/// Whether an error of a model may be gone after the coming ingest: the model reads one of these tables, itself or through others.
+pub(crate) fn may_mend(graph: &ModelGraph, followed: &BTreeSet<String>, error: &Error) -> bool {
+    let model = error.context().iter().find(|(name, _)| *name == "model");
+    model.is_some_and(|(_, model)| !graph.outer_inputs_of(model).is_disjoint(followed))
+}
+
 /// Says what changed, and stops where the project wants to look at it first.
 ///
 /// Errors: Config that lists the changes of tables whose policy is `fail`.

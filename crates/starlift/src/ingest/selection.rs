@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use starlift_core::capture::{self, CaptureMode, Choice, Offer};
-use starlift_core::model::{nearest, widen};
+use starlift_core::model::{nearest, some_of, widen};
 use starlift_core::{Error, Result, TableSchema, event};
 use starlift_postgres::catalog::{Catalog, SourceTable, TableSettings};
 use starlift_postgres::extract::SourceSession;
@@ -25,12 +25,12 @@ pub(super) async fn select(ctx: &Context, session: &SourceSession, listed: &[Str
     let captured = captured(ctx, &catalog);
     let unknown = |name: &str, what: &str| {
         let shown = event::printable(name);
-        Error::config(format!("{what} names the table `{shown}`, which is not captured or does not exist")).with_hint(
-            match nearest(name, captured.iter().map(String::as_str)) {
+        Error::config(format!("{what} names the table `{shown}`, which is not captured or does not exist"))
+            .with_detail(format!("captured are: {}", some_of(captured.iter().map(String::as_str))))
+            .with_hint(match nearest(name, captured.iter().map(String::as_str)) {
                 Some(known) => format!("did you mean `{known}`?"),
-                None => "`starlift plan` lists the tables that are captured".to_string(),
-            },
-        )
+                None => "mend the name, or `schema` under `[source]`".to_string(),
+            })
     };
     if let Some(name) = listed.iter().find(|name| !captured.contains(*name)) {
         return Err(unknown(name, "the event"));

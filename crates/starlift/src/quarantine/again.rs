@@ -33,8 +33,8 @@ pub async fn replay(ctx: &Context, names: &BTreeSet<String>) -> Result<RunReport
         let standing = standing(head.manifest());
         standing.into_keys().filter(|name| names.is_empty() || names.contains(name)).collect()
     };
-    let tables = chosen(&Head::read(&ctx.lake()?, &ctx.config.pipeline).await?);
-    let models = chosen(&Head::read(&ctx.star()?, &ctx.config.pipeline).await?);
+    let tables = chosen(&ctx.lake_head().await?);
+    let models = chosen(&ctx.star_head().await?);
     let mut report = RunReport { run_id: ctx.run_id.clone(), stages: Vec::new(), failures: Vec::new() };
     report.ended("ingest", crate::ingest::ingest_repair(ctx, &tables).await);
     report.ended("transform", crate::transform::transform_repair(ctx, &models).await);
@@ -49,7 +49,7 @@ pub async fn check_names(ctx: &Context, names: &BTreeSet<String>) -> Result<()> 
     if names.is_empty() {
         return Ok(());
     }
-    let lake = Head::read(&ctx.lake()?, &ctx.config.pipeline).await?;
+    let lake = ctx.lake_head().await?;
     // A table whose first read is not finished is in no state yet.
     let tables = lake.manifest().into_iter().flat_map(|m| m.relations.keys().chain(m.unfinished.keys()).cloned());
     let tables: Vec<String> = tables.collect();

@@ -44,8 +44,9 @@ pub fn standing(manifest: Option<&Manifest>) -> BTreeMap<String, u64> {
 pub async fn list(ctx: &Context) -> Result<Vec<QuarantinedRow>> {
     let (lake, star) = (ctx.lake()?, ctx.star()?);
     let mut rows = Vec::new();
-    for (stage, store) in [("ingest", &lake), ("transform", &star)] {
-        let head = Head::read(store, &ctx.config.pipeline).await?;
+    for (stage, store, head) in
+        [("ingest", &lake, ctx.lake_head().await?), ("transform", &star, ctx.star_head().await?)]
+    {
         let Some(manifest) = head.manifest() else { continue };
         for name in standing(Some(manifest)).keys() {
             let schema = &manifest.relations[name].schema;

@@ -1,6 +1,7 @@
 //! The source changes its shape: what is said, what is stopped, and that nothing needs a reset.
 
 use starlift::Outcome;
+use starlift::doctor::{Verdict, doctor};
 use starlift_core::{Error, ErrorKind};
 
 use crate::world::{World, files_below, of};
@@ -114,4 +115,29 @@ async fn a_project_that_follows_reads_the_changed_table_again_and_nothing_else()
     world.run().await;
     let verified = starlift::verify::verify(&world.context(), &Default::default()).await.unwrap();
     assert!(verified.equal());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_cannot_be_planned_is_let_pass_only_where_a_table_that_it_reads_has_changed() {
+    let world = World::new().await.with_own_project();
+    world.create_warehouse().await;
+    world.run().await;
+    let path = world.project.join("models/dim_design.sql");
+    let sql = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, sql.replace("    file_location,", "    place as file_location,")).unwrap();
+    let models = async || {
+        let checks = doctor(&world.context()).await;
+        let check = checks.iter().find(|check| check.name == "models").unwrap();
+        let plan = starlift::plan::plan(&world.context()).await.unwrap();
+        (check.verdict, plan.notes.iter().any(|note| note.starts_with("transform would stop: ")))
+    };
+    assert_eq!(models().await, (Verdict::Fail, true));
+    world.change("alter table payment add column remark text").await;
+    assert_eq!(models().await, (Verdict::Fail, true), "no input of the model");
+    world.change("alter table design rename file_location to place").await;
+    assert_eq!(models().await, (Verdict::Warn, false));
+    let settings = world.project.join("starlift.toml");
+    let toml = std::fs::read_to_string(&settings).unwrap();
+    std::fs::write(&settings, format!("{toml}\n[source.tables.design]\ndrift = \"fail\"\n")).unwrap();
+    assert_eq!(models().await, (Verdict::Fail, true), "no ingest brings the change");
 }
