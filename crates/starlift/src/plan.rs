@@ -110,6 +110,9 @@ pub async fn plan(ctx: &Context) -> Result<Plan> {
         Err(error) => plan.notes.push(format!("ingest would stop: {}", secrets::message(&error))),
     }
 
+    if let Err(error) = ctx.project.graph.check_referred_keys() {
+        plan.notes.push(format!("transform would stop: {}", secrets::with_detail(&error)));
+    }
     match crate::transform::check_inputs(&ctx.project, lake.manifest()) {
         // The coming ingest may bring what is missing.
         Err(error) if has_drifted => plan.notes.push(before_ingest(&error)),
