@@ -235,9 +235,27 @@ fn broken(shown: &str, text: &str, error: &toml::de::Error) -> Error {
         .with_hint("the README lists every setting")
 }
 
-/// Text in double quotes is a value; names are in backticks.
+/// A message about a value's type repeats the value, of which only what was expected is kept. Elsewhere, text in double quotes is a
+/// value; names are in backticks.
 fn without_values(message: &str) -> String {
+    let about_value = ["invalid type", "invalid value"].into_iter().find(|about| message.starts_with(about));
+    if let Some(about) = about_value {
+        return match message.rsplit_once(", expected ") {
+            Some((_, expected)) => format!("{about}, expected {}", in_words(expected)),
+            None => about.to_string(),
+        };
+    }
     message.split('"').enumerate().map(|(i, part)| if i % 2 == 0 { part } else { "…" }).collect::<Vec<_>>().join("\"")
+}
+
+/// What a setting has to be, without Rust's names of types.
+fn in_words(expected: &str) -> &str {
+    match expected {
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, not below 0",
+        "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
+        _ if expected.starts_with("struct ") => "a section",
+        _ => expected,
+    }
 }
 
 #[cfg(test)]
@@ -265,6 +283,27 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Config);
         assert!(error.render().contains("line 4"), "{}", error.render());
         assert!(!format!("{error:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn no_part_of_a_value_of_another_type_is_shown() {
+        let shown = |line: &str| {
+            let error = parse(&format!("[pipeline]\nname = \"shop\"\n{line}")).unwrap_err();
+            assert!(!format!("{error:?} {}", error.render()).contains("ter2"), "{line}: {error:?}");
+            error.detail().unwrap().to_string()
+        };
+        for value in [r#""hun\"ter2""#, r#"'", expected hunter2"'"#, r#"["hunter2"]"#, "{ hunter2 = 1 }"] {
+            let line = format!("[source]\nconnections = {value}");
+            assert!(shown(&line).contains("expected a whole number, not below 0"), "{}", shown(&line));
+        }
+        assert_eq!(shown("[source]\nurl = 4711"), "line 4: invalid type, expected a string");
+        assert_eq!(shown("[calendar]\nstart_year = 4711000000000"), "line 4: invalid value, expected a whole number");
+        assert_eq!(
+            shown("[source]\nconnections = -4711"),
+            "line 4: invalid value, expected a whole number, not below 0"
+        );
+        assert_eq!(shown("[lake]\ncompact = 4711"), "line 4: invalid type, expected a boolean");
+        assert_eq!(shown("[source.tables]\nt = 4711"), "line 4: invalid type, expected a section");
     }
 
     #[test]

@@ -85,6 +85,9 @@ async fn models(ctx: &Context, followed: Option<&BTreeSet<String>>) -> Option<Ch
             mend: Some("add `models/<name>.sql`; docs/models.md shows how one looks".into()),
         });
     }
+    if let Err(error) = ctx.project.graph.check_referred_keys() {
+        return Some(failed(MODELS, &error));
+    }
     let lake = ctx.lake_head().await.ok()?;
     let listed = crate::transform::check_inputs(&ctx.project, lake.manifest());
     let planned = match listed {

@@ -113,6 +113,9 @@ pub async fn plan(ctx: &Context) -> Result<Plan> {
     }
     let may_mend = |error: &Error| crate::ingest::drift::may_mend(&ctx.project.graph, &followed, error);
 
+    if let Err(error) = ctx.project.graph.check_referred_keys() {
+        plan.notes.push(format!("transform would stop: {}", secrets::with_detail(&error)));
+    }
     match crate::transform::check_inputs(&ctx.project, lake.manifest()) {
         // The coming ingest may bring what is missing.
         Err(error) if may_mend(&error) => plan.notes.push(before_ingest(&error)),

@@ -77,6 +77,7 @@ async fn transform_with(ctx: &Context, event: Option<&[u8]>, repair: &BTreeSet<S
         return Err(Error::config("the project has no model")
             .with_hint("add `models/<name>.sql`; docs/models.md shows how one looks"));
     }
+    ctx.project.graph.check_referred_keys()?;
     check_inputs(&ctx.project, lake_head.manifest())?;
     check_covered(&lake, &lake_head, star_head.manifest()).await?;
     let coverable = Coverable::of(&lake, &ctx.config.pipeline, lake_head, star_head.manifest()).await?;

@@ -22,8 +22,9 @@ pub struct ModelTestVerdict {
 
 /// Every test of the project, model by model in dependency order.
 ///
-/// Errors: those of the star's store; Data for a damaged manifest.
+/// Errors: those of the star's store; Data for a damaged manifest; Config for a test that could never fail.
 pub async fn verdicts(ctx: &Context) -> Result<Vec<ModelTestVerdict>> {
+    ctx.project.graph.check_referred_keys()?;
     let star = ctx.star_head().await?;
     let known = |model: &str, test: &str| {
         let state = star.manifest()?.relations.get(model)?.model.as_ref()?;

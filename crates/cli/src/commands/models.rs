@@ -41,6 +41,7 @@ struct InputDocument<'a> {
 pub(crate) fn run(shell: &Shell, args: &Models) -> Ended {
     let config = shell.config(Overrides::default())?;
     let project = Project::read(&shell.project_dir)?;
+    project.graph.check_referred_keys()?;
     if args.print.json {
         let models = project.graph.models().iter().map(|m| document(&project, m)).collect();
         stdout::json(&Document { pipeline: &config.pipeline, models })?;

@@ -118,7 +118,7 @@ mod tests {
         let chain = format!("select id, {}1 as x from t", "1 + ".repeat(20_000));
         let error = crate::model::Model::parse("dim_t", &text(&chain)).unwrap_err();
         assert_eq!(error.message(), "model `dim_t` cannot be read");
-        assert!(error.detail().unwrap().contains("more than 256 operators"), "{error:?}");
+        assert!(error.detail().unwrap().contains("more than 500 operators"), "{error:?}");
     }
 
     #[test]
