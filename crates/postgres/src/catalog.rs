@@ -15,7 +15,6 @@ use starlift_core::model::nearest;
 use starlift_core::{Error, ErrorKind, Result, TableSchema};
 use tokio_postgres::Client;
 
-pub(crate) use self::query::PARTS;
 pub use self::settings::{ColumnSetting, TableSettings};
 
 /// What a table is (`pg_class.relkind`).

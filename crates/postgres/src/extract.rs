@@ -19,7 +19,6 @@ mod cursor;
 mod filter;
 mod heap;
 mod identity;
-mod renamed;
 mod shared;
 mod statement;
 mod stream;

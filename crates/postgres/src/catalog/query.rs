@@ -91,7 +91,7 @@ order by a.attrelid, a.attnum";
 
 /// All types that the columns lead to: base types of domains, elements of arrays, fields of composite types, bounds of
 /// ranges.
-pub(crate) const PARTS: &str = "
+const TYPES: &str = "
 with recursive edge as (
   select distinct 0::oid as whole, a.atttypid as part from pg_catalog.pg_attribute a
   where a.attrelid = any($1) and a.attnum > 0 and not a.attisdropped
@@ -108,10 +108,7 @@ with recursive edge as (
     where r.rngtypid = t.oid or to_jsonb(r) ->> 'rngmultitypid' = t.oid::text
   ) as next (oid)
   where next.oid <> 0
-)";
-
-/// Behind [`PARTS`]: the types themselves.
-const TYPES: &str = "
+)
 select t.oid, t.typname::text as name, t.typnamespace = 'pg_catalog'::regnamespace as built_in, t.typtype::text as class,
        t.typbasetype, t.typtypmod,
        case when exists (select from pg_catalog.pg_type e where e.oid = t.typelem and e.typarray = t.oid)
@@ -192,10 +189,9 @@ pub(super) async fn read(client: &Client, schema: &str, views: &[String]) -> Res
     let oids: Vec<u32> = tables.iter().map(|t| t.oid).collect();
     // Sent together, they cost one round trip.
     let parameters: [&(dyn ToSql + Sync); 1] = [&oids];
-    let types = format!("{PARTS}{TYPES}");
     let (columns, types, keys, indexed, foreign_keys) = futures::try_join!(
         client.query(COLUMNS, &parameters),
-        client.query(&types, &parameters),
+        client.query(TYPES, &parameters),
         client.query(KEYS, &parameters),
         client.query(INDEXED, &parameters),
         client.query(FOREIGN_KEYS, &parameters),

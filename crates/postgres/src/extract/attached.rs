@@ -14,14 +14,9 @@ use crate::catalog::{SourceTable, TableKind};
 use crate::ident::quote_qualified;
 
 impl SourceSession {
-    /// The SQL condition that a row is in a window, or in a partition that was attached in it; that it is there at all, where a
-    /// label was renamed in it.
+    /// The SQL condition that a row is in a window, or in a partition that was attached in it.
     pub async fn window_filter(&self, table: &SourceTable, window: XidWindow) -> Result<String> {
         let filter = window.to_sql();
-        if self.renamed(table, &filter).await? {
-            tracing::debug!(table = %table.name, "a label or field was renamed: all rows are read");
-            return Ok("true".into());
-        }
         let attached = self.attached(table, &filter).await?;
         if attached.is_empty() || fault::planted("attached_ignored") {
             return Ok(filter);
