@@ -153,15 +153,15 @@ fn text(style: Style, dir: &str, created: &[&str], not_ignored: &[&str]) -> Stri
     if !not_ignored.is_empty() {
         text.push_str(&format!("  add to {GITIGNORE}, so that no password is committed: {}\n", not_ignored.join(", ")));
     }
-    text.push_str(&format!(
+    text.push_str(
         "  \
          copy both *.example to the same name without .example and fill them in\n  \
          write models/<name>.sql     docs/models.md shows how one looks\n  \
          starlift doctor             is everything there?\n  \
          starlift ingest             the lake knows the tables\n  \
          starlift warehouse create   a table for each model\n  \
-         starlift run\n"
-    ));
+         starlift run\n",
+    );
     text
 }
 

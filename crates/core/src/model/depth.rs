@@ -178,16 +178,29 @@ fn is_operator(keyword: Keyword) -> bool {
 
 /// Tokens that are values, or stand between them without making the tree deeper. All others are operators.
 fn is_value(token: &Token) -> bool {
-    match token {
-        Token::EOF | Token::SemiColon | Token::Placeholder(_) | Token::LBrace | Token::RBrace | Token::Char(_) => true,
-        Token::Number(..) | Token::SingleQuotedString(_) | Token::DoubleQuotedString(_) => true,
-        Token::TripleSingleQuotedString(_) | Token::TripleDoubleQuotedString(_) => true,
-        Token::DollarQuotedString(_) | Token::EscapedStringLiteral(_) | Token::UnicodeStringLiteral(_) => true,
-        Token::NationalStringLiteral(_) | Token::HexStringLiteral(_) => true,
-        Token::SingleQuotedByteStringLiteral(_) | Token::DoubleQuotedByteStringLiteral(_) => true,
-        Token::SingleQuotedRawStringLiteral(_) | Token::DoubleQuotedRawStringLiteral(_) => true,
-        _ => false,
-    }
+    use Token::*;
+    matches!(
+        token,
+        EOF | SemiColon
+            | Placeholder(_)
+            | LBrace
+            | RBrace
+            | Char(_)
+            | Number(..)
+            | SingleQuotedString(_)
+            | DoubleQuotedString(_)
+            | TripleSingleQuotedString(_)
+            | TripleDoubleQuotedString(_)
+            | DollarQuotedString(_)
+            | EscapedStringLiteral(_)
+            | UnicodeStringLiteral(_)
+            | NationalStringLiteral(_)
+            | HexStringLiteral(_)
+            | SingleQuotedByteStringLiteral(_)
+            | DoubleQuotedByteStringLiteral(_)
+            | SingleQuotedRawStringLiteral(_)
+            | DoubleQuotedRawStringLiteral(_)
+    )
 }
 
 #[cfg(test)]
