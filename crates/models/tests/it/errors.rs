@@ -207,3 +207,18 @@ async fn a_name_is_registered_once() {
     assert_eq!(error.kind(), ErrorKind::Config);
     assert_eq!(error.message(), "two inputs have the name `v`");
 }
+
+#[test]
+fn four_hundred_terms_of_an_or_fit_the_smallest_stack() {
+    let run = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let session = session(&[("v", "id int4, note text", &["1|a"])]);
+            let sql = format!("select id from v where {}id > 0", "note = 'x' or ".repeat(400));
+            crate::support::evaluate(&session, &model("id", &sql)).await.unwrap().rows
+        })
+    };
+    // A worker of tokio has 2 MiB.
+    let rows = std::thread::Builder::new().stack_size(2 << 20).spawn(run).unwrap().join().unwrap();
+    assert_eq!(rows, ["1"]);
+}

@@ -183,3 +183,19 @@ async fn nan_is_the_greatest_float_of_a_group_whatever_the_order_of_its_rows() {
         assert_eq!(evaluate(&session, &model("id", window)).await.unwrap().rows, ["1|NaN", "2|NaN", "3|NaN"]);
     }
 }
+
+#[tokio::test]
+async fn a_nan_with_the_sign_bit_is_the_greatest_float_like_any_other() {
+    let rows = &["1|1|-3|-3", "2|1|NaN|NaN", "3|1|-1|-1", "4|1|Infinity|Infinity"];
+    let session = session(&[("v", "id int4, g int4, a float8, b float4", rows)]);
+    let negated = "(select id, g, -a as a, -b as b from v) t";
+    let both = format!("min(a) as a, max(a) as b, min(b) as c, max(b) as d from {negated}");
+    let grouped = evaluate(&session, &model("g", &format!("select g, {both} group by g"))).await.unwrap();
+    assert_eq!(grouped.rows, ["1|-inf|NaN|-inf|NaN"]);
+    let whole = evaluate(&session, &model("one", &format!("select 1 as one, {both}"))).await.unwrap();
+    assert_eq!(whole.rows, ["1|-inf|NaN|-inf|NaN"]);
+    let frame = "over (order by id rows between 1 preceding and current row)";
+    let sliding = format!("select id, max(a) {frame} as a, min(b) {frame} as b from {negated}");
+    let slid = evaluate(&session, &model("id", &sliding)).await.unwrap();
+    assert_eq!(slid.rows, ["1|3.0|3.0", "2|NaN|3.0", "3|NaN|1.0", "4|1.0|-inf"]);
+}

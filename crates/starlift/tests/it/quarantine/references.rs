@@ -188,3 +188,18 @@ async fn a_reference_to_the_model_itself_is_tested_against_all_that_it_yields() 
     assert_eq!(current().await, 22);
     assert_verified(&world).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reference_to_a_key_of_several_columns_stops_transform_and_not_ingest() {
+    let world = world_with("").await;
+    let wide = "-- kind: dimension\n-- key: design_id, design_name\nselect design_id, design_name from design\n";
+    std::fs::write(world.project.join("models/dim_wide.sql"), wide).unwrap();
+    rewrite(&world, "dim_design", "not_null(design_name)", "relationships(design_id -> dim_wide)");
+    let report = starlift::run(&context(&world)).await;
+    let stopped = failures(&report);
+    assert_eq!(stopped.iter().map(|(stage, _)| *stage).collect::<Vec<_>>(), ["transform"]);
+    assert!(stopped[0].1.contains("its key has 2 columns, and a test has one"), "{stopped:?}");
+    assert_eq!(report.stages.first().map(|stage| stage.stage), Some("ingest"));
+    let checks = starlift::doctor::doctor(&context(&world)).await;
+    assert!(checks.iter().any(|check| check.detail.contains("refers to `dim_wide`")), "{checks:?}");
+}
