@@ -138,12 +138,14 @@ pub struct Chunk {
     pub begins: bool,
 }
 
-/// What comes next of a table with this fingerprint [but for partitions](TableSchema::but_for_partitions), given what earlier chunks came to and the source at this snapshot. `heap` is none where rows do
+/// What comes next of a table with this fingerprint [but for partitions](TableSchema::but_for_partitions) and [version of its
+/// names](CaptureState::names), given what earlier chunks came to and the source at this snapshot. `heap` is none where rows do
 /// not keep their pages, `chunk_bytes` is 0 where chunks are switched off. A table that is no larger than a chunk is one all the
 /// same unless the pass has room for it.
 pub fn next(
     before: Option<&Unfinished>,
     fingerprint: &str,
+    names: Option<&str>,
     heap: Option<&Heap>,
     now: &Source,
     chunk_bytes: u64,
@@ -151,7 +153,9 @@ pub fn next(
 ) -> Step {
     let Some(heap) = heap.filter(|_| chunk_bytes > 0) else { return Step::AtOnce };
     let step = heap.pages_of(chunk_bytes);
-    let fits = |base: &&Unfinished| base.fingerprint == fingerprint && heap.keeps_pages_of(base);
+    let fits = |base: &&Unfinished| {
+        base.fingerprint == fingerprint && capture::same_names(&base.capture, names) && heap.keeps_pages_of(base)
+    };
     let window = |base: &'_ Unfinished| capture::window(&base.capture, now).ok();
     match before.filter(fits).and_then(|base| Some((base, window(base)?))) {
         Some((base, window)) if base.is_read() => Step::Close(window),

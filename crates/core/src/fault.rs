@@ -78,6 +78,7 @@ pub const PLANTS: &[&str] = &[
     "horizon_ignored",
     "closing_from_last_chunk",
     "attached_ignored",
+    "names_ignored",
     "session_idles",
     // Commit.
     "claim_ignored",

@@ -194,6 +194,10 @@ pub struct CaptureState {
     pub lsn: u64,
     /// When the table was last read, by the source's clock.
     pub read_at: Micros,
+    /// Which version the labels and fields have that its values show ([`names_digest`](crate::schema::names_digest)); none where
+    /// they show none, and in manifests from before it was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub names: Option<String>,
     /// Of a table that not every run reads completely; none of others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub passes: Option<Passes>,

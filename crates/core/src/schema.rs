@@ -110,9 +110,27 @@ impl TableSchema {
     }
 }
 
+/// Names one version of the labels and fields that the values of a table show, given the rows of the catalog that name them, each
+/// with its `xmin`. None where there are none.
+///
+/// What was renamed and renamed back looks as it did, and has another digest.
+pub fn names_digest<'a>(versions: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    let mut versions: Vec<&str> = versions.into_iter().collect();
+    versions.sort_unstable();
+    versions.dedup();
+    (!versions.is_empty()).then(|| sha256_hex(versions.join("\n").as_bytes()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_that_were_written_again_have_another_digest_whatever_their_order() {
+        assert_eq!(names_digest([]), None);
+        assert_eq!(names_digest(["1 700", "2 700"]), names_digest(["2 700", "1 700", "2 700"]));
+        assert_ne!(names_digest(["1 700", "2 700"]), names_digest(["1 700", "2 701"]));
+    }
 
     fn schema() -> TableSchema {
         let column = |name: &str, column_type| Column {

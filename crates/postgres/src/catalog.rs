@@ -51,6 +51,8 @@ pub struct SourceTable {
     pub kind: TableKind,
     /// Columns, key, oid and the oids of its partitions or children.
     pub schema: TableSchema,
+    /// Which version the labels of enums and fields of composite types have that its values show; none where they show none.
+    pub names: Option<String>,
     /// The planner's estimate of its rows; none where it was never analysed.
     pub estimated_rows: Option<u64>,
     /// Bytes on disk, partitions included, indexes not.
@@ -131,7 +133,7 @@ pub async fn read_tables(client: &Client, schema: &str, settings: &TableSettings
         let wishes = settings.get(&table.name).unwrap_or(&none);
         let resolved = resolve::columns(&table.name, &table.columns, &found.types, wishes)?;
         let columns = resolved.columns;
-        let attributes = resolved.attributes;
+        let (attributes, names) = (resolved.attributes, resolved.names);
         let key = if table.has_inheritors {
             // A key holds in each child by itself, but not over all of them together.
             Vec::new()
@@ -147,6 +149,7 @@ pub async fn read_tables(client: &Client, schema: &str, settings: &TableSettings
                 name: table.name,
                 kind: table.kind,
                 schema,
+                names,
                 estimated_rows: table.estimated_rows,
                 bytes: table.bytes,
                 may_select: table.may_select,

@@ -144,6 +144,10 @@ fn driver_config(options: &ConnectOptions, tls: bool) -> Config {
 /// own defaults take hours. So limits of the role's that would end a session which is alive are lifted: between two chunks it waits
 /// for the lake, and reading a snapshot takes as long as it takes (`transaction_timeout`, from PostgreSQL 17 on), while each
 /// statement has its limit. `scope` is `session` or `local`; a server that does not know one of them is left as it is.
+///
+/// `idle_session_timeout` acts outside of transactions only, so `local` does nothing about it: it is for the source. A load, which works
+/// behind a pooler in transaction mode too, leaves nothing in a session that others get next; where the role's limit ends its
+/// session before the transaction, nothing is written.
 pub(crate) fn server_waits(scope: &str) -> String {
     let local = scope == "local";
     format!(

@@ -194,7 +194,7 @@ fn planned_table(lake: &Head, seen: &Seen, table: &SourceTable) -> PlannedTable 
     let Some(choice) = seen.choices.as_ref().ok().and_then(|choices| choices.get(name)) else { return planned };
     let before = lake.manifest().and_then(|m| m.relations.get(name));
     let seq = succession::next_seq(lake.manifest());
-    let turn = capture::decide_turn(choice, &table.schema, before, &seen.source, seq, None);
+    let turn = capture::decide_turn(choice, &table.schema, table.names.as_deref(), before, &seen.source, seq, None);
     let passes = before.and_then(|b| b.capture.as_ref()?.passes.as_ref());
     let scans = Scans::of(table, choice, seen.stamped.get(name).copied());
     (planned.capture, planned.because) = (choice.mode.name().into(), choice.why.clone());
@@ -205,6 +205,7 @@ fn planned_table(lake: &Head, seen: &Seen, table: &SourceTable) -> PlannedTable 
             let base = lake.manifest().and_then(|m| m.unfinished.get(name));
             let is_same = |base: &&Unfinished| {
                 base.fingerprint == table.schema.but_for_partitions(Some(&base.schema)).fingerprint()
+                    && capture::same_names(&base.capture, table.names.as_deref())
             };
             let base = base.filter(|base| replaces && is_same(base));
             ("full", Some(base.map_or_else(|| reason.text().to_string(), Unfinished::text)))

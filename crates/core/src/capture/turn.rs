@@ -3,7 +3,7 @@
 //! Its watermark is that of its last xid pass or full read, so that the next pass finds whatever changed since, however it
 //! was stamped: a cursor's run leaves the watermark where it is. The safe time moves with every run that reads the table.
 
-use super::{CaptureMode, Choice, Read, decide_read, state_after};
+use super::{CaptureMode, Choice, Read, Shape, decide_read, state_after};
 use crate::manifest::{CaptureState, Passes, Relation, Source};
 use crate::schema::TableSchema;
 use crate::time::Micros;
@@ -51,11 +51,12 @@ impl PassReason {
     }
 }
 
-/// What the run of `seq` does with a table that is like `schema` now, and whose state is `before`. `asked` makes it read the
+/// What the run of `seq` does with a table that is like `schema` and `names` now, and whose state is `before`. `asked` makes it read the
 /// table completely.
 pub fn decide_turn(
     choice: &Choice,
     schema: &TableSchema,
+    names: Option<&str>,
     before: Option<&Relation>,
     now: &Source,
     seq: u64,
@@ -65,19 +66,19 @@ pub fn decide_turn(
     let is_other = known.is_some_and(|known| known.partitions != schema.partitions);
     let asked = asked.or(is_other.then_some(PassReason::Partitions));
     let fingerprint = schema.but_for_partitions(known).fingerprint();
-    turn(choice, !schema.key.is_empty(), &fingerprint, before, now, seq, asked)
+    let shape = Shape { has_key: !schema.key.is_empty(), fingerprint: &fingerprint, names };
+    turn(choice, shape, before, now, seq, asked)
 }
 
 fn turn(
     choice: &Choice,
-    has_key: bool,
-    fingerprint: &str,
+    shape: Shape,
     before: Option<&Relation>,
     now: &Source,
     seq: u64,
     asked: Option<PassReason>,
 ) -> Turn {
-    let read = decide_read(choice.mode, has_key, fingerprint, before, now);
+    let read = decide_read(choice.mode, shape, before, now);
     let Some(every) = choice.xid_pass_every.filter(|_| matches!(read, Read::Window(_))) else {
         return Turn::Complete(read, None);
     };
@@ -127,6 +128,10 @@ mod tests {
     use crate::xid::XidWindow;
 
     const SECOND: i64 = 1_000_000;
+
+    fn shape(fingerprint: &str) -> Shape<'_> {
+        Shape { has_key: true, fingerprint, names: None }
+    }
 
     fn source(xmin: u64, xmax: u64, seconds: i64) -> Source {
         let at = Micros(seconds * SECOND);
@@ -180,7 +185,7 @@ mod tests {
         }
 
         fn run(&mut self, now: &Source, seq: u64) -> Turn {
-            let turn = turn(&self.choice, true, "f", Some(&self.relation), now, seq, None);
+            let turn = turn(&self.choice, shape("f"), Some(&self.relation), now, seq, None);
             if turn != Turn::Wait {
                 let before = self.relation.capture.as_ref();
                 let state = state_after_turn(&self.choice, turn, before, now, seq, now.horizon.as_ref().unwrap().at);
@@ -217,7 +222,7 @@ mod tests {
         assert_eq!(runs.run(&source(300, 320, 1_600), 3), Turn::Wait);
         assert_eq!(runs.run(&source(400, 420, 1_900), 4), Turn::Complete(window(100, 420), Some(PassReason::Due)));
         let asked =
-            turn(&runs.choice, true, "f", Some(&runs.relation), &source(500, 520, 2_200), 5, Some(PassReason::Asked));
+            turn(&runs.choice, shape("f"), Some(&runs.relation), &source(500, 520, 2_200), 5, Some(PassReason::Asked));
         assert_eq!(asked, Turn::Complete(window(400, 520), Some(PassReason::Asked)));
     }
 
@@ -237,7 +242,7 @@ mod tests {
         elsewhere.horizon.as_mut().unwrap().since = 3;
         assert_eq!(runs().run(&elsewhere, 3), Turn::Complete(window(100, 320), Some(PassReason::NoSafeTime)));
         let before = runs();
-        let schema = turn(&before.choice, true, "g", Some(&before.relation), &source(300, 320, 1_600), 3, None);
+        let schema = turn(&before.choice, shape("g"), Some(&before.relation), &source(300, 320, 1_600), 3, None);
         assert_eq!(schema, Turn::Complete(Read::Full { reason: FullReason::Schema, replaces: true }, None));
     }
 
@@ -248,8 +253,9 @@ mod tests {
         runs.relation.fingerprint = before.fingerprint();
         runs.relation.schema = before.clone();
         let now = source(200, 220, 1_300);
-        let turn =
-            |choice: &Choice, schema: &TableSchema| decide_turn(choice, schema, Some(&runs.relation), &now, 2, None);
+        let turn = |choice: &Choice, schema: &TableSchema| {
+            decide_turn(choice, schema, None, Some(&runs.relation), &now, 2, None)
+        };
         assert!(matches!(turn(&runs.choice, &before), Turn::Cursor(_)));
         let with = |partitions: &[u32]| TableSchema { partitions: partitions.to_vec(), ..before.clone() };
         for partitions in [&[8, 9][..], &[], &[9]] {

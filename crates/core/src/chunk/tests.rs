@@ -42,6 +42,7 @@ fn read(now: &Source, pages: u32, rows: u64) -> ChunkRead {
             xmax: now.xmax,
             lsn: now.lsn,
             read_at: Micros(0),
+            names: Some("n".into()),
             passes: None,
         },
         heap: heap(pages),
@@ -54,7 +55,7 @@ fn read(now: &Source, pages: u32, rows: u64) -> ChunkRead {
 const CHUNK: u64 = 10 * 8_192;
 
 fn step(before: Option<&Unfinished>, heap: &Heap, now: &Source) -> Step {
-    next(before, &schema().fingerprint(), Some(heap), now, CHUNK, true)
+    next(before, &schema().fingerprint(), Some("n"), Some(heap), now, CHUNK, true)
 }
 
 /// A base of 25 pages after two chunks, at snapshots 100:105 and 110:120.
@@ -65,6 +66,23 @@ fn two_chunks() -> Unfinished {
         base = Some(Unfinished::with(base.as_ref(), chunk, read(&now, 25, 5), seq));
     }
     base.unwrap()
+}
+
+#[test]
+fn a_base_whose_labels_or_fields_were_written_meanwhile_starts_over() {
+    let (base, now) = (two_chunks(), source(130, 140, 3_000));
+    let with =
+        |base: &Unfinished, names| next(Some(base), &schema().fingerprint(), names, Some(&heap(25)), &now, CHUNK, true);
+    let begins = |step| match step {
+        Step::Chunk(chunk) => chunk.begins,
+        step => panic!("{step:?}"),
+    };
+    assert!(!begins(with(&base, Some("n"))));
+    assert!(begins(with(&base, Some("other"))));
+    // One from before it was kept goes on.
+    let old = Unfinished { capture: CaptureState { names: None, ..base.capture.clone() }, ..base };
+    assert!(!begins(with(&old, Some("other"))));
+    assert!(!serde_json::to_string(&old).unwrap().contains("names"));
 }
 
 #[test]
@@ -100,7 +118,7 @@ fn what_makes_rows_lie_elsewhere_or_xids_mean_something_else_starts_the_base_ove
     let far = source(130, 100 + crate::xid::MAX_SPAN, 3_000);
     let far = Source { xmin: far.xmax, ..far };
     assert!(begins(step(Some(&base), &heap(25), &far)));
-    let retyped = next(Some(&base), "other", Some(&heap(25)), &now, CHUNK, true);
+    let retyped = next(Some(&base), "other", Some("n"), Some(&heap(25)), &now, CHUNK, true);
     assert!(begins(retyped));
     let again = Unfinished::with(
         Some(&base),
@@ -141,8 +159,11 @@ fn what_fits_one_chunk_or_has_no_pages_that_stay_is_read_at_once() {
     assert!(matches!(step(None, &heap(11), &now), Step::Chunk(_)));
     // What has begun goes on, although the table has become small.
     assert!(matches!(step(Some(&two_chunks()), &heap(2), &now), Step::Chunk(Chunk { from: 20, to: 25, .. })));
-    assert_eq!(next(None, "f", None, &now, CHUNK, false), Step::AtOnce);
-    assert_eq!(next(Some(&two_chunks()), &schema().fingerprint(), Some(&heap(25)), &now, 0, true), Step::AtOnce);
+    assert_eq!(next(None, "f", None, None, &now, CHUNK, false), Step::AtOnce);
+    assert_eq!(
+        next(Some(&two_chunks()), &schema().fingerprint(), Some("n"), Some(&heap(25)), &now, 0, true),
+        Step::AtOnce
+    );
     // Large values are beside the pages: chunks have fewer of these.
     let wide = Heap { bytes: 100 * CHUNK, ..heap(25) };
     assert!(matches!(step(None, &wide, &now), Step::Chunk(Chunk { from: 0, to: 1, .. })));
@@ -152,7 +173,8 @@ fn what_fits_one_chunk_or_has_no_pages_that_stay_is_read_at_once() {
 fn a_table_for_which_a_pass_has_no_room_is_one_chunk_and_then_closed() {
     let now = source(130, 140, 3_000);
     let left_out = XidWindow::new(130, 140).unwrap();
-    let without_room = |before, heap: &Heap| next(before, &schema().fingerprint(), Some(heap), &now, CHUNK, false);
+    let without_room =
+        |before, heap: &Heap| next(before, &schema().fingerprint(), Some("n"), Some(heap), &now, CHUNK, false);
     let whole = Chunk { from: 0, to: 7, left_out, begins: true };
     assert_eq!(without_room(None, &heap(7)), Step::Chunk(whole));
     let base = Unfinished::with(None, whole, read(&now, 7, 3), 1);

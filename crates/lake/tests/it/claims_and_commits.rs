@@ -126,6 +126,7 @@ fn going_on() -> Unfinished {
             xmax: 1,
             lsn: 1,
             read_at: AT,
+            names: None,
             passes: None,
         },
         storage: "s".into(),

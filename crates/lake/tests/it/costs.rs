@@ -68,6 +68,7 @@ async fn run_of(table: &str, store: &Store, came: &[(i32, &str)], gone: &[i32]) 
         xmax: seq,
         lsn: seq,
         read_at: at,
+        names: None,
         passes: None,
     };
     let relation = relation::table(before.as_ref(), people(), capture, seq, pass);

@@ -159,7 +159,8 @@ impl Task<'_> {
                 }
             }
         }
-        capture::decide_read(self.mode(), self.table.has_key(), fingerprint, before.as_ref(), &now)
+        let shape = capture::Shape { has_key: self.table.has_key(), fingerprint, names: None };
+        capture::decide_read(self.mode(), shape, before.as_ref(), &now)
     }
 
     /// The rows of the window that differ from the state; then the count; then, where it differs, the keys.

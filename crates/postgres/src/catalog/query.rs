@@ -117,7 +117,12 @@ select t.oid, t.typname::text as name, t.typnamespace = 'pg_catalog'::regnamespa
        array(select e.part from edge e where e.whole = t.oid order by 1) as parts,
        array(select a.attnum || ' ' || a.attname::text || ' ' || format_type(a.atttypid, a.atttypmod) from pg_catalog.pg_attribute a
              where t.typtype = 'c' and a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped
-             order by a.attnum) as fields
+             order by a.attnum) as fields,
+       -- A renamed one has another `xmin`, and keeps it when it is renamed back; a field that is dropped leaves its row.
+       array(select e.oid || ' ' || e.xmin from pg_catalog.pg_enum e where e.enumtypid = t.oid
+             union all
+             select a.attrelid || ' ' || a.attnum || ' ' || a.xmin from pg_catalog.pg_attribute a
+             where t.typtype = 'c' and a.attrelid = t.typrelid and a.attnum > 0) as versions
 from pg_catalog.pg_type t where t.oid in (select e.part from edge e)";
 
 /// A unique index identifies rows where it is valid, covers all rows, and its columns are plain and not null.
@@ -243,6 +248,7 @@ pub(super) async fn read(client: &Client, schema: &str, views: &[String]) -> Res
                 labels: get(&row, 7)?,
                 parts: get(&row, 8)?,
                 fields: get(&row, 9)?,
+                versions: get(&row, 10)?,
             },
         );
     }

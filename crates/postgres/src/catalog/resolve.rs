@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use starlift_core::model::nearest;
+use starlift_core::schema::names_digest;
 use starlift_core::types::{DEFAULT_SCALE, MAX_PRECISION};
 use starlift_core::{Column, ColumnType, Error, Result};
 
@@ -42,6 +43,8 @@ pub(super) struct PgType {
     pub(super) parts: Vec<u32>,
     /// The fields of a composite type, with their numbers, which are never given twice, and types.
     pub(super) fields: Vec<String>,
+    /// The rows of the catalog that name its labels or fields, each with its `xmin`.
+    pub(super) versions: Vec<String>,
 }
 
 pub(super) type Types = HashMap<u32, PgType>;
@@ -50,6 +53,8 @@ pub(super) struct Resolved {
     pub(super) columns: Vec<Column>,
     /// The number of each of the columns.
     pub(super) attributes: Vec<i16>,
+    /// Which version the labels and fields in them have.
+    pub(super) names: Option<String>,
     pub(super) unsupported: Vec<UnsupportedColumn>,
 }
 
@@ -75,13 +80,15 @@ pub(super) fn columns(
             None => error.with_hint("remove the setting, or give it the name of a column"),
         });
     }
-    let mut resolved = Resolved { columns: Vec::new(), attributes: Vec::new(), unsupported: Vec::new() };
+    let mut resolved = Resolved { columns: Vec::new(), attributes: Vec::new(), names: None, unsupported: Vec::new() };
+    let mut versions = Vec::new();
     for attribute in attributes {
         let setting = settings.get(&attribute.name).copied();
         match resolve(table, attribute, types, setting)? {
             Some((column_type, mut labels)) => {
                 labels.extend(attribute.computed.clone());
                 resolved.attributes.push(attribute.number);
+                versions.extend(within(attribute.type_oid, types).into_iter().flat_map(|part| &part.versions));
                 resolved.columns.push(Column {
                     name: attribute.name.clone(),
                     column_type,
@@ -97,6 +104,7 @@ pub(super) fn columns(
             }),
         }
     }
+    resolved.names = names_digest(versions.into_iter().map(String::as_str));
     Ok(resolved)
 }
 

@@ -166,14 +166,17 @@ impl TargetTable {
                 target.name, self.name
             ))
             .with_detail(format!("the model yields {from}, the warehouse declares {}", target.declared))
-            .with_hint(format!(
-                "cast it in the model, or let the owner run `drop view if exists {}; alter table {} alter column {name} type \
-                 {to} using {name}::{to};`: load makes the view again",
-                quote_qualified(&self.schema, &view_name(&self.name)),
-                self.sql_name(),
-                name = quote_ident(&target.name),
-                to = from.postgres_type(),
-            )));
+            .with_hint(match from {
+                // Any text fits a column of text. Another cast might change what is there without a word: digits, a time of day.
+                ColumnType::Text => format!(
+                    "cast it in the model, or let the owner run `drop view if exists {}; alter table {} alter column {name} type \
+                     text using {name}::text;`: load makes the view again, and grants on it have to be given again",
+                    quote_qualified(&self.schema, &view_name(&self.name)),
+                    self.sql_name(),
+                    name = quote_ident(&target.name),
+                ),
+                _ => "cast it in the model, or change the type in the warehouse".into(),
+            }));
         }
         Ok(())
     }

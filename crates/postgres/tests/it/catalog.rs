@@ -197,3 +197,38 @@ async fn the_fingerprint_changes_with_types_labels_and_settings_and_not_with_row
     db.owner.batch_execute("alter table t alter n type numeric(10,2)").await.unwrap();
     assert_ne!(fingerprint(&none).await, renamed);
 }
+
+#[tokio::test]
+async fn names_that_were_changed_there_and_back_are_others_and_what_rows_do_changes_none() {
+    let db = database(
+        "create type mood as enum ('sad', 'happy'); create type pair as (n int, m mood);
+         create table felt (id int primary key, m mood[]); create table pairs (id int primary key, p pair);
+         create table t (id int primary key, s text)",
+    )
+    .await;
+    let session = db.session().await;
+    let names = async || {
+        let catalog = session.catalog(&TableSettings::new(), &[]).await.unwrap();
+        ["felt", "pairs", "t"].map(|name| catalog.tables[name].names.clone())
+    };
+    let mut before = names().await;
+    assert_eq!(before.each_ref().map(Option::is_some), [true, true, false]);
+    for (change, is_other) in [
+        ("insert into felt values (1, '{sad}'); update felt set m = '{happy}'", [false, false, false]),
+        ("vacuum freeze pg_catalog.pg_enum", [false, false, false]),
+        ("vacuum full pg_catalog.pg_enum", [false, false, false]),
+        ("analyze felt; alter table felt add column v int; create index on felt (v)", [false, false, false]),
+        (
+            "alter type mood rename value 'sad' to 'blue'; alter type mood rename value 'blue' to 'sad'",
+            [true, true, false],
+        ),
+        ("alter type pair rename attribute n to k; alter type pair rename attribute k to n", [false, true, false]),
+        ("alter type pair add attribute o int; alter type pair drop attribute o", [false, true, false]),
+    ] {
+        db.owner.batch_execute(change).await.unwrap();
+        let after = names().await;
+        let differs: Vec<bool> = before.iter().zip(&after).map(|(before, after)| before != after).collect();
+        assert_eq!(differs, is_other, "{change}");
+        before = after;
+    }
+}

@@ -7,7 +7,7 @@ mod calendar;
 mod columns;
 mod dimensions;
 mod facts;
-mod fixture;
+pub(crate) mod fixture;
 mod histories;
 mod misfits;
 mod outcomes;

@@ -5,8 +5,10 @@
 use arrow::array::{Array, Int32Array, StringArray};
 
 use crate::catalog::catalog;
-use crate::support::{Database, database, rows, table, version};
+use crate::load::fixture::{Warehouse, change, dimension};
+use crate::support::{Database, database, rows, session, table, version};
 
+const VERSION_17: u32 = 170_000;
 const VERSION_18: u32 = 180_000;
 
 /// Runs SQL that 18 knows, and other SQL on an older server; true on 18.
@@ -93,4 +95,34 @@ async fn generated_columns_are_read_whether_they_are_stored_or_virtual() {
         db.owner.batch_execute("alter table t alter twice set expression as (a * 3)").await.unwrap();
         assert_ne!(catalog(&db).await.table("t").unwrap().schema.fingerprint(), before, "no row shows it");
     }
+}
+
+#[tokio::test]
+async fn a_limit_on_transactions_ends_neither_a_snapshot_nor_a_load() {
+    const SLOW: &str = "select pg_sleep(2)";
+    let db = database("create table t (id int primary key); insert into t values (1)").await;
+    let role = format!("hasty_{}", db.name);
+    db.owner.batch_execute(&format!("create role {role} login; grant select on t to {role}")).await.unwrap();
+    let mut w = Warehouse::with(
+        "create table dim_shop (shop_id int primary key, name text);
+         create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep(2); return null; end $$;
+         create trigger slow after insert on dim_shop execute function slow()",
+    )
+    .await;
+    let is_17 = version().await >= VERSION_17;
+    if is_17 {
+        db.owner.batch_execute(&format!("alter role {role} set transaction_timeout = '1s'")).await.unwrap();
+        w.execute(&format!("alter database {} set transaction_timeout = '1s'", w.database)).await;
+        let plain = db.cluster.connect(&w.database).await.unwrap();
+        plain.batch_execute(SLOW).await.unwrap_err();
+    }
+    let mut session = session(&db.options_of(&role)).await;
+    session.begin(&["t".into()]).await.unwrap();
+    session.client().batch_execute(SLOW).await.unwrap();
+    assert_eq!(rows(&session, &table(&session, "t").await, None).await.num_rows(), 1);
+
+    w = w.again().await;
+    let shop = dimension("dim_shop", "shop_id int4, name text");
+    w.next(vec![change(&shop, &[&["1", "a"]])]).await.unwrap();
+    assert_eq!(w.one("select name from current_dim_shop").await, "a", "on 17: {is_17}");
 }

@@ -48,7 +48,7 @@ fn large(ctx: &Context, seen: &Seen, lake: Option<&Head>, (table, choice): (&Sou
     };
     let last = before.and_then(|b| b.capture.as_ref()?.passes.as_ref()).map(|passes| {
         let seq = succession::next_seq(newest);
-        let turn = decide_turn(choice, &table.schema, before, &seen.source, seq, None);
+        let turn = decide_turn(choice, &table.schema, table.names.as_deref(), before, &seen.source, seq, None);
         let next = match turn {
             Turn::Complete(_, why) => {
                 format!("with the next run ({})", why.map_or("it reads all rows", PassReason::text))

@@ -6,7 +6,7 @@
 
 use starlift_core::capture::{self, FullReason};
 use starlift_core::chunk::{Chunk, ChunkRead, Heap};
-use starlift_core::manifest::{FileMode, LiveFile, Relation, RelationRun};
+use starlift_core::manifest::{CaptureState, FileMode, LiveFile, Relation, RelationRun};
 use starlift_core::refused::RefusedRows;
 use starlift_core::unfinished::Unfinished;
 use starlift_core::{Error, Result, fault};
@@ -55,7 +55,7 @@ impl Task<'_> {
         let read = ChunkRead {
             schema: table.schema.clone(),
             reason: reason.text().into(),
-            capture: capture::state_after(mode, self.source, self.at),
+            capture: CaptureState { names: table.names.clone(), ..capture::state_after(mode, self.source, self.at) },
             heap,
             refused: wrote.standing,
             counted: self.allowance.counted(name, &wrote.new),

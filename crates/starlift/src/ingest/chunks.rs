@@ -104,7 +104,8 @@ pub(super) async fn steps(
         }
         let Some(heap) = session.heap(table).await? else { continue };
         let fingerprint = table.schema.but_for_partitions(base.map(|base| &base.schema)).fingerprint();
-        let step = chunk::next(base, &fingerprint, Some(&heap), task.source, room.chunk, has_room);
+        let step =
+            chunk::next(base, &fingerprint, table.names.as_deref(), Some(&heap), task.source, room.chunk, has_room);
         if step != Step::AtOnce {
             steps.insert(table.name.clone(), (step, heap, reason));
         }

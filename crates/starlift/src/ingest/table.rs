@@ -9,7 +9,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use futures::TryStreamExt;
 use starlift_core::capture::{self, CaptureMode, Choice, PassReason, Read, Turn};
-use starlift_core::manifest::{DataFile, FileMode, Proof, Relation, RelationRun, Source};
+use starlift_core::manifest::{CaptureState, DataFile, FileMode, Proof, Relation, RelationRun, Source};
 use starlift_core::refused::RefusedRows;
 use starlift_core::relation::{self, Pass};
 use starlift_core::xid::XidWindow;
@@ -176,6 +176,7 @@ impl Task<'_> {
         let pass = Pass { rows: written.rows, refused: written.standing, replaced, run };
         let kept = before.and_then(|b| b.capture.as_ref());
         let capture = capture::state_after_turn(choice, turn, kept, self.source, self.seq, self.at);
+        let capture = CaptureState { names: table.names.clone(), ..capture };
         let relation = relation::table(before, table.schema.clone(), capture, self.seq, pass);
         Ok(Some(Taken { relation, refused: written.newly_refused, is_complete }))
     }
@@ -205,7 +206,7 @@ impl Task<'_> {
                 (Box::pin(self.close(session, table, before)).await?, true)
             }
             (Turn::Complete(Read::Full { replaces: true, .. }, _), _)
-                if before.is_some_and(|b| b.fingerprint == fingerprint) =>
+                if table.schema.key.is_empty() && before.is_some_and(|b| b.fingerprint == fingerprint) =>
             {
                 self.keyless(session, table, &state).await?
             }
@@ -233,7 +234,8 @@ impl Task<'_> {
     pub(super) fn decide(&self, table: &SourceTable, asked: Option<PassReason>) -> Result<Turn> {
         let name = &table.name;
         let (choice, before) = (self.choice(name)?, self.before(name));
-        let turn = capture::decide_turn(choice, &table.schema, before, self.source, self.seq, asked);
+        let turn =
+            capture::decide_turn(choice, &table.schema, table.names.as_deref(), before, self.source, self.seq, asked);
         Ok(match turn {
             Turn::Complete(read, _) if self.repair.contains(name) => Turn::Complete(read.repairing(), None),
             turn => turn,

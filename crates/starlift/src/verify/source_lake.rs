@@ -106,7 +106,7 @@ impl SourceView {
             (None, Some(relation)) => return Ok((dropped(comparison, relation, settled), HashSet::new())),
             (None, None) => return Err(Error::internal(format!("table `{name}` is on neither side"))),
         };
-        let line = line(relation, table.kind, &table.schema, &self.now);
+        let line = line(relation, table, &self.now);
         if let Line::Other(why) = line {
             return Ok((self.read_anew(comparison, table, relation, why).await?, HashSet::new()));
         }
@@ -240,7 +240,20 @@ enum Line {
     Other(&'static str),
 }
 
-fn line(relation: &Relation, kind: TableKind, schema: &TableSchema, now: &Source) -> Line {
+fn line(relation: &Relation, table: &SourceTable, now: &Source) -> Line {
+    match line_of(relation, table.kind, &table.schema, now) {
+        Line::Still | Line::Window(_) if !names_hold(relation, table.names.as_deref()) => {
+            Line::Broken("labels or fields changed")
+        }
+        line => line,
+    }
+}
+
+fn names_hold(relation: &Relation, names: Option<&str>) -> bool {
+    relation.capture.as_ref().is_none_or(|state| capture::same_names(state, names))
+}
+
+fn line_of(relation: &Relation, kind: TableKind, schema: &TableSchema, now: &Source) -> Line {
     let Some(state) = &relation.capture else { return Line::Other("the lake does not say how it was read") };
     // Rows that came with a partition are in a window; of a table with children, which has no key, all is read again.
     let known = Some(&relation.schema).filter(|_| kind == TableKind::Partitioned);
@@ -320,6 +333,7 @@ mod tests {
                 xmax,
                 lsn: 0,
                 read_at: Micros(0),
+                names: None,
                 passes: None,
             }),
             model: None,
@@ -333,18 +347,18 @@ mod tests {
 
     #[test]
     fn a_source_in_which_nothing_happened_must_equal_the_lake() {
-        assert_eq!(line(&relation(100, 100), TableKind::Table, &schema(), &source(100, 100, 0)), Line::Still);
+        assert_eq!(line_of(&relation(100, 100), TableKind::Table, &schema(), &source(100, 100, 0)), Line::Still);
         // A transaction was open when the lake was read: its deletes may have come since.
         let window = Line::Window(XidWindow::new(90, 100).unwrap());
-        assert_eq!(line(&relation(90, 100), TableKind::Table, &schema(), &source(100, 100, 0)), window);
+        assert_eq!(line_of(&relation(90, 100), TableKind::Table, &schema(), &source(100, 100, 0)), window);
         let window = Line::Window(XidWindow::new(100, 101).unwrap());
-        assert_eq!(line(&relation(100, 100), TableKind::Table, &schema(), &source(101, 101, 0)), window);
+        assert_eq!(line_of(&relation(100, 100), TableKind::Table, &schema(), &source(101, 101, 0)), window);
     }
 
     #[test]
     fn where_transaction_ids_say_nothing_all_differences_are_pending() {
         let broken = |relation: &Relation, now: &Source| {
-            matches!(line(relation, TableKind::Table, &schema(), now), Line::Broken(_))
+            matches!(line_of(relation, TableKind::Table, &schema(), now), Line::Broken(_))
         };
         let other = Source { identity: "b".into(), ..source(100, 100, 0) };
         assert!(broken(&relation(100, 100), &other));
@@ -359,7 +373,7 @@ mod tests {
     fn a_table_with_other_partitions_is_compared() {
         let other = TableSchema { partitions: vec![7], ..schema() };
         let window = Line::Window(XidWindow::new(100, 101).unwrap());
-        let line = |kind| line(&relation(100, 100), kind, &other, &source(101, 101, 0));
+        let line = |kind| line_of(&relation(100, 100), kind, &other, &source(101, 101, 0));
         assert_eq!(line(TableKind::Partitioned), window);
         assert!(matches!(line(TableKind::Table), Line::Other(_)), "other children");
     }
@@ -367,6 +381,6 @@ mod tests {
     #[test]
     fn a_table_with_other_columns_is_read_anew() {
         let other = TableSchema { key: vec!["id".into()], ..schema() };
-        assert!(matches!(line(&relation(100, 100), TableKind::Table, &other, &source(100, 100, 0)), Line::Other(_)));
+        assert!(matches!(line_of(&relation(100, 100), TableKind::Table, &other, &source(100, 100, 0)), Line::Other(_)));
     }
 }

@@ -267,6 +267,7 @@ fn read_in_chunks(seed: u64, partitions: u32) -> Result<u32, String> {
         let step = next(
             base.as_ref(),
             &schema().fingerprint(),
+            None,
             Some(&heap),
             &seen.now,
             8_192 * (1 + seed % 3),

@@ -27,7 +27,12 @@ async fn a_missing_table_column_or_value_is_named_with_what_mends_it() {
                 "yields text",
                 "declares integer",
                 "drop view if exists \"public\".\"current_dim_shop\"; alter table \"public\".\"dim_shop\" alter column \"name\" type text",
+                "grants on it have to be given again",
             ],
+        ),
+        (
+            "create table dim_shop (shop_id int primary key, name text, area date)",
+            &["declares date", "cast it in the model, or change the type in the warehouse"],
         ),
         (
             "create table dim_shop (shop_id int primary key, name text, area numeric generated always as (1) stored)",

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use crate::capture::lab::{Lab, Meanwhile, SALE, number, why_full};
+#[cfg(debug_assertions)]
+use crate::chunks::settle;
 use crate::world::of;
 
 /// Changes a table, with the same `xmin` in every row before and after, and runs. The next run reads it in full.
@@ -58,6 +60,66 @@ async fn a_renamed_label_reaches_every_row_wherever_the_enum_hides() {
     for table in tables {
         assert_eq!(why_full(of(&report, table)), Some("schema changed"), "{table}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_that_change_while_a_run_reads_and_change_back_after_it_leave_nothing_stale() {
+    let lab = Lab::new(
+        "create type mood as enum ('sad', 'happy'); create type pair as (n int, m int);
+         create table felt (id int primary key, m mood[], v int); insert into felt values (1, '{sad}', 1), (2, '{happy}', 1);
+         create table pairs (id int primary key, p pair, v int); insert into pairs values (1, '(1,2)', 1), (2, '(3,4)', 1)",
+    )
+    .await;
+    lab.catch_up().await;
+    let writer = lab.session().await;
+    writer.batch_execute("begin; select pg_current_xact_id()").await.unwrap();
+    for (table, there, back) in [
+        ("felt", "alter type mood rename value 'sad' to 'blue'", "alter type mood rename value 'blue' to 'sad'"),
+        ("pairs", "alter type pair rename attribute n to k", "alter type pair rename attribute k to n"),
+    ] {
+        let strays = async || {
+            lab.run(&format!("update {table} set v = v + 1")).await;
+            let meanwhile = Meanwhile::at(&lab, table, there);
+            starlift::ingest(&lab.watched(meanwhile.clone()), None).await.unwrap();
+            assert_eq!(meanwhile.outcome(), "", "no lock kept it away");
+            let xmins = lab.xmins(table).await;
+            lab.run(back).await;
+            assert_eq!(lab.xmins(table).await, xmins);
+        };
+        strays().await;
+        // Until the next run, nobody takes what it shows for wrong.
+        assert!(lab.differences().await[0].contains("labels or fields changed"), "the trap is not sprung");
+        let report = lab.catch_up().await;
+        assert_eq!(why_full(of(&report, table)), Some("labels or fields changed"));
+        // Once, although the writer whose id is lower is open still.
+        assert_eq!(why_full(of(&lab.catch_up().await, table)), None);
+    }
+    writer.batch_execute("commit").await.unwrap();
+}
+
+/// The bug is planted on the thread of the test alone, which is the one that decides what is read.
+#[cfg(debug_assertions)]
+#[test]
+fn a_label_that_was_renamed_there_and_back_is_stale_where_nobody_looks_at_its_version() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let lab = runtime.block_on(async {
+        let lab = Lab::new(
+            "create type mood as enum ('sad', 'happy'); create table felt (id int primary key, m mood, v int);
+             insert into felt values (1, 'sad', 1)",
+        )
+        .await;
+        lab.catch_up().await;
+        lab.run("update felt set v = 2").await;
+        settle(&lab).await;
+        let meanwhile = Meanwhile::at(&lab, "felt", "alter type mood rename value 'sad' to 'blue'");
+        starlift::ingest(&lab.watched(meanwhile.clone()), None).await.unwrap();
+        assert_eq!(meanwhile.outcome(), "");
+        lab.run("alter type mood rename value 'blue' to 'sad'").await;
+        lab
+    });
+    let report = starlift_core::fault::with_planted("names_ignored", || runtime.block_on(lab.ingest()));
+    assert_eq!((why_full(of(&report, "felt")), of(&report, "felt").rows_written), (None, 0), "no row shows it");
+    assert!(!runtime.block_on(lab.differences()).is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -89,6 +89,9 @@ async fn a_table_that_is_rewritten_retyped_or_replaced_between_chunks_is_begun_a
         starts_over(&lab, "wide", ddl).await;
         lab.run("alter table wide drop column other").await;
     }
+    lab.run("create type mood as enum ('sad'); alter table wide add column m mood").await;
+    let back = "alter type mood rename value 'sad' to 'blue'; alter type mood rename value 'blue' to 'sad'";
+    starts_over(&lab, "wide", back).await;
     lab.run("create table copy as select * from wide; alter table wide add column b int").await;
     let refill = "begin; create temp table kept as select * from wide; truncate wide; \
                   insert into wide select * from kept order by id desc; commit";
@@ -97,6 +100,36 @@ async fn a_table_that_is_rewritten_retyped_or_replaced_between_chunks_is_begun_a
     let swap = "begin; alter table wide rename to away; alter table copy add primary key (id); \
                 alter table copy rename to wide; commit";
     starts_over(&lab, "wide", swap).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_label_that_comes_while_an_older_writer_is_open_means_one_full_read_in_chunks() {
+    let felt = "create type mood as enum ('sad', 'happy'); alter table wide add column m mood not null default 'sad';";
+    let lab = lab(&format!("{WIDE}{felt}")).await;
+    lab.catch_up().await;
+    let writer = lab.session().await;
+    writer.batch_execute("begin; select pg_current_xact_id()").await.unwrap();
+    for (change, why) in [
+        ("alter type mood add value 'calm'", "schema changed, in "),
+        (
+            "alter type mood rename value 'sad' to 'blue'; alter type mood rename value 'blue' to 'sad'",
+            "labels or fields changed, in ",
+        ),
+    ] {
+        let before = chunks(&lab, "wide").await.len();
+        lab.run(change).await;
+        let report = lab.catch_up().await;
+        assert!(of(&report, "wide").reason.as_ref().unwrap().starts_with(why), "{report:?}");
+        let read = chunks(&lab, "wide").await.split_off(before);
+        assert!(read.len() > 3 && read.iter().sum::<u64>() == 4_000, "nothing is left to the closing window: {read:?}");
+        // The writer's id is lower than that of the change, which is in the window of every run until it ends.
+        for _ in 0..2 {
+            let report = lab.catch_up().await;
+            let wide = of(&report, "wide");
+            assert_eq!((wide.mode.as_str(), wide.rows_read), ("window", 0));
+        }
+    }
+    writer.batch_execute("commit").await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -145,6 +145,7 @@ impl History {
                 xmax: seq,
                 lsn: seq,
                 read_at: at,
+                names: None,
                 passes: None,
             };
             let relation = relation::table(relations.get(name), schema(*number), capture, seq, pass);
