@@ -69,7 +69,8 @@ fn drive(shell: &Shell, command: &Command) -> Exit {
     if !matches!(command, Command::Demo(_)) {
         schedule::give_way();
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let mut threads = tokio::runtime::Builder::new_multi_thread();
+    let runtime = match threads.enable_all().thread_stack_size(starlift::STACK).build() {
         Ok(runtime) => runtime,
         Err(e) => {
             let error = Error::unavailable("cannot start the threads of this process").with_source(e);

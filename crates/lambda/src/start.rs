@@ -53,6 +53,7 @@ fn start(function: Function, environment: Environment, current: &Arc<Current>) -
     let runs_on_lambda = check(&environment);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .thread_stack_size(starlift::STACK)
         .build()
         .map_err(|e| Error::unavailable("cannot start the threads of this process").with_source(e))?;
     runs_on_lambda?;

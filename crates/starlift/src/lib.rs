@@ -37,3 +37,7 @@ pub use report::{Outcome, RelationReport, StageReport};
 pub use run::{RunReport, StageFailure, run};
 pub use starlift_lake::Head;
 pub use transform::{plan as transform_plan, transform};
+
+/// What a thread of a shell's runtime needs of a stack, in bytes: a model's plan is gone down by recursion, as deep as
+/// `starlift_core::model` lets it be. Reserved, and taken only as far as it is used.
+pub const STACK: usize = 8 << 20;

@@ -10,8 +10,7 @@ use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, Tokenizer};
 
 /// Operators, joins and unions one upon another that a model may have: twenty times what people write, and half of the thousand at
-/// which a program with threads of 2 MiB ended. A debug build needs more of the stack: 490 terms of an `or` fit 2 MiB there, and 490
-/// of `+` or `||` do not.
+/// which a program with threads of 2 MiB ended. The shells' threads have four times that, which a debug build needs.
 pub(super) const DEEPEST: usize = 500;
 
 /// Whether SQL chains or nests more operators, joins and unions than [`DEEPEST`]. What has no tokens is the parser's to refuse.
