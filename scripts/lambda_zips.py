@@ -11,7 +11,8 @@ from pathlib import Path
 # What the runtime provided.al2023 has.
 GLIBC = (2, 34)
 MEGABYTE = 1_000_000
-FIGURES = {"ingest": 6, "transform": 25, "load": 6}
+# The goal of ingest is 6 as well: docs/aws.md says what it has and why.
+FIGURES = {"ingest": 8, "transform": 25, "load": 6}
 # Zips know no earlier time.
 TIME = (1980, 1, 1, 0, 0, 0)
 
