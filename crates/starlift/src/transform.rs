@@ -9,6 +9,7 @@
 //! evaluates again and comes to the same rows.
 
 mod affected;
+mod column_test;
 mod compare;
 pub(crate) mod coverable;
 mod evaluate;

@@ -10,6 +10,7 @@ use starlift_core::refused::RefusedRows;
 use starlift_core::{Result, TableSchema};
 use starlift_lake::{Digests, KeyDigest, Keys, Spill};
 
+use super::column_test::ColumnTest;
 use super::references::{keys_of, pair};
 use super::rows::Rows;
 
@@ -20,13 +21,10 @@ pub(super) struct OwnReferences {
 }
 
 struct Column {
-    name: String,
+    test: ColumnTest,
     position: usize,
-    text: String,
-    warns: bool,
     digests: Digests,
     key_type: DataType,
-    failed: RefusedRows,
 }
 
 /// Whether a test needs all keys of its own model.
@@ -47,13 +45,10 @@ impl OwnReferences {
             let (Some(position), [key]) = (position, schema.key.as_slice()) else { continue };
             let Some(key) = schema.column(key) else { continue };
             found.list.push(Column {
-                name: name.to_string(),
+                test: ColumnTest::of(name, test),
                 position,
-                text: test.text(),
-                warns: test.warns,
                 digests: Digests::new(&schema)?,
                 key_type: key.column_type.to_arrow(),
-                failed: RefusedRows::default(),
             });
         }
         if !found.list.is_empty() {
@@ -91,10 +86,7 @@ impl OwnReferences {
             for (row, (slot, value)) in why.iter_mut().zip(values).enumerate() {
                 let Some(value) = value else { continue };
                 if !self.keys.contains(&value)? {
-                    column.failed.count(&column.name, &column.text, || key(row));
-                    if !column.warns && slot.is_none() {
-                        *slot = Some((column.name.clone(), column.text.clone()));
-                    }
+                    column.test.fails(slot, || key(row));
                 }
             }
         }
@@ -103,6 +95,6 @@ impl OwnReferences {
 
     /// Each test with whether it only warns, and the rows that failed it.
     pub(super) fn found(&self) -> impl Iterator<Item = (&str, bool, &RefusedRows)> {
-        self.list.iter().map(|column| (column.text.as_str(), column.warns, &column.failed))
+        self.list.iter().map(|column| column.test.found())
     }
 }

@@ -13,6 +13,7 @@ use starlift_core::refused::{RefusedRows, waits_for};
 use starlift_core::{Result, TableSchema};
 use starlift_lake::{Digests, KeyDigest, Keys, RowDigest, Spill, State, Store};
 
+use super::column_test::ColumnTest;
 use super::inputs::Evaluated;
 use crate::config::Project;
 
@@ -28,11 +29,9 @@ pub(super) struct References {
 }
 
 struct Reference {
-    column: String,
+    test: ColumnTest,
     position: usize,
     target: String,
-    text: String,
-    warns: bool,
     key_type: DataType,
     digests: Digests,
     refused: HashSet<KeyDigest>,
@@ -42,7 +41,6 @@ struct Reference {
     known: Keys,
     /// How often some keys were looked for; beyond [`LOOKED_FOR`] all keys are known.
     looked: usize,
-    failed: RefusedRows,
 }
 
 impl References {
@@ -72,11 +70,9 @@ impl References {
             let [key] = target_schema.key.as_slice() else { continue };
             let Some(key) = target_schema.column(key) else { continue };
             list.push(Reference {
-                column: column.to_string(),
+                test: ColumnTest::of(column, test),
                 position,
                 target: target.to_string(),
-                text: test.text(),
-                warns: test.warns,
                 key_type: key.column_type.to_arrow(),
                 digests: Digests::new(target_schema)?,
                 refused: refused.get(target).cloned().unwrap_or_default(),
@@ -84,7 +80,6 @@ impl References {
                 spill: star.spill().clone(),
                 known: Keys::empty(star.spill()),
                 looked: 0,
-                failed: RefusedRows::default(),
             });
         }
         Ok(References { list })
@@ -96,7 +91,7 @@ impl References {
         for reference in self.list.iter().filter(|reference| !reference.refused.is_empty()) {
             for (slot, key) in why.iter_mut().zip(reference.keys(rows)?) {
                 if slot.is_none() && key.is_some_and(|key| reference.refused.contains(&key)) {
-                    *slot = Some((reference.column.as_str(), waits_for(&reference.target)));
+                    *slot = Some((reference.test.column.as_str(), waits_for(&reference.target)));
                 }
             }
         }
@@ -138,10 +133,7 @@ impl References {
             for (row, (slot, value)) in why.iter_mut().zip(values).enumerate() {
                 let Some(value) = value else { continue };
                 if !reference.known.contains(&value)? {
-                    reference.failed.count(&reference.column, &reference.text, || key(row));
-                    if !reference.warns && slot.is_none() {
-                        *slot = Some((reference.column.clone(), reference.text.clone()));
-                    }
+                    reference.test.fails(slot, || key(row));
                 }
             }
         }
@@ -150,7 +142,7 @@ impl References {
 
     /// Each test with whether it only warns, and the rows that failed it.
     pub(super) fn found(&self) -> impl Iterator<Item = (&str, bool, &RefusedRows)> {
-        self.list.iter().map(|reference| (reference.text.as_str(), reference.warns, &reference.failed))
+        self.list.iter().map(|reference| reference.test.found())
     }
 }
 

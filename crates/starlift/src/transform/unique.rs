@@ -6,6 +6,7 @@ use starlift_core::refused::RefusedRows;
 use starlift_core::{Result, TableSchema};
 use starlift_lake::{Digests, KeyDigest, Keys, Spill};
 
+use super::column_test::ColumnTest;
 use super::rows::Rows;
 
 /// The columns of a model that have to be unique, with the values that are not.
@@ -14,13 +15,10 @@ pub(super) struct Unique {
 }
 
 struct Column {
-    name: String,
+    test: ColumnTest,
     position: usize,
-    text: String,
-    warns: bool,
     digests: Digests,
     twice: Keys,
-    failed: RefusedRows,
 }
 
 impl Unique {
@@ -36,13 +34,10 @@ impl Unique {
             let Some(column) = schema.column(name).filter(|_| schema.key != [name.to_string()]) else { continue };
             let alone = TableSchema { columns: vec![column.clone()], key: vec![name.to_string()], ..schema.clone() };
             columns.push(Column {
-                name: name.to_string(),
+                test: ColumnTest::of(name, test),
                 position: schema.columns.iter().position(|known| known.name == name).unwrap_or_default(),
-                text: test.text(),
-                warns: test.warns,
                 digests: Digests::new(&alone)?,
                 twice: Keys::empty(spill),
-                failed: RefusedRows::default(),
             });
         }
         if columns.is_empty() {
@@ -73,10 +68,7 @@ impl Unique {
             for (row, (slot, value)) in why.iter_mut().zip(column.values(rows)?).enumerate() {
                 let Some(value) = value else { continue };
                 if column.twice.contains(&value)? {
-                    column.failed.count(&column.name, &column.text, || key(row));
-                    if !column.warns && slot.is_none() {
-                        *slot = Some((column.name.clone(), column.text.clone()));
-                    }
+                    column.test.fails(slot, || key(row));
                 }
             }
         }
@@ -85,7 +77,7 @@ impl Unique {
 
     /// Each test with whether it only warns, and the rows that failed it.
     pub(super) fn found(&self) -> impl Iterator<Item = (&str, bool, &RefusedRows)> {
-        self.columns.iter().map(|column| (column.text.as_str(), column.warns, &column.failed))
+        self.columns.iter().map(|column| column.test.found())
     }
 }
 
