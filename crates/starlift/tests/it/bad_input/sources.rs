@@ -139,8 +139,9 @@ async fn bad_input_24_a_session_or_server_that_ends_while_it_is_read_is_to_be_tr
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_input_24_a_standby_whose_recovery_cancels_the_reader_is_to_be_tried_again() {
-    // What the primary replays does not wait for readers.
-    let settings = vec![("max_standby_streaming_delay".to_string(), "0".to_string())];
+    // What is replayed does not wait for readers; and nobody else's snapshot keeps `vacuum` from removing versions.
+    let settings = [("max_standby_streaming_delay", "0"), ("autovacuum", "off")];
+    let settings = settings.map(|(name, value)| (name.to_string(), value.to_string())).to_vec();
     let primary = Cluster::start(ClusterOptions { settings, ..ClusterOptions::default() }).unwrap();
     let mut lab = Lab::on(&primary, SALE).await;
     lab.run("create table first (id int primary key); insert into first values (1)").await;
@@ -200,6 +201,8 @@ impl Progress for OnPrimary {
             for statement in &statements {
                 primary.batch_execute(statement).await.unwrap();
             }
+            // `vacuum` alone flushes nothing: without a commit behind it, its records may not be written yet.
+            primary.batch_execute("select pg_logical_emit_message(true, '', '')").await.unwrap();
             let end: String = primary.query_one("select pg_current_wal_lsn()::text", &[]).await.unwrap().get(0);
             let standby = connect(&standby).await;
             let behind = format!("select (pg_last_wal_replay_lsn() < '{end}')::int::int8");
