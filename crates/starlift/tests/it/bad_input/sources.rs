@@ -155,8 +155,8 @@ async fn bad_input_24_a_standby_whose_recovery_cancels_the_reader_is_to_be_tried
     let conflicts = [
         // Locks that the primary takes are taken on the standby, where the run holds its own.
         "alter table sale add column w int",
-        // Versions that the run's snapshot still sees are removed.
-        "update sale set v = v + 1; delete from sale where id = 3; vacuum sale",
+        // Versions that the run's snapshot still sees are removed; `freeze` waits for a page that somebody else holds.
+        "update sale set v = v + 1; delete from sale where id = 3; vacuum (freeze) sale",
     ];
     for (seen, conflict) in conflicts.into_iter().enumerate() {
         let statements = conflict.split("; ").map(String::from).collect::<Vec<_>>();
@@ -201,9 +201,10 @@ impl Progress for OnPrimary {
             for statement in &statements {
                 primary.batch_execute(statement).await.unwrap();
             }
-            // `vacuum` alone flushes nothing: without a commit behind it, its records may not be written yet.
-            primary.batch_execute("select pg_logical_emit_message(true, '', '')").await.unwrap();
-            let end: String = primary.query_one("select pg_current_wal_lsn()::text", &[]).await.unwrap().get(0);
+            // Only flushed WAL is sent: neither `vacuum` nor a commit with the sandbox's `synchronous_commit = off` flushes.
+            let flush = "set synchronous_commit = local; select pg_logical_emit_message(true, '', '')";
+            primary.batch_execute(flush).await.unwrap();
+            let end: String = primary.query_one("select pg_current_wal_flush_lsn()::text", &[]).await.unwrap().get(0);
             let standby = connect(&standby).await;
             let behind = format!("select (pg_last_wal_replay_lsn() < '{end}')::int::int8");
             for _ in 0..1000 {
