@@ -241,7 +241,7 @@ class TheService(unittest.TestCase):
         self.assertEqual(inbox.next()["NewStateValue"], "ALARM")
 
     def test_14_an_execution_that_comes_again_under_its_name_is_a_replay(self) -> None:
-        """What a redrive does: the stages return what they recorded and commit nothing."""
+        """What a redrive of a run that was cut off does: the stages return what they recorded and commit nothing."""
         run = self.succeed()
         before = {stage: self.running.objects(stage, manifests=True) for stage in ("ingest", "transform")}
         stack = self.running.stack

@@ -75,13 +75,13 @@ variable "noncurrent_days" {
 }
 
 variable "github_repository" {
-  description = "owner/name of the GitHub repository that may deploy through OIDC; empty for none."
+  description = "owner/name of the GitHub repository that may deploy through OIDC, as its tokens name it: owner@id/name@id for one made or renamed since July 2026 (docs/aws.md); empty for none."
   type        = string
   default     = ""
 
   validation {
-    condition     = var.github_repository == "" || can(regex("^[A-Za-z0-9-]+/[A-Za-z0-9._-]+$", var.github_repository))
-    error_message = "owner/name, or empty."
+    condition     = var.github_repository == "" || can(regex("^[A-Za-z0-9-]+/[A-Za-z0-9._-]+$|^[A-Za-z0-9-]+@[0-9]+/[A-Za-z0-9._-]+@[0-9]+$", var.github_repository))
+    error_message = "owner/name, owner@id/name@id, or empty."
   }
 }
 

@@ -4,10 +4,11 @@
 # write two messages a run; these are over after two intervals without a failure.
 locals {
   interval_seconds = var.interval_minutes * 60
+  many_errors      = max(3, floor(900 / local.interval_seconds) + 2)
 
   machine_alarms = {
     failed    = { metric = "ExecutionsFailed", about = "A run failed. The execution names the stage and the error; the CRITICAL line of its log says what to do." }
-    timed-out = { metric = "ExecutionsTimedOut", about = "A run did not end within its interval. The next one goes on where it stopped; see docs/aws.md if it happens again." }
+    timed-out = { metric = "ExecutionsTimedOut", about = "A run did not end within its interval. The next one goes on where it stopped; if it happens again: docs/aws.md, 'Runs that time out'." }
     aborted   = { metric = "ExecutionsAborted", about = "Somebody stopped a run." }
     throttled = { metric = "ExecutionThrottled", about = "Step Functions throttles the state machine." }
   }
@@ -84,19 +85,20 @@ resource "aws_cloudwatch_metric_alarm" "silence" {
   }
 }
 
-# One error that the next try heals is no reason to write to anybody; more of them are.
+# One error that the next try heals is no reason to write to anybody; more of them are. What fails once in every run is told by the
+# alarms above: its errors in a quarter of an hour, of which a window that slides sees one more or less, stay below the threshold.
 resource "aws_cloudwatch_metric_alarm" "function_errors" {
   for_each = local.functions
 
   alarm_name          = "${local.name}-${each.key}-errors"
-  alarm_description   = "The function ${each.key} failed three times in a quarter of an hour, or more, even where later tries succeeded."
+  alarm_description   = "The function ${each.key} failed ${local.many_errors} times in a quarter of an hour, or more, even where later tries succeeded."
   namespace           = "AWS/Lambda"
   metric_name         = "Errors"
   dimensions          = { FunctionName = aws_lambda_function.stage[each.key].function_name }
   statistic           = "Sum"
   period              = 900
   evaluation_periods  = 1
-  threshold           = 3
+  threshold           = local.many_errors
   comparison_operator = "GreaterThanOrEqualToThreshold"
   treat_missing_data  = "notBreaching"
   alarm_actions       = [local.immutable.alarm_topic_arn]
@@ -105,7 +107,7 @@ resource "aws_cloudwatch_metric_alarm" "function_errors" {
 
 resource "aws_cloudwatch_metric_alarm" "dead_letters" {
   alarm_name          = "${local.name}-dead-letters"
-  alarm_description   = "The schedule could not start a run. The message in the queue ${local.queue_name} says why."
+  alarm_description   = "The schedule could not start a run. The message in the queue ${local.queue_name} says why; raised until the queue is empty: docs/aws.md, 'See'."
   namespace           = "AWS/SQS"
   metric_name         = "ApproximateNumberOfMessagesVisible"
   dimensions          = { QueueName = aws_sqs_queue.dead_letters.name }

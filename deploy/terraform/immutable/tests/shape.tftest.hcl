@@ -152,6 +152,29 @@ run "github_trusts_one_environment" {
   }
 }
 
+run "github_names_a_new_repository_with_ids" {
+  command = plan
+
+  variables {
+    github_repository = "someone@1234/starlift@567890"
+    state_bucket      = "someones-states"
+  }
+
+  assert {
+    condition     = jsondecode(aws_iam_role.github["deploy"].assume_role_policy).Statement[0].Condition.StringEquals["token.actions.githubusercontent.com:sub"] == "repo:someone@1234/starlift@567890:environment:production"
+    error_message = "the subject is the one in the token"
+  }
+}
+
+run "a_repository_with_half_its_ids" {
+  command = plan
+  variables {
+    github_repository = "someone@1234/starlift"
+    state_bucket      = "someones-states"
+  }
+  expect_failures = [var.github_repository]
+}
+
 run "a_provider_that_is_there_already" {
   command = plan
 

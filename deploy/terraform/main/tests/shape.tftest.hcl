@@ -188,6 +188,10 @@ run "alarms" {
     error_message = "every alarm reaches the topic, whose policy knows alarms by the beginning of their names"
   }
   assert {
+    condition     = alltrue([for a in values(aws_cloudwatch_metric_alarm.function_errors) : a.threshold == 5 && a.period == 900])
+    error_message = "one error in every run, three or four in any quarter of an hour, is told by other alarms and does not come and go here"
+  }
+  assert {
     condition     = toset(keys(aws_cloudwatch_metric_alarm.machine)) == toset(["failed", "timed-out", "aborted", "throttled"])
     error_message = "all ends of a run but success"
   }
