@@ -21,7 +21,7 @@ use super::target::TargetTable;
 use crate::sqlstate::classify;
 
 /// What the catalog says of one table.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug)]
 struct Kept {
     /// With its schema, quoted.
     name: String,
@@ -60,7 +60,9 @@ pub(crate) async fn check(
             may_skip: row.try_get("may_skip").map_err(read)?,
         };
         match row.try_get::<_, Option<String>>("model").map_err(read)? {
-            Some(model) => drop(of_models.insert(model, kept)),
+            Some(model) => {
+                of_models.insert(model, kept);
+            }
             None => of_starlift.push(kept),
         }
     }
