@@ -19,8 +19,8 @@
 //! whole manifest; temporary tables end with their session. Only a connection that is lost during COMMIT leaves the
 //! question which of the two it is ([`LoadOutcome::Unknown`]): the ledger answers it ([`entry`]).
 //!
-//! The parts, and where they are: `target_catalog` reads the tables, `target` compares them with the models, `support` makes what is
-//! missing beside them, `stage` copies the rows into temporary tables, or `direct` into an empty table itself (with `fits` and `ranks`; `set_wise` takes foreign keys and indexes off meanwhile), `check` and `fit` find what does not fit, `isolate` what the server refuses,
+//! The parts, and where they are: `target_catalog` reads the tables, `target` compares them with the models, `kept` refuses those that would lose or hide rows, `support` makes what is
+//! missing beside them, `stage` copies the rows into temporary tables, or `direct` into an empty table itself (with `fits` and `ranks`; `set_wise` takes foreign keys and indexes off meanwhile), `check` and `fit` find what does not fit, `isolate` what the server refuses, `skipped` what it takes and does not write,
 //! `aside` and `refusing` set it aside, `standing` tries it again, `refused` is its table, `calendar`, `dimension`, `fact`, `reference` and `retraction` write, `ledger` records. What a transaction is for, to follow,
 //! adopt or mend, is told in `purpose`.
 
@@ -34,6 +34,7 @@ mod fact;
 mod fit;
 mod fits;
 mod isolate;
+mod kept;
 mod ledger;
 mod model;
 mod pair;
@@ -47,6 +48,7 @@ mod rehearsal;
 mod retraction;
 mod session;
 mod set_wise;
+mod skipped;
 mod stage;
 mod standing;
 mod statistics;
@@ -207,7 +209,7 @@ async fn checked_tables(
     models: &[&ModelTable],
 ) -> Result<BTreeMap<String, TargetTable>> {
     let names: Vec<&str> = models.iter().map(|m| m.name.as_str()).collect();
-    let tables = read_tables(client, schema, &names).await?;
+    let mut tables = read_tables(client, schema, &names).await?;
     for model in models {
         model.check()?;
         let table = tables.get(&model.name).ok_or_else(|| {
@@ -218,6 +220,7 @@ async fn checked_tables(
         })?;
         table.check(model)?;
     }
+    kept::check(client, schema, models, &mut tables).await?;
     Ok(tables)
 }
 

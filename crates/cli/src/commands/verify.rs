@@ -80,12 +80,12 @@ fn section(style: Style, kind: ComparisonKind, comparisons: &[&Comparison]) -> S
             comparison.name.clone(),
             count::of(comparison.rows_left),
             count::of(comparison.rows_right),
-            comparison.verdict.name().to_string(),
+            if is_in_part(comparison) { "equal in part".into() } else { comparison.verdict.name().to_string() },
             optional(comparison.pending),
             optional(comparison.differences),
         ]);
     }
-    let marks: Vec<String> = comparisons.iter().map(|c| mark(style, c.verdict)).collect();
+    let marks: Vec<String> = comparisons.iter().map(|c| mark(style, c)).collect();
     let mut text = format!("{}\n{}", style.bold(&format!("{left} and {right}")), table.marked(style, "  ", &marks));
     for comparison in comparisons {
         // What is equal needs no explanation but of what was left out; --json has all.
@@ -111,8 +111,14 @@ fn section(style: Style, kind: ComparisonKind, comparisons: &[&Comparison]) -> S
     text
 }
 
-fn mark(style: Style, verdict: Verdict) -> String {
-    match verdict {
+/// Whether it is equal as far as it was compared, and a column was left out.
+fn is_in_part(comparison: &Comparison) -> bool {
+    comparison.verdict == Verdict::Equal && !comparison.not_compared.is_empty()
+}
+
+fn mark(style: Style, comparison: &Comparison) -> String {
+    match comparison.verdict {
+        Verdict::Equal if is_in_part(comparison) => style.alert(),
         Verdict::Equal => style.tick(),
         Verdict::Pending => style.alert(),
         Verdict::Differs | Verdict::Missing => style.cross(),
@@ -124,14 +130,16 @@ fn verdict(style: Style, report: &VerifyReport) -> String {
         return "nothing to compare yet; `starlift run` starts it".to_string();
     }
     let missing = report.comparisons.iter().filter(|c| c.verdict == Verdict::Missing).count() as u64;
+    let all = count::with(report.comparisons.len() as u64, "comparison");
+    let (mark, left_out) = match report.not_compared() {
+        0 => (style.tick(), String::new()),
+        columns => (style.alert(), format!("; {} not compared", count::with(columns, "column"))),
+    };
     match (report.equal(), report.differences(), report.pending()) {
-        (true, _, 0) => {
-            let all = count::with(report.comparisons.len() as u64, "comparison");
-            format!("{} {} in {all}", style.tick(), style.good("equal"))
-        }
+        (true, _, 0) if left_out.is_empty() => format!("{mark} {} in {all}", style.good("equal")),
+        (true, _, 0) => format!("{mark} equal in {all} as far as columns were compared{left_out}"),
         (true, _, pending) => format!(
-            "{} equal as far as the runs are; {} will be looked at by the next one",
-            style.tick(),
+            "{mark} equal as far as the runs are; {} will be looked at by the next one{left_out}",
             count::with(pending, "row")
         ),
         (false, 0, _) => format!("{} {} missing on one side", style.cross(), count::with(missing, "table")),
@@ -159,6 +167,7 @@ mod tests {
             pending: 0,
             differences,
             examples: examples.collect(),
+            not_compared: vec![],
             notes: vec![],
             millis: 5,
         }
@@ -195,12 +204,41 @@ mod tests {
     }
 
     #[test]
+    fn a_model_with_a_column_that_was_left_out_is_not_called_equal() {
+        let mut comparison = comparison(ComparisonKind::StarWarehouse, "dim_trip", Verdict::Equal, 0);
+        comparison.not_compared = vec!["span".into()];
+        comparison.notes = vec![format!("{NOT_COMPARED}, because the warehouse holds another type: `span`")];
+        assert_eq!(
+            text(Style::PLAIN, &report(vec![comparison])),
+            "star and warehouse\n\
+             \x20   model      star  warehouse  verdict\n\
+             \x20 ! dim_trip  1,200      1,200  equal in part\n\
+             \x20   dim_trip: not compared, because the warehouse holds another type: `span`\n\
+             \n\
+             ! equal in 1 comparison as far as columns were compared; 1 column not compared\n"
+        );
+    }
+
+    #[test]
     fn the_last_line_is_the_verdict() {
         let last = |comparisons| verdict(Style::PLAIN, &report(comparisons));
         let kind = ComparisonKind::StarWarehouse;
         assert_eq!(last(vec![comparison(kind, "dim_staff", Verdict::Equal, 0)]), "+ equal in 1 comparison");
         let pending = Comparison { pending: 2, ..comparison(kind, "dim_staff", Verdict::Pending, 0) };
         assert_eq!(last(vec![pending]), "+ equal as far as the runs are; 2 rows will be looked at by the next one");
+        let in_part = |verdict, pending| Comparison {
+            pending,
+            not_compared: vec!["span".into(), "place".into()],
+            ..comparison(kind, "dim_staff", verdict, 0)
+        };
+        assert_eq!(
+            last(vec![in_part(Verdict::Equal, 0)]),
+            "! equal in 1 comparison as far as columns were compared; 2 columns not compared"
+        );
+        assert_eq!(
+            last(vec![in_part(Verdict::Pending, 2)]),
+            "! equal as far as the runs are; 2 rows will be looked at by the next one; 2 columns not compared"
+        );
         assert_eq!(last(vec![comparison(kind, "dim_staff", Verdict::Missing, 0)]), "x 1 table missing on one side");
         assert_eq!(last(vec![]), "nothing to compare yet; `starlift run` starts it");
     }

@@ -16,6 +16,7 @@ use super::model::{LoadRun, LookAhead};
 use super::pair::Pair;
 use super::refused::{of_model, own_column};
 use super::session::{count, execute, query, run, seq_to_sql};
+use super::skipped::SKIPPED;
 use super::stage::{Stage, fill};
 use crate::ident::{quote_ident, quote_literal};
 use crate::sqlstate::classify;
@@ -326,7 +327,7 @@ impl Aside {
 }
 
 /// The condition that the row `s` of the stage has the key of `other`, which has the model's types too.
-fn same_staged_key(pair: Pair<'_>, other: &str) -> String {
+pub(crate) fn same_staged_key(pair: Pair<'_>, other: &str) -> String {
     let equal = |name: &String| format!("s.{0} = {other}.{0}", quote_ident(name));
     pair.model.schema.key.iter().map(equal).collect::<Vec<_>>().join(" and ")
 }
@@ -364,12 +365,13 @@ pub(crate) fn too_many(pair: Pair<'_>, new: &RefusedRows) -> Error {
             ),
         )
     } else {
+        let mend = match new.groups().all(|group| group.reason == SKIPPED) {
+            true => "let the trigger return these rows, or leave them out of the model,",
+            false => "mend these rows in the source or in the model",
+        };
         let these = if new.rows() == 1 { "1 row".to_string() } else { format!("{} rows", new.rows()) };
-        Error::data(format!("{these} of model `{name}` cannot be loaded into its table without loss")).with_hint(
-            format!(
-                "mend these rows in the source or in the model and run again; nothing of this manifest was loaded; {accept}"
-            ),
-        )
+        Error::data(format!("{these} of model `{name}` cannot be loaded into its table without loss"))
+            .with_hint(format!("{mend} and run again; nothing of this manifest was loaded; {accept}"))
     };
     error.with_detail(detail).with_context("model", name.clone())
 }

@@ -60,12 +60,25 @@ pub(crate) async fn append(client: &Client, pair: Pair<'_>, stage: &Stage, compa
 
 /// The statement that appends the versions of `stage` that are new.
 pub(crate) fn append_sql(pair: Pair<'_>, stage: &str, comparison: Comparison) -> Result<String> {
-    let table = pair.table();
-    let record_id = pair
-        .target
-        .record_id()
-        .map(|c| quote_ident(&c.name))
-        .ok_or_else(|| Error::internal(format!("fact `{}` was not checked for a record id", pair.model.name)))?;
+    Ok(format!(
+        "insert into {} ({}) select {} from {} order by {}",
+        pair.table(),
+        pair.column_list(),
+        pair.staged_values(),
+        unseen(pair, stage, comparison)?,
+        pair.staged_order()
+    ))
+}
+
+/// The column of a fact that counts its versions, quoted.
+pub(crate) fn record_id(pair: Pair<'_>) -> Result<String> {
+    let column = pair.target.record_id().map(|c| quote_ident(&c.name));
+    column.ok_or_else(|| Error::internal(format!("fact `{}` was not checked for a record id", pair.model.name)))
+}
+
+/// The rows `s` of `stage` that are new versions, to stand behind `from`.
+pub(crate) fn unseen(pair: Pair<'_>, stage: &str, comparison: Comparison) -> Result<String> {
+    let (table, record_id) = (pair.table(), record_id(pair)?);
     let (same, differs) = (pair.same_key(), pair.differs());
     let newest = if fault::planted("versions_out_of_order") { "asc" } else { "desc" };
     let unseen = match comparison {
@@ -84,12 +97,7 @@ pub(crate) fn append_sql(pair: Pair<'_>, stage: &str, comparison: Comparison) ->
             )
         }
     };
-    Ok(format!(
-        "insert into {table} ({}) select {} from {stage} s{unseen} order by {}",
-        pair.column_list(),
-        pair.staged_values(),
-        pair.staged_order()
-    ))
+    Ok(format!("{stage} s{unseen}"))
 }
 
 #[cfg(test)]

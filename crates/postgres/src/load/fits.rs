@@ -172,6 +172,8 @@ mod tests {
             fills_itself: false,
             generated: false,
             counts: false,
+            downwards: None,
+            of_domain: false,
         }
     }
 

@@ -114,5 +114,5 @@ pub(crate) fn staged(target: &TargetColumn) -> String {
 }
 
 fn stored(target: &TargetColumn) -> String {
-    format!("t.{}", quote_ident(&target.name))
+    target.stored("t")
 }

@@ -117,12 +117,7 @@ impl Reference<'_> {
     fn has_row(&self, pair: Pair<'_>) -> Option<String> {
         let column = pair.target.column(self.column)?;
         let (_, key) = self.to.key().next()?;
-        Some(format!(
-            "exists (select from {} d where d.{} = {})",
-            self.to.table(),
-            quote_ident(&key.name),
-            staged(column)
-        ))
+        Some(format!("exists (select from {} d where {} = {})", self.to.table(), key.stored("d"), staged(column)))
     }
 }
 

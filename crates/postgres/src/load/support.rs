@@ -54,7 +54,7 @@ create table starlift.refused (
     primary key (pipeline, model, key)
 );";
 /// The tables of the schema `starlift`, each with its statement.
-const TABLES: [(&str, &str); 3] = [("ledger", LEDGER), ("retracted", RETRACTED), ("refused", REFUSED)];
+pub(crate) const TABLES: [(&str, &str); 3] = [("ledger", LEDGER), ("retracted", RETRACTED), ("refused", REFUSED)];
 const READ: &str = "cannot read the catalog of the warehouse";
 
 /// A statement that makes a missing part.

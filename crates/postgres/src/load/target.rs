@@ -40,6 +40,8 @@ pub(crate) struct TargetTable {
     pub(crate) locked_sequence: Option<String>,
     /// That of an identity in the primary key, likewise: a fact's record id.
     pub(crate) locked_identity: Option<String>,
+    /// Whether a trigger or rule of its own may keep a row out, or leave one as it was, without an error: see [`super::kept`].
+    pub(crate) may_skip: bool,
 }
 
 /// A column of a warehouse table.
@@ -51,8 +53,10 @@ pub(crate) struct TargetColumn {
     pub(crate) declared: String,
     /// What it holds when domains are taken off.
     pub(crate) holds: TargetType,
-    /// The SQL name of that type without a modifier, for casts.
+    /// The SQL name of that type without a modifier, for casts; of an array without the domain of its elements.
     pub(crate) cast: String,
+    /// Whether it is an array with elements of a domain, which PostgreSQL compares with no array of the base type.
+    pub(crate) of_domain: bool,
     /// Whether it, or a domain of it, refuses null.
     pub(crate) not_null: bool,
     /// Whether it has a value where none is given: a default, an identity.
@@ -61,6 +65,16 @@ pub(crate) struct TargetColumn {
     pub(crate) generated: bool,
     /// Whether it counts upwards by itself: an integer with a sequence or an identity.
     pub(crate) counts: bool,
+    /// The sequence that it counts downwards by, quoted.
+    pub(crate) downwards: Option<String>,
+}
+
+impl TargetColumn {
+    /// Its value in a row of the table, as one that can be compared with a staged one.
+    pub(crate) fn stored(&self, of: &str) -> String {
+        let column = format!("{of}.{}", quote_ident(&self.name));
+        if self.of_domain { format!("{column}::{}", self.cast) } else { column }
+    }
 }
 
 /// An index that can serve equality and order.
@@ -182,6 +196,18 @@ impl TargetTable {
     }
 
     fn check_fact(&self, model: &ModelTable) -> Result<()> {
+        let mut key = self.primary_key.iter().filter_map(|name| self.column(name));
+        if let Some(sequence) = key.find_map(|column| column.downwards.as_ref()) {
+            return Err(Error::config(format!("the record id of fact `{}` counts downwards", self.name))
+                .with_detail(format!(
+                    "sequence {sequence} has a negative increment, and of the versions of a row that with the highest \
+                     record id is current: old values would stay so"
+                ))
+                .with_hint(format!(
+                    "let the owner run `alter sequence {sequence} increment by 1 no minvalue no maxvalue start with 1 \
+                     restart;`, then run `starlift verify --repair`, which appends what an older version hides"
+                )));
+        }
         match self.record_id() {
             Some(id) if model.schema.column(&id.name).is_none() => {}
             _ => {

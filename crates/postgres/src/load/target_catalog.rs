@@ -51,6 +51,7 @@ pub(crate) async fn read_tables(
             lacking: row.try_get("lacking").map_err(get)?,
             locked_sequence: row.try_get("locked_sequence").map_err(get)?,
             locked_identity: row.try_get("locked_identity").map_err(get)?,
+            may_skip: false,
         };
         tables.insert(name, table);
     }
@@ -93,12 +94,12 @@ async fn read_columns(
             category: char_of("category")?,
             name: &cast,
         };
-        let element_name: Option<String> = row.try_get("element_name")?;
-        let element = match &element_name {
+        let part_name: Option<String> = row.try_get("part_name")?;
+        let part = match &part_name {
             Some(name) => Some(TypeEntry {
-                oid: row.try_get("element")?,
-                kind: char_of("element_kind")?,
-                category: char_of("element_category")?,
+                oid: row.try_get("part")?,
+                kind: char_of("part_kind")?,
+                category: char_of("part_category")?,
                 name,
             }),
             None => None,
@@ -106,11 +107,13 @@ async fn read_columns(
         let column = TargetColumn {
             name: row.try_get("name")?,
             declared: row.try_get("declared")?,
-            holds: TargetType::from_catalog(entry, row.try_get("typmod")?, element),
+            holds: TargetType::from_catalog(entry, row.try_get("typmod")?, part),
             not_null: row.try_get("not_null")?,
             fills_itself: row.try_get("fills_itself")?,
             generated: row.try_get("generated")?,
             counts: row.try_get("counts")?,
+            downwards: row.try_get("downwards")?,
+            of_domain: row.try_get("of_domain")?,
             cast,
         };
         if let Some(table) = tables.get_mut(&table) {
@@ -181,7 +184,8 @@ from pg_class c
 where c.relnamespace = (select oid from pg_namespace where nspname = $1) and c.relname = any ($2)
   and c.relkind in ('r', 'p', 'v', 'm', 'f')";
 
-// Domains are taken off one by one; the modifier is that of the innermost that has one.
+// Domains are taken off one by one, of what an array or a range is made of as well; the modifier is that of the innermost that
+// has one. Before 14 a range has no multirange, nor pg_range its column.
 const COLUMNS: &str = "\
 with recursive layer as (
     select a.attrelid, a.attnum, a.atttypid as type, a.atttypmod as typmod, a.attnotnull as not_null
@@ -190,23 +194,49 @@ with recursive layer as (
     select l.attrelid, l.attnum, t.typbasetype, case when t.typtypmod = -1 then l.typmod else t.typtypmod end,
            l.not_null or t.typnotnull
     from layer l join pg_type t on t.oid = l.type where t.typtype = 'd'
+), part as (
+    select l.attrelid, l.attnum, coalesce(g.rngsubtype, t.typelem) as type, l.typmod
+    from layer l join pg_type t on t.oid = l.type
+    left join pg_range g on t.typtype in ('r', 'm') and t.oid::text in (g.rngtypid::text, to_jsonb(g) ->> 'rngmultitypid')
+    where t.typcategory = 'A' or g.rngtypid is not null
+    union all
+    select p.attrelid, p.attnum, t.typbasetype, case when t.typtypmod = -1 then p.typmod else t.typtypmod end
+    from part p join pg_type t on t.oid = p.type where t.typtype = 'd'
 )
 select c.relname::text as table_name, a.attname::text as name, format_type(a.atttypid, a.atttypmod) as declared,
-       l.type as base, l.typmod, format_type(l.type, -1) as cast_name,
+       l.type as base, coalesce(e.typmod, l.typmod) as typmod, coalesce(e.of_domain, false) as of_domain,
+       case when e.of_domain then format_type(e.oid, -1) || '[]' else format_type(l.type, -1) end as cast_name,
        t.typtype::text as kind, t.typcategory::text as category,
-       e.oid as element, e.typtype::text as element_kind, e.typcategory::text as element_category,
-       format_type(e.oid, -1) as element_name,
+       e.oid as part, e.typtype::text as part_kind, e.typcategory::text as part_category, format_type(e.oid, -1) as part_name,
        l.not_null, a.atthasdef or a.attidentity <> '' or outermost.typdefault is not null as fills_itself,
        a.attgenerated <> '' or a.attidentity = 'a' as generated,
        l.type in (20, 21, 23) and (a.attidentity <> '' or coalesce(pg_get_expr(d.adbin, d.adrelid), '') like 'nextval(%')
-           as counts
+           and down.sequence is null as counts,
+       down.sequence as downwards
 from layer l
 join pg_type t on t.oid = l.type and t.typtype <> 'd'
 join pg_attribute a on a.attrelid = l.attrelid and a.attnum = l.attnum
 join pg_type outermost on outermost.oid = a.atttypid
 join pg_class c on c.oid = a.attrelid
-left join pg_type e on e.oid = t.typelem and t.typcategory = 'A'
+left join lateral (
+    select e.oid, e.typtype, e.typcategory, p.typmod, t.typcategory = 'A' and e.oid <> t.typelem as of_domain
+    from part p join pg_type e on e.oid = p.type and e.typtype <> 'd'
+    where p.attrelid = l.attrelid and p.attnum = l.attnum
+) e on true
 left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+left join lateral (
+    select quote_ident(n.nspname) || '.' || quote_ident(s.relname) as sequence
+    from (select x.objid as oid from pg_depend x
+           where x.refclassid = 'pg_class'::regclass and x.refobjid = a.attrelid and x.refobjsubid = a.attnum
+             and x.classid = 'pg_class'::regclass and x.deptype = 'i'
+          union all
+          select x.refobjid from pg_depend x
+           where x.classid = 'pg_attrdef'::regclass and x.objid = d.oid and x.refclassid = 'pg_class'::regclass) u
+    join pg_sequence q on q.seqrelid = u.oid and q.seqincrement < 0
+    join pg_class s on s.oid = u.oid
+    join pg_namespace n on n.oid = s.relnamespace
+    limit 1
+) down on l.type in (20, 21, 23)
 order by a.attrelid, a.attnum";
 
 const INDEXES: &str = "\

@@ -50,7 +50,8 @@ pub(crate) enum TargetType {
     Array(Box<TargetType>),
     /// Any other type that takes a text or refuses it: it takes texts only, and is compared as text
     Other,
-    /// A type that changes what it is given without a word: `name` cuts, `money` and `interval(0)` round
+    /// A type that changes what it is given without a word: `name` cuts, `money` and `interval(0)` round, and the fields of a
+    /// composite do either
     Unfit,
 }
 
@@ -68,11 +69,16 @@ pub(crate) struct TypeEntry<'a> {
 }
 
 impl TargetType {
-    /// The type of a catalog entry with its modifier; `element` is the entry of an array's elements.
-    pub(crate) fn from_catalog(entry: TypeEntry<'_>, typmod: i32, element: Option<TypeEntry<'_>>) -> TargetType {
-        if let ('A', Some(element)) = (entry.category, element) {
-            // The modifier of an array is that of its elements.
-            return TargetType::Array(Box::new(Self::from_catalog(element, typmod, None)));
+    /// The type of a catalog entry with its modifier; `part` is the entry of an array's elements, or of a range's bounds, domains
+    /// taken off, and the modifier is theirs then.
+    pub(crate) fn from_catalog(entry: TypeEntry<'_>, typmod: i32, part: Option<TypeEntry<'_>>) -> TargetType {
+        match (entry.kind, entry.category, part) {
+            (_, 'A', Some(element)) => return TargetType::Array(Box::new(Self::of_element(element, typmod))),
+            // A range of its own has no modifier: this one is of a domain, which reads the bounds as a cast would.
+            ('r' | 'm', _, Some(bound)) if typmod >= 0 || Self::from_catalog(bound, -1, None) == TargetType::Unfit => {
+                return TargetType::Unfit;
+            }
+            _ => {}
         }
         let limit = (typmod >= 0).then_some(typmod);
         let Some(known) = Type::from_oid(entry.oid) else { return Self::by_kind(entry) };
@@ -101,8 +107,19 @@ impl TargetType {
         }
     }
 
+    fn of_element(element: TypeEntry<'_>, typmod: i32) -> TargetType {
+        match (element.kind, element.category) {
+            // An array in an array, by a domain: what it is made of was not looked at. Nor were the bounds of somebody's own range.
+            (_, 'A') => TargetType::Unfit,
+            ('r' | 'm', _) if Type::from_oid(element.oid).is_none() => TargetType::Unfit,
+            _ => Self::from_catalog(element, typmod, None),
+        }
+    }
+
     fn by_kind(entry: TypeEntry<'_>) -> TargetType {
         match (entry.kind, entry.category) {
+            // The cast of a text to one is explicit for each field: it cuts and rounds, however the value is written.
+            ('c' | 'd', _) => TargetType::Unfit,
             ('e', _) => TargetType::Enum(entry.name.to_string()),
             // Such as citext.
             ('b', 'S') => TargetType::Text { max_chars: None, padded: false },
@@ -197,12 +214,30 @@ mod tests {
         assert_eq!(own('e', 'E'), TargetType::Enum("mood".into()));
         assert_eq!(own('b', 'S'), TargetType::Text { max_chars: None, padded: false });
         assert_eq!(own('b', 'G'), TargetType::Other);
+        assert_eq!(own('r', 'R'), TargetType::Other);
         assert_eq!(of(600, -1), TargetType::Other);
         assert_eq!(of(1186, -1), TargetType::Other);
         // interval(0), name, money.
         for (oid, typmod) in [(1186, 2_147_418_112), (19, -1), (790, -1)] {
             assert_eq!(of(oid, typmod), TargetType::Unfit, "{oid}");
         }
+    }
+
+    #[test]
+    fn what_is_made_of_parts_that_cut_or_round_takes_no_text() {
+        let own = |kind, category| TypeEntry { oid: 99_999, kind, category, name: "own" };
+        let of_own = |part| TargetType::from_catalog(own('b', 'A'), -1, Some(part));
+        assert_eq!(TargetType::from_catalog(own('c', 'C'), -1, None), TargetType::Unfit);
+        for unfit in [own('c', 'C'), own('d', 'S'), own('b', 'A'), own('r', 'R')] {
+            assert_eq!(of_own(unfit), TargetType::Array(Box::new(TargetType::Unfit)), "{unfit:?}");
+        }
+        let built_in = TypeEntry { oid: 3906, kind: 'r', category: 'R', name: "numrange" };
+        assert_eq!(of_own(built_in), TargetType::Array(Box::new(TargetType::Other)));
+        let numeric = TypeEntry { oid: 1700, kind: 'b', category: 'N', name: "numeric" };
+        let range = |part, typmod| TargetType::from_catalog(own('r', 'R'), typmod, Some(part));
+        assert_eq!(range(numeric, -1), TargetType::Other);
+        assert_eq!(range(numeric, ((10 << 16) | 2) + 4), TargetType::Unfit, "a range of a domain over numeric(10,2)");
+        assert_eq!(range(own('c', 'C'), -1), TargetType::Unfit);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::refusing::Refusals;
 use super::session::{keep, mark, take_back};
 use super::set_wise::{self, Parts};
 use super::stage::{Stage, fill};
-use super::{calendar, check, dimension, fact, record_id, reference, retraction, statistics};
+use super::{calendar, check, dimension, fact, record_id, reference, retraction, skipped, statistics};
 
 /// A model on its way: its rows are staged, and its report grows.
 pub(crate) struct Staged<'a> {
@@ -215,7 +215,11 @@ impl Work<'_, '_> {
         }
         let Some(stage) = model.upserts.clone() else { return Ok(()) };
         self.check_references(client, model, &stage, refusals).await?;
+        let owed = skipped::note(client, pair, &stage, Write::Upsert).await?;
         let done = self.written(client, model, &stage, Write::Upsert, refusals).await?;
+        if let Some(owed) = owed {
+            self.set_skipped_aside(client, model, &stage, &owed, refusals).await?;
+        }
         let report = &mut model.report;
         report.updated = done.updated;
         report.inserted = done.inserted;
@@ -238,6 +242,7 @@ impl Work<'_, '_> {
             record_id::raise(client, pair).await?;
         }
         let comparison = fact::comparison(empty, stage.rows, pair.target.estimated_rows);
+        let owed = skipped::note(client, pair, &stage, Write::Append(comparison)).await?;
         // What was copied and came back holds a row that the server refuses.
         let may = self.run.bulk && !was_copied;
         let in_bulk = if may { self.append_in_bulk(client, pair, &stage, comparison, empty).await? } else { None };
@@ -246,6 +251,9 @@ impl Work<'_, '_> {
             None => self.written(client, model, &stage, Write::Append(comparison), refusals).await?.inserted,
         };
         fault::point("load.fact_appended");
+        if let Some(owed) = owed {
+            self.set_skipped_aside(client, model, &stage, &owed, refusals).await?;
+        }
         let report = &mut model.report;
         report.unchanged = report.staged.saturating_sub(model.taken + report.inserted);
         Ok(())

@@ -9,6 +9,7 @@ mod dimensions;
 mod facts;
 pub(crate) mod fixture;
 mod histories;
+mod kept;
 mod misfits;
 mod outcomes;
 mod support;

@@ -22,7 +22,7 @@ pub(super) struct ModelView {
     /// Every column that can be compared, with its name.
     pub(super) columns: Vec<(String, SqlColumn)>,
     /// Columns of types that have no text in common.
-    left_out: Vec<String>,
+    pub(super) left_out: Vec<String>,
 }
 
 impl ModelView {

@@ -46,6 +46,9 @@ pub struct Comparison {
     pub differences: u64,
     /// The first differences by key, at most [`EXAMPLES`].
     pub examples: Vec<Example>,
+    /// Columns of the model that were left out, because the warehouse holds a type that has no text in common with theirs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_compared: Vec<String>,
     /// Why rows are pending, and what was left out of the comparison.
     pub notes: Vec<String>,
     /// Time that it took.
@@ -135,6 +138,7 @@ impl Comparison {
             pending: 0,
             differences: 0,
             examples: Vec::new(),
+            not_compared: Vec::new(),
             notes: Vec::new(),
             millis: 0,
         }
@@ -174,6 +178,11 @@ impl VerifyReport {
     /// Keys that differ, in all comparisons.
     pub fn differences(&self) -> u64 {
         self.comparisons.iter().map(|c| c.differences).sum()
+    }
+
+    /// Columns that no comparison covers.
+    pub fn not_compared(&self) -> u64 {
+        self.comparisons.iter().map(|c| c.not_compared.len() as u64).sum()
     }
 
     /// Rows that the next run will look at, in all comparisons.

@@ -62,6 +62,7 @@ pub(super) async fn model(loaded: &Loaded<'_>, name: &str, relation: &Relation) 
         }
     }
     comparison.notes.extend(view.note());
+    comparison.not_compared = view.left_out;
     comparison.notes.extend(aside_note(refused));
     loaded.later.note(&mut comparison);
     comparison.judge();

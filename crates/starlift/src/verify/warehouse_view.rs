@@ -214,18 +214,20 @@ pub(super) fn disagrees(seq: u64) -> Error {
         .with_hint("run `starlift load --adopt` to bring the newest star state in and go on from there")
 }
 
-// Domains are taken off one by one.
+// Domains are taken off one by one, of an array and of its elements.
 const COLUMNS: &str = "\
 with recursive layer as (
-    select a.attnum, a.attname::text as name, a.atttypid as type
+    select a.attnum, a.attname::text as name, a.atttypid as type, false as is_array
     from pg_attribute a where a.attrelid = to_regclass($1) and a.attnum > 0 and not a.attisdropped
     union all
-    select l.attnum, l.name, t.typbasetype from layer l join pg_type t on t.oid = l.type where t.typtype = 'd'
+    select l.attnum, l.name, case t.typtype when 'd' then t.typbasetype else t.typelem end, l.is_array or t.typtype <> 'd'
+    from layer l join pg_type t on t.oid = l.type
+    where t.typtype = 'd' or t.typcategory = 'A' and t.typelem <> 0 and not l.is_array
 )
-select l.name, coalesce(e.typname, t.typname)::text, coalesce(e.typcategory, t.typcategory)::text, e.oid is not null
+select l.name, t.typname::text, t.typcategory::text, l.is_array
 from layer l
-join pg_type t on t.oid = l.type and t.typtype <> 'd'
-left join pg_type e on e.oid = t.typelem and t.typcategory = 'A'
+join pg_type t on t.oid = l.type
+where t.typtype <> 'd' and (l.is_array or t.typcategory <> 'A' or t.typelem = 0)
 order by l.attnum";
 
 #[cfg(test)]

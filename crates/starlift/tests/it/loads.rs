@@ -221,3 +221,25 @@ async fn a_star_that_is_put_back_stops_the_load_until_it_is_told_to_adopt() {
     world.sell(9003).await;
     assert_eq!(world.load().await.seq, Some(3));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_names_a_table_that_a_crash_would_empty_and_the_statement_that_mends_it() {
+    let world = World::new().await;
+    world.ingest().await;
+    world.create_warehouse().await;
+    let warehouse = world.warehouse_client().await;
+    warehouse.batch_execute("alter table fact_payment set unlogged").await.unwrap();
+    let found = async || {
+        let checks = starlift::doctor::doctor(&world.context()).await;
+        let check = checks.into_iter().find(|check| check.name == "warehouse: tables").unwrap();
+        (check.verdict, format!("{} {}", check.detail, check.mend.unwrap_or_default()))
+    };
+    let (verdict, said) = found().await;
+    assert_eq!(verdict, starlift::doctor::Verdict::Fail, "{said}");
+    for part in ["public.fact_payment of the warehouse is unlogged", "alter table public.fact_payment set logged;"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    warehouse.batch_execute("alter table public.fact_payment set logged;").await.unwrap();
+    let (verdict, said) = found().await;
+    assert_eq!(verdict, starlift::doctor::Verdict::Ok, "{said}");
+}

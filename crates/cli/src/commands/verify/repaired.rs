@@ -85,6 +85,7 @@ mod tests {
             pending: 0,
             differences: 3,
             examples: vec![Example { key: "shop_id=5".into(), what: "differs in column city".into() }],
+            not_compared: vec![],
             notes: vec![],
             millis: 1,
         };

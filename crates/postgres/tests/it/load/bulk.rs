@@ -405,6 +405,8 @@ async fn a_table_that_refuses_rows_by_rules_of_its_own_is_staged_and_its_rows_ar
         "create domain few as int check (value <> 5); alter table fact_sale alter sale_id type few",
         "create function f() returns trigger language plpgsql as 'begin if new.sale_id = 5 then raise exception ''no''; end if; return new; end'; \
          create trigger t before insert on fact_sale for each row execute function f()",
+        "create function f() returns trigger language plpgsql as 'begin return case new.sale_id when 5 then null else new end; end'; \
+         create trigger t before insert on fact_sale for each row execute function f()",
     ] {
         let w = on_both_paths(&format!("{SQL}; {rule}"), 1, sales(0..MANY)).await;
         assert_eq!(w.one("select count(*) from fact_sale").await, (MANY - 1).to_string(), "{rule}");

@@ -171,6 +171,41 @@ async fn a_key_that_is_only_spelt_anew_stays_current() {
 }
 
 #[tokio::test]
+async fn a_column_whose_fields_or_bounds_would_be_cut_or_rounded_without_a_word_takes_no_text() {
+    let types = "create type pair as (v numeric(10,2), c varchar(3)); create domain odd_pair as pair;
+        create domain money2 as numeric(10,2); create type prices as range (subtype = money2); create domain many as int[]";
+    let versions = Warehouse::with("select").await;
+    let multirange = match versions.one("select current_setting('server_version_num')::int >= 140000").await.as_str() {
+        "t" => "prices_multirange",
+        _ => "prices",
+    };
+    for (yielded, declared) in [
+        ("text", "pair"),
+        ("text", "odd_pair"),
+        ("text", "prices"),
+        ("text", multirange),
+        ("text[]", "pair[]"),
+        ("text[]", "odd_pair[]"),
+        ("text[]", "prices[]"),
+        ("text[]", "many[]"),
+    ] {
+        let sql = format!("{types}; create table dim_odd (id int primary key, odd {declared})");
+        let mut w = Warehouse::with(&sql).await;
+        let odd = dimension("dim_odd", &format!("id int4, odd {yielded}"));
+        let error = w.next(vec![change(&odd, &[])]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config, "{declared}");
+        let expected = format!("the model yields {yielded}, the warehouse declares {declared}");
+        assert!(text(&error).contains(&expected), "{}", text(&error));
+        if yielded == "text" {
+            let statements = error.hint().unwrap_or_default().split('`').nth(1).unwrap().to_string();
+            w.execute(&statements).await;
+            w.next(vec![change(&odd, &[&["1", "(1.239,abcd)"]])]).await.unwrap();
+            assert_eq!(w.rows("table current_dim_odd").await, ["1|(1.239,abcd)"]);
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_settings_of_a_role_do_not_change_what_is_loaded() {
     let mut w = Warehouse::with(
         "create table fact_sale (record_id serial primary key, sale_id int, at timestamptz, day date, x float8)",

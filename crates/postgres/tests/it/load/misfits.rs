@@ -166,3 +166,40 @@ async fn the_elements_of_an_array_are_checked() {
     }
     assert_eq!(w.rows("select tag_id, tags from current_dim_tag order by 1").await, ["1|{a,NULL,abc}", "2|~"]);
 }
+
+#[tokio::test]
+async fn the_elements_of_an_array_of_a_domain_are_checked_and_compared_as_those_of_its_base_type() {
+    let mut w = Warehouse::with(
+        "create domain code3 as varchar(3); create domain even_code as code3 check (value <> 'odd');
+         create domain money2 as numeric(10,2); create domain codes3 as even_code[];
+         create table dim_tag (tag_id int primary key, codes even_code[], prices money2[], whole codes3);
+         create table dim_set (codes even_code[] primary key, n int)",
+    )
+    .await;
+    let tag = dimension("dim_tag", "tag_id int4, codes text[], prices numeric(38,10)[], whole text[]");
+    let set = dimension("dim_set", "codes text[], n int4");
+    for (row, reason) in [
+        (["1", "abcd", "1.25", "a"], "`codes` (even_code[]) has an element that is longer than 3 characters"),
+        (["1", "abc", "1.239", "a"], "`prices` (money2[]) has an element that needs more than 2 decimals"),
+        (["1", "abc", "1.25", "abcd"], "`whole` (codes3) has an element that is longer than 3 characters"),
+        (["1", "odd", "1.25", "a"], "fails the check `even_code_check`"),
+    ] {
+        let error = w.next(vec![change(&tag, &[&row]), change(&set, &[])]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Data);
+        assert!(text(&error).contains(reason), "{reason}: {}", text(&error));
+    }
+    let steps: [(&[&str], &[&str], u64); 4] = [
+        (&["1", "abc", "1.25", "a"], &["abc", "1"], 0),
+        (&["1", "abc", "1.250", "a"], &["abc", "1"], 0),
+        (&["1", "abc", "1.26", "a"], &["abc", "2"], 1),
+        (&["1", "abd", "1.26", "a"], &["abc", "3"], 1),
+    ];
+    for (row, keyed, updated) in steps {
+        let done = w.next(vec![change(&tag, &[row]), change(&set, &[keyed])]).await.unwrap();
+        assert_eq!((report(&done, "dim_tag").updated, report(&done, "dim_set").updated), (updated, updated), "{row:?}");
+    }
+    assert_eq!(w.rows("table current_dim_tag").await, ["1|{abd}|{1.26}|{a}"]);
+    assert_eq!(w.rows("table current_dim_set").await, ["{abc}|3"]);
+    w.next(vec![change(&tag, &[]), change(&set, &[]).gone(&[&["abc"]])]).await.unwrap();
+    assert_eq!(w.rows("table current_dim_set").await, Vec::<String>::new());
+}

@@ -103,6 +103,44 @@ async fn columns_that_the_warehouse_holds_otherwise_are_compared_by_value() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn arrays_of_a_domain_are_compared_and_a_column_that_cannot_be_is_said_to_be_left_out() {
+    let world = World::new().await.with_own_project();
+    world
+        .change(
+            "create table trip (trip_id int primary key, codes text[], prices numeric(10,2)[], span text);
+             insert into trip values (1, '{abc,NULL}', '{1.50,2}', '1 day'), (2, '{}', null, '24:00:00');
+             grant select on trip to public",
+        )
+        .await;
+    let model = "-- kind: dimension\n-- key: trip_id\nselect trip_id, codes, prices, span from trip";
+    std::fs::write(world.project.join("models/dim_trip.sql"), model).unwrap();
+    world.make_tables().await;
+    world
+        .in_warehouse(
+            "create domain code3 as varchar(3); create domain money2 as numeric(10,2);
+             create table dim_trip (trip_id int primary key, codes code3[], prices money2[], span interval)",
+        )
+        .await;
+    world.run().await;
+    let report = world.look().await;
+    assert_eq!((findings(&report), report.equal(), report.not_compared()), (Vec::new(), true, 1));
+    let trip = of(&report, STAR_WAREHOUSE, "dim_trip");
+    assert_eq!((trip.columns, trip.not_compared.as_slice()), (3, &["span".to_string()][..]));
+    assert_eq!(serde_json::to_value(trip).unwrap()["not_compared"], serde_json::json!(["span"]));
+    let staff = serde_json::to_value(of(&report, STAR_WAREHOUSE, "dim_staff")).unwrap();
+    assert_eq!(staff.get("not_compared"), None);
+
+    for (column, value) in [("codes", "{abd,NULL}"), ("prices", "{1.51,2}")] {
+        world.in_warehouse(&format!("update dim_trip set {column} = '{value}' where trip_id = 1")).await;
+        let found = findings(&world.look().await);
+        let differs = format!("star-warehouse dim_trip: differs trip_id=1 (differs in column {column})");
+        assert!(found.contains(&differs), "{found:?}");
+        starlift::verify::repair(&world.context(), &[]).await.unwrap();
+        assert_eq!(findings(&world.look().await), Vec::<String>::new());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn blanks_at_the_end_of_a_text_are_no_difference_where_the_warehouse_pads_it() {
     let world = World::new().await.with_own_project();
     let model = "-- kind: dimension\n-- key: code\nselect concat(cast(design_id as text), '  ') as code, file_location from design";
