@@ -11,6 +11,7 @@ pub(crate) mod fixture;
 mod histories;
 mod misfits;
 mod outcomes;
+mod refusals;
 mod support;
 mod together;
 mod totesys;
