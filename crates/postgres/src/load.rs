@@ -20,7 +20,7 @@
 //! question which of the two it is ([`LoadOutcome::Unknown`]): the ledger answers it ([`entry`]).
 //!
 //! The parts, and where they are: `target_catalog` reads the tables, `target` compares them with the models, `kept` refuses those that would lose or hide rows, `support` makes what is
-//! missing beside them, `stage` copies the rows into temporary tables, or `direct` into an empty table itself (with `fits` and `ranks`; `set_wise` takes foreign keys and indexes off meanwhile), `check` and `fit` find what does not fit, `isolate` what the server refuses, `skipped` what it takes and does not write,
+//! missing beside them, `stage` copies the rows into temporary tables (`encoding` looks at their texts before), or `direct` into an empty table itself (with `fits` and `ranks`; `set_wise` takes foreign keys and indexes off meanwhile), `check` and `fit` find what does not fit, `halving`, `isolate` and `block` what the server refuses, `skipped` what it takes and does not write,
 //! `aside` and `refusing` set it aside, `standing` tries it again, `refused` is its table, `calendar`, `dimension`, `fact`, `reference` and `retraction` write, `ledger` records. What a transaction is for, to follow,
 //! adopt or mend, is told in `purpose`.
 
@@ -30,9 +30,11 @@ mod calendar;
 mod check;
 mod dimension;
 mod direct;
+mod encoding;
 mod fact;
 mod fit;
 mod fits;
+mod halving;
 mod isolate;
 mod kept;
 mod ledger;
@@ -58,6 +60,7 @@ mod target;
 mod target_catalog;
 mod target_type;
 mod transaction;
+mod unique;
 mod view;
 mod warehouse;
 
@@ -74,9 +77,10 @@ pub use self::model::{
     ModelReport, ModelTable, nothing_later,
 };
 pub use self::refused::{RefusedEntry, refused_counts, refused_entries, refused_keys};
-pub use self::rehearsal::{rehearse_names, rehearse_support};
+pub use self::rehearsal::{hazards, rehearse_names, rehearse_support};
 pub use self::support::{Statement, create_support, missing_support};
 pub use self::target_catalog::owned_sequences;
+pub use self::unique::Hazard;
 pub use self::view::view_name;
 pub use self::warehouse::{Cleared, clear, count_rows, create};
 
@@ -84,7 +88,7 @@ use self::pair::Pair;
 use self::purpose::Purpose;
 use self::target::TargetTable;
 use self::target_catalog::read_tables;
-use crate::sqlstate::{Retry, classify, commit_retry};
+use crate::sqlstate::{Retry, classify, classify_of_rows, commit_retry};
 
 /// Loads one star manifest.
 ///
@@ -159,7 +163,8 @@ async fn write(
         support::complete(transaction.client(), &run.pipeline, &run.schema, &pairs).await?;
     }
 
-    let work = transaction::Work { run, purpose, look_ahead };
+    let encoding = encoding::Encoding::read(transaction.client()).await?;
+    let work = transaction::Work { run, purpose, look_ahead, encoding: encoding.as_ref() };
     let report = work.write(&mut transaction, &pairs, loads).await?;
     fault::point("load.before_ledger");
     let too_late = fault::planted("ledger_after_commit");
@@ -187,7 +192,7 @@ async fn write(
         }
         Err(error) => {
             let unknown = commit_retry(&error) == Retry::UnknownOutcome;
-            let error = classify(error, "the commit of a load failed");
+            let error = classify_of_rows(error, "the commit of a load failed");
             if unknown { Ok(LoadOutcome::Unknown { error, report }) } else { Err(error) }
         }
     }

@@ -58,8 +58,9 @@ const TABLE: &[(&[&str], ErrorKind, Retry)] = {
         (&["28P01"], Permission, Retry::OnceChanged),
         (&["53100"], Unavailable, Retry::Later),
         (&["42501"], Permission, Retry::Never),
-        // A database that was dropped; a limit that an administrator has set, such as `temp_file_limit`.
-        (&["57P04", "53400"], Config, Retry::Never),
+        // A database that was dropped; a limit that an administrator has set, such as `temp_file_limit`; a sequence that has
+        // given its last number.
+        (&["57P04", "53400", "2200H"], Config, Retry::Never),
         // A foreign protocol: no server that we can talk to.
         (&["08P01"], Internal, Retry::Never),
         // Data that the server finds damaged on its own disk, or whose files are not there.
@@ -115,23 +116,44 @@ pub fn commit_retry(error: &tokio_postgres::Error) -> Retry {
 ///
 /// The context holds `sqlstate` and, where the server named them, `constraint`, `table` and `column`.
 pub fn classify(error: tokio_postgres::Error, what: impl Into<String>) -> Error {
+    classified(error, what.into(), false)
+}
+
+/// As [`classify`], for an error of a statement over rows: one that stages, checks or writes them.
+///
+/// Of such a statement the server's own text is kept only where it is of a constraint, of a place in the statement itself, or
+/// of the state of the server: an input function quotes the value that it refuses under any code, also under one of names
+/// (`lang::regconfig`) or of bugs (`hstore`).
+pub fn classify_of_rows(error: tokio_postgres::Error, what: impl Into<String>) -> Error {
+    classified(error, what.into(), true)
+}
+
+fn classified(error: tokio_postgres::Error, what: String, is_over_rows: bool) -> Error {
     let class = class(&error);
     let Some(db) = error.as_db_error() else {
-        return driver_error(error, class.kind, what.into());
+        return driver_error(error, class.kind, what);
     };
     let code = db.code().code();
-    let mut ours = Error::new(class.kind, what)
-        .with_detail(format!("{} (SQLSTATE {code})", shown_message(db)))
-        .with_context("sqlstate", code);
+    let is_of_statement = matches!(db.position(), Some(ErrorPosition::Original(_)));
+    let may_quote = is_over_rows && !is_of_statement && !is_of_rules_or_server(code);
+    let shown = if may_quote { meaning(code, is_raised(db)).to_string() } else { shown_message(db) };
+    let mut ours =
+        Error::new(class.kind, what).with_detail(format!("{shown} (SQLSTATE {code})")).with_context("sqlstate", code);
     for (name, value) in [("constraint", db.constraint()), ("table", db.table()), ("column", db.column())] {
         if let Some(value) = value.filter(|_| !is_raised(db)) {
             ours = ours.with_context(name, value);
         }
     }
-    match hint_of(code).or((class.kind == ErrorKind::Unavailable).then_some(RUN_AGAIN)) {
+    let hint = if may_quote && may_be_of_a_row(code) { Some(MEND_THE_ROW) } else { hint_of(code) };
+    match hint.or((class.kind == ErrorKind::Unavailable).then_some(RUN_AGAIN)) {
         Some(hint) => ours.with_hint(hint),
         None => ours,
     }
+}
+
+/// Whether the server says this code of constraints, or of itself: never in the words of a value.
+fn is_of_rules_or_server(code: &str) -> bool {
+    ["08", "23", "40", "53", "57", "55P03"].iter().any(|start| code.starts_with(start))
 }
 
 /// The error of a server that takes no writes, a standby, whatever code it said so with.
@@ -151,6 +173,43 @@ pub fn sqlstate_of(error: &Error) -> Option<&str> {
     error.context().iter().find(|(name, _)| *name == "sqlstate").map(|(_, code)| code.as_str())
 }
 
+/// The beginnings of the codes that no row leads to, whatever the statement does with it: the server or the connection is in
+/// trouble, another session is in the way, a privilege or a number of a sequence is missing, a file on its disk is damaged.
+const NEVER_OF_A_ROW: [&str; 20] = [
+    "08", "0L", "0P", "25", "28", "40", "53", "57", "58", "72", "HV", "2200H", "26000", "42501", "42P05", "55000",
+    "55006", "55P03", "XX001", "XX002",
+];
+
+/// Those of rows that may be written once others are: a row that they refer to is not there yet, or one that is about to
+/// change holds their value; and what functions and triggers raise, who may have looked for another row.
+const MAY_COME_IN_LATER: [&str; 14] =
+    ["09", "20", "21", "23000", "23001", "23503", "23505", "23P01", "27", "2F", "38", "39", "44", "P0"];
+
+/// Whether an error of this code may be that of one row among many, if it does not come up without rows: the input functions
+/// of types, and what triggers do with a value, refuse it under any code.
+pub(crate) fn may_be_of_a_row(code: &str) -> bool {
+    !NEVER_OF_A_ROW.iter().any(|start| code.starts_with(start))
+}
+
+/// The SQL of the contrary of [`may_be_of_a_row`].
+pub(crate) fn is_never_of_a_row_sql(code: &str) -> String {
+    starts_with_any_sql(code, &NEVER_OF_A_ROW)
+}
+
+/// Whether a row that was refused with this code may be written once others are.
+pub(crate) fn may_come_in_later(code: &str) -> bool {
+    MAY_COME_IN_LATER.iter().any(|start| code.starts_with(start))
+}
+
+/// The SQL of [`may_come_in_later`].
+pub(crate) fn may_come_in_later_sql(code: &str) -> String {
+    starts_with_any_sql(code, &MAY_COME_IN_LATER)
+}
+
+fn starts_with_any_sql(code: &str, starts: &[&str]) -> String {
+    format!("{code} ~ '^({})'", starts.join("|"))
+}
+
 /// What may be tried after an error of ours, wherever it came from; for COMMIT see [`commit_retry`].
 pub fn retry_of(error: &Error) -> Retry {
     match (sqlstate_of(error), error.kind()) {
@@ -165,6 +224,10 @@ pub fn retry_of(error: &Error) -> Retry {
 pub fn named_in(error: &Error, what: &str) -> Option<String> {
     error.context().iter().find(|(name, _)| *name == what).map(|(_, value)| value.clone())
 }
+
+/// What helps against a row that the server refuses where nothing can be set aside.
+const MEND_THE_ROW: &str = "mend the row in the source, or what refuses it in the warehouse; if load stops at the older rows \
+     all the same, `starlift load --adopt` brings the newest in";
 
 /// What helps where nothing else is known: what is unavailable now may be there in a moment.
 const RUN_AGAIN: &str = "run again; the work of this run is kept";
@@ -211,7 +274,13 @@ fn shown_message(db: &tokio_postgres::error::DbError) -> String {
     if !raised && !speaks_of_values {
         return db.message().to_string();
     }
+    meaning(code, raised).to_string()
+}
+
+/// What a code means, where the server's words may hold a row value.
+fn meaning(code: &str, raised: bool) -> &'static str {
     match code {
+        "2200H" => "a sequence has given its last number",
         "22001" => "a value is too long for its column",
         "22003" => "a number is out of the range of its column",
         "22007" | "22008" => "a date or time cannot be held",
@@ -220,11 +289,14 @@ fn shown_message(db: &tokio_postgres::error::DbError) -> String {
         "22P02" => "a value is not in the form of its column's type",
         "22P03" => "a binary value is not in the form of its column's type",
         "22P04" => "the COPY data does not fit the columns",
+        "22P05" => "a text has a character that the database's encoding does not have",
+        "42501" => "our role lacks a privilege",
         _ if raised => "a function or trigger of the database refused",
         _ if code.starts_with("54") => "a limit of the server was reached",
-        _ => "a value was refused by the database",
+        _ if code.starts_with("22") => "a value was refused by the database",
+        _ if may_be_of_a_row(code) => "the database refused a value, or what it does with one",
+        _ => "the database refused the statement",
     }
-    .to_string()
 }
 
 /// Whether a function or trigger of the database had a hand in the text: `raise` and its like in other languages may put
@@ -254,6 +326,10 @@ fn hint_of(code: &str) -> Option<&'static str> {
         "55P03" => "another session holds a lock on it: run again when it has ended",
         "57014" => "raise the statement timeout, or run again when the server is less busy",
         "57P03" => "the server is starting or stopping: run again in a moment",
+        "2200H" => {
+            "let the owner widen it: `alter sequence … as bigint` (or `no maxvalue`), and its column, `alter table … alter \
+             column … type bigint`"
+        }
         "23502" | "23503" | "23505" | "23514" => {
             "mend the row in the source, or the constraint; if load stops at the older rows all the same, \
              `starlift load --adopt` brings the newest in"
@@ -292,7 +368,11 @@ mod tests {
             (&["22003", "22007", "22008", "22021", "22P02", "21000", "44000", "54000"], Data, Retry::Never),
             (&["23502", "23503", "23505", "23514", "23P01"], Data, Retry::Never),
             (&["P0001", "38000", "39P01", "XX001", "XX002", "58P01"], Data, Retry::Never),
-            (&["42P01", "42703", "42601", "3D000", "3F000", "57P04", "53400", "55P02", "F0000"], Config, Retry::Never),
+            (
+                &["42P01", "42703", "42601", "3D000", "3F000", "57P04", "53400", "55P02", "F0000", "2200H"],
+                Config,
+                Retry::Never,
+            ),
             (&["42501", "28000", "0P000"], Permission, Retry::Never),
             (&["0A000"], Unsupported, Retry::Never),
             (&["XX000", "08P01", "25001", "25P02", "", "2", "00000", "é1", "ZZ999"], Internal, Retry::Never),
@@ -311,5 +391,29 @@ mod tests {
         for code in &decided {
             assert_eq!(decided.iter().filter(|other| *other == code).count(), 1, "{code}");
         }
+    }
+
+    #[test]
+    fn an_error_of_any_code_may_be_of_a_row_unless_the_server_has_another_reason() {
+        // What a reader has to wait for, or is not allowed to do, is no matter of a row, whatever the table says of it next.
+        for (codes, kind, _) in
+            TABLE.iter().filter(|(_, kind, _)| matches!(kind, ErrorKind::Unavailable | ErrorKind::Permission))
+        {
+            for code in *codes {
+                assert!(!may_be_of_a_row(&format!("{code:0<5}")), "{code}: {kind:?}");
+            }
+        }
+        for code in ["53400", "57P04", "58P01", "XX001", "25P02", "08P01", "2200H", "42501", "55P03"] {
+            assert!(!may_be_of_a_row(code), "{code}");
+        }
+        for code in ["22P05", "23505", "42704", "42601", "42P01", "3F000", "XX000", "0A000", "20000", "P0001", "54000"]
+        {
+            assert!(may_be_of_a_row(code), "{code}");
+        }
+        for (code, later) in [("23503", true), ("23505", true), ("P0001", true), ("23514", false), ("22003", false)] {
+            assert_eq!(may_come_in_later(code), later, "{code}");
+            assert!(may_be_of_a_row(code), "{code}");
+        }
+        assert_eq!(may_come_in_later_sql("x"), "x ~ '^(09|20|21|23000|23001|23503|23505|23P01|27|2F|38|39|44|P0)'");
     }
 }

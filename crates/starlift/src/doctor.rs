@@ -10,7 +10,7 @@ use serde::Serialize;
 use starlift_core::{Error, ErrorKind};
 use starlift_lake::Head;
 use starlift_postgres::ident::quote_qualified;
-use starlift_postgres::load::{rehearse_names, rehearse_support};
+use starlift_postgres::load::{hazards, rehearse_names, rehearse_support};
 
 use crate::config::Side;
 use crate::context::{Context, new_id};
@@ -224,6 +224,15 @@ async fn warehouse(ctx: &Context) -> Vec<Check> {
         }
         Ok(missing) => to_create(&missing.iter().map(|s| s.object.clone()).collect::<Vec<_>>()),
     });
+    // Tables that cannot be read are the check before's.
+    for hazard in hazards(connection.client_mut(), schema, &models).await.unwrap_or_default() {
+        checks.push(Check {
+            name: "warehouse: constraints".into(),
+            verdict: Verdict::Warn,
+            detail: hazard.detail,
+            mend: Some(hazard.mend),
+        });
+    }
     checks
 }
 

@@ -128,6 +128,8 @@ struct Loaded {
     relations: Vec<RelationReport>,
     /// By model, the rows that it set aside anew.
     refused: Vec<(String, RefusedRows)>,
+    /// What may refuse valid rows.
+    hazards: Vec<warehouse::Hazard>,
     /// Whether the warehouse shows anything else than before.
     has_changed: bool,
 }
@@ -141,6 +143,7 @@ impl Loaded {
             mode,
             relations: report.models.iter().map(|m| relation_report(m, mode)).collect(),
             refused: refused.filter(|(_, rows)| !rows.is_empty()).collect(),
+            hazards: report.hazards.clone(),
             has_changed: report.models.iter().any(|m| m.inserted + m.updated + m.retracted + m.returned > 0),
         }
     }
@@ -240,7 +243,14 @@ async fn load_next(
         // Another loader was there first, or the ledger moved while we waited for its lock: look again.
         LoadOutcome::AlreadyLoaded | LoadOutcome::Moved { .. } => {
             let (seq, mode) = (manifest.seq, "already");
-            Ok(Next::Loaded(Loaded { seq, mode, relations: vec![], refused: vec![], has_changed: false }))
+            Ok(Next::Loaded(Loaded {
+                seq,
+                mode,
+                relations: vec![],
+                refused: vec![],
+                hazards: vec![],
+                has_changed: false,
+            }))
         }
         LoadOutcome::Unknown { error, report } => {
             *unsure = row_is_new.then(|| Loaded::of(manifest.seq, mode, &report));
@@ -309,6 +319,14 @@ fn merge(report: &mut StageReport, allowance: &Allowance, loaded: Loaded) {
     for (name, rows) in &loaded.refused {
         allowance.count(name, rows);
         report.warnings.extend(warning("model", name, rows));
+    }
+    for hazard in loaded.hazards {
+        let warning = format!("model `{}`: {}; {}", hazard.model, hazard.detail, hazard.mend);
+        // Every manifest that writes to its table tells of it.
+        if !report.warnings.contains(&warning) {
+            tracing::warn!(stage = STAGE, run_id = report.run_id, table = hazard.model, "{warning}");
+            report.warnings.push(warning);
+        }
     }
     for new in loaded.relations {
         match report.relations.iter_mut().find(|r| r.name == new.name) {

@@ -11,13 +11,14 @@ use tokio_postgres::Client;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::check::{Check, KEYS_SHOWN, any_of};
+use super::encoding::{Encoding, Unsent};
 use super::fit::misfits;
 use super::model::{LoadRun, LookAhead};
 use super::pair::Pair;
 use super::refused::{of_model, own_column};
 use super::session::{count, execute, query, run, seq_to_sql};
 use super::skipped::SKIPPED;
-use super::stage::{Stage, fill};
+use super::stage::Stage;
 use crate::ident::{quote_ident, quote_literal};
 use crate::sqlstate::classify;
 
@@ -148,7 +149,13 @@ impl Aside {
     }
 
     /// Forgets rows whose key a later manifest has: it decides about them. Returns how many.
-    pub(crate) async fn pass_over(&self, client: &Client, pair: Pair<'_>, look_ahead: &LookAhead<'_>) -> Result<u64> {
+    pub(crate) async fn pass_over(
+        &self,
+        client: &Client,
+        pair: Pair<'_>,
+        look_ahead: &LookAhead<'_>,
+        encoding: Option<&Encoding>,
+    ) -> Result<u64> {
         let name = &pair.model.name;
         if !self.has_rows {
             return Ok(0);
@@ -156,9 +163,9 @@ impl Aside {
         let key: Vec<Column> = pair.model.schema.key_columns().cloned().collect();
         let what = format!("later keys of model `{name}`");
         let stream = look_ahead(name);
-        let Some(keys) = fill(client, LATER, &key, &pair.model.schema.key, stream, &what).await? else {
-            return Ok(0);
-        };
+        let table = (LATER, key.as_slice(), pair.model.schema.key.as_slice());
+        let (keys, _) = Encoding::fill(encoding, client, table, stream, &what, Unsent::LeftOut).await?;
+        let Some(keys) = keys else { return Ok(0) };
         let sql = format!(
             "delete from {} s where exists (select from {} n where {})",
             self.table,
@@ -370,8 +377,22 @@ pub(crate) fn too_many(pair: Pair<'_>, new: &RefusedRows) -> Error {
             false => "mend these rows in the source or in the model",
         };
         let these = if new.rows() == 1 { "1 row".to_string() } else { format!("{} rows", new.rows()) };
-        Error::data(format!("{these} of model `{name}` cannot be loaded into its table without loss"))
-            .with_hint(format!("{mend} and run again; nothing of this manifest was loaded; {accept}"))
+        let error = Error::data(format!("{these} of model `{name}` cannot be loaded into its table without loss"));
+        let breaks = |name: &str| format!("it breaks the unique constraint `{name}`;");
+        let unique = pair.target.uniques.iter().find(|unique| {
+            let is_broken = new.groups().any(|group| group.reason.starts_with(&breaks(&unique.name)));
+            is_broken && pair.target.unique(pair.model, &unique.name).is_some()
+        });
+        error.with_hint(match unique {
+            // Nothing may be wrong with them in the source.
+            Some(unique) => format!(
+                "`{}` is no constraint of the key: {}; or mend these rows in the source and run again; nothing of this manifest \
+                 was loaded; {accept}",
+                unique.name,
+                pair.target.mend_unique(pair.model, unique)
+            ),
+            None => format!("{mend} and run again; nothing of this manifest was loaded; {accept}"),
+        })
     };
     error.with_detail(detail).with_context("model", name.clone())
 }

@@ -37,7 +37,7 @@ use super::stage::{CHUNK, Days, Stage, fill, make, next_rows, project};
 use super::target_type::TargetType;
 use crate::codec::BatchEncoder;
 use crate::ident::quote_idents;
-use crate::sqlstate::classify;
+use crate::sqlstate::{classify, classify_of_rows};
 
 const SAVEPOINT: &str = "starlift_direct";
 
@@ -134,7 +134,8 @@ impl Direct {
         let model = &pair.model.schema.columns;
         let columns: Vec<Column> = self.record_ids.iter().map(|ids| ids.column.clone()).chain(model.clone()).collect();
         let names = quote_idents(columns.iter().map(|c| c.name.as_str()));
-        let failed = |e| classify(e, format!("cannot copy {what}")).with_context(COPIED_INTO, pair.model.name.clone());
+        let failed =
+            |e| classify_of_rows(e, format!("cannot copy {what}")).with_context(COPIED_INTO, pair.model.name.clone());
         let copy = format!("copy {} ({names}) from stdin (format binary)", pair.table());
         let sink = client.copy_in::<_, Bytes>(&copy).await.map_err(failed)?;
         let mut sink = pin!(sink);

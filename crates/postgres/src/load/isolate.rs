@@ -1,9 +1,13 @@
-//! Rows that only the server refuses: by a CHECK, a domain, a unique or a foreign key of several columns, a trigger.
+//! Rows that only the server refuses: by a CHECK, a domain, a unique or a foreign key of several columns, a trigger, the input
+//! function of a type that starlift does not know.
 //!
 //! All rows are written at once. Where the server refuses the statement because of a row, the rows are halved, in the order
-//! of their key, until those are found that it refuses by themselves; the others are written. Each bad row costs about as
-//! many statements as the number of rows has binary digits: inside the server where it has PL/pgSQL for us ([`super::block`]),
-//! else from here.
+//! of their key, until those are found that it refuses by themselves; the others are written ([`super::halving`]). Each bad row
+//! costs about as many statements as the number of rows has binary digits: inside the server where it has PL/pgSQL for us
+//! ([`super::block`]), else from here.
+//!
+//! An error is about rows where the statement has it with them and not without, and its code is not one of the server's own
+//! trouble: the code tells no more, because an input function may refuse a value under any.
 
 use starlift_core::{ErrorKind, Result};
 use tokio_postgres::Client;
@@ -13,10 +17,10 @@ use super::dimension::{self, Upserted};
 use super::fact::{self, Comparison};
 use super::pair::Pair;
 use super::refused::own_column;
-use super::session::{keep, mark, query, run, take_back, value};
+use super::session::{count, execute, keep, mark, query, run, take_back, value};
 use super::stage::Stage;
 use crate::ident::quote_ident;
-use crate::sqlstate::{classify, named_in, sqlstate_of};
+use crate::sqlstate::{class_of, classify, may_be_of_a_row, named_in, sqlstate_of};
 
 /// The savepoint of an attempt.
 const ATTEMPT: &str = "starlift_attempt";
@@ -63,7 +67,7 @@ pub(crate) enum Attempt<T> {
     Refused(starlift_core::Error),
 }
 
-/// Tries a write; what it did is taken back where the server refused a row.
+/// Tries a write; what it did is taken back where the server refused a row, as far as one such error tells.
 pub(crate) async fn attempt<T>(client: &Client, write: impl Future<Output = Result<T>>) -> Result<Attempt<T>> {
     attempt_unless(client, write, is_about_rows).await
 }
@@ -77,7 +81,8 @@ pub(crate) async fn attempt_by_set<T>(client: &Client, write: impl Future<Output
     attempt_unless(client, write, |error| is_about_rows(error) || is_about_parts(error)).await
 }
 
-async fn attempt_unless<T>(
+/// Tries a write; what it did is taken back where it failed with such an error.
+pub(crate) async fn attempt_unless<T>(
     client: &Client,
     write: impl Future<Output = Result<T>>,
     is_refusal: impl Fn(&starlift_core::Error) -> bool,
@@ -96,16 +101,64 @@ async fn attempt_unless<T>(
     }
 }
 
-/// The classes of errors that may be those of one row among many.
-pub(crate) const CLASSES: [&str; 9] = ["22", "23", "27", "2F", "38", "39", "44", "54", "P0"];
+/// Whether an error may be about rows: see the module.
+pub(crate) fn is_about_rows(error: &starlift_core::Error) -> bool {
+    error.kind() != ErrorKind::Unavailable && sqlstate_of(error).is_some_and(may_be_of_a_row)
+}
 
-fn is_about_rows(error: &starlift_core::Error) -> bool {
-    let class = sqlstate_of(error).and_then(|code| code.get(..2));
-    error.kind() == ErrorKind::Data && class.is_some_and(|class| CLASSES.contains(&class))
+/// Whether an error says by its code that it is about values, rules or what a function raised. Any other code is that of a
+/// function or trigger that is broken as well.
+pub(crate) fn says_that_it_is_about_rows(error: &starlift_core::Error) -> bool {
+    sqlstate_of(error).is_some_and(|code| class_of(code).kind == ErrorKind::Data)
+}
+
+/// Whether the table refuses a row that it has already in the same way: then it refuses any. None where it has no row.
+pub(crate) async fn refuses_its_own(
+    client: &Client,
+    pair: Pair<'_>,
+    write: Write,
+    refused: &starlift_core::Error,
+) -> Result<Option<bool>> {
+    if fact::is_empty(client, pair).await? {
+        return Ok(None);
+    }
+    let (table, columns) = (pair.table(), pair.column_list());
+    let names = |wanted: &[String], form: fn(&str) -> String, between: &str| {
+        wanted.iter().map(|name| form(&quote_ident(name))).collect::<Vec<_>>().join(between)
+    };
+    let same = |name: &str| format!("t.{name} = o.{name}");
+    let sql = match (write, pair.target.record_id()) {
+        (Write::Append(_), Some(id)) => format!(
+            "insert into {table} ({columns}) select {columns} from {table} order by {} desc limit 1",
+            quote_ident(&id.name)
+        ),
+        _ => {
+            let all: Vec<String> = pair.columns().map(|(column, _)| column.name.clone()).collect();
+            format!(
+                "update {table} t set {} from (select * from {table} limit 1) o where {}",
+                names(&all, |name| format!("{name} = o.{name}"), ", "),
+                names(&pair.model.schema.key, same, " and ")
+            )
+        }
+    };
+    mark(client, ATTEMPT).await?;
+    let tried = execute(client, &sql, &[], &format!("cannot write a row of `{}` again", pair.model.name)).await;
+    match tried {
+        Ok(_) => {}
+        Err(error) if is_about_rows(&error) => {
+            take_back(client, ATTEMPT).await?;
+            return Ok(Some(sqlstate_of(&error) == sqlstate_of(refused)));
+        }
+        Err(error) => return Err(error),
+    }
+    take_back(client, ATTEMPT).await?;
+    Ok(Some(false))
 }
 
 /// The rows of a stage by number, to be written range by range.
 pub(crate) struct Numbered {
+    /// How many they are.
+    pub(crate) rows: u64,
     /// Ranges that are left, the next one last.
     pub(crate) left: Vec<(i64, i64)>,
 }
@@ -126,14 +179,9 @@ impl Numbered {
         run(client, &sql, &what).await?;
         let rows: i64 = value(client, &format!("select count(*) from {NUMBERED}"), &what).await?;
         // Halves, because all of them together were refused already.
-        let mut numbered = Numbered { left: Vec::new() };
+        let mut numbered = Numbered { rows: count(rows), left: Vec::new() };
         numbered.split(1, rows);
         Ok(numbered)
-    }
-
-    /// The next range.
-    pub(crate) fn next(&mut self) -> Option<(i64, i64)> {
-        self.left.pop()
     }
 
     /// Comes back to the halves of a range that was refused; a single row is not halved.
@@ -150,14 +198,25 @@ impl Numbered {
         self.left.push((first, middle));
     }
 
-    /// A range as a stage; one that ends before it begins has no row.
-    pub(crate) fn stage((first, last): (i64, i64)) -> Stage {
+    /// Ranges as one stage.
+    pub(crate) fn stage(ranges: &[(i64, i64)]) -> Stage {
         let number = own_column("row");
-        Stage {
-            table: format!("(select * from {NUMBERED} where {number} between {first} and {last})"),
-            rows: u64::try_from(last - first + 1).unwrap_or(0),
-            days: None,
-        }
+        let rows: i64 = ranges.iter().map(|(first, last)| last - first + 1).sum();
+        let table = match ranges {
+            [(first, last)] => format!("(select * from {NUMBERED} where {number} between {first} and {last})"),
+            _ => {
+                let bounds = |of: fn(&(i64, i64)) -> i64| {
+                    ranges.iter().map(|range| of(range).to_string()).collect::<Vec<_>>().join(", ")
+                };
+                format!(
+                    "(select n.* from unnest(array[{}]::int8[], array[{}]::int8[]) r (first, last) \
+                     join {NUMBERED} n on n.{number} between r.first and r.last)",
+                    bounds(|range| range.0),
+                    bounds(|range| range.1)
+                )
+            }
+        };
+        Stage { table, rows: count(rows), days: None }
     }
 
     /// Forgets the numbers.
@@ -176,7 +235,13 @@ pub(crate) async fn reason(client: &Client, pair: Pair<'_>, error: &starlift_cor
     let reason = match sqlstate_of(error) {
         Some("23502") => "it is null, and the column takes no null".to_string(),
         Some("23503") => said("breaks the foreign key"),
-        Some("23505") => said("breaks the unique constraint"),
+        Some("23505") => match constraint.as_deref().and_then(|name| pair.target.unique(pair.model, name)) {
+            Some(_) => format!(
+                "{}; a row that is gone, or changes too, may hold its value",
+                said("breaks the unique constraint")
+            ),
+            None => said("breaks the unique constraint"),
+        },
         Some("23514") => said("fails the check"),
         Some("23P01") => said("breaks the exclusion constraint"),
         _ => format!("the warehouse refuses it: {}", error.detail().unwrap_or_default()),
@@ -213,10 +278,10 @@ mod tests {
 
     #[test]
     fn halves_come_in_the_order_of_the_rows_until_single_ones() {
-        let mut numbered = Numbered { left: Vec::new() };
+        let mut numbered = Numbered { rows: 5, left: Vec::new() };
         numbered.split(1, 5);
         let mut seen = Vec::new();
-        while let Some((first, last)) = numbered.next() {
+        while let Some((first, last)) = numbered.left.pop() {
             seen.push((first, last));
             if (first..=last).contains(&4) && first != last {
                 numbered.split(first, last);
@@ -227,10 +292,10 @@ mod tests {
 
     #[test]
     fn one_row_is_tried_by_itself_and_none_is_not() {
-        let mut numbered = Numbered { left: Vec::new() };
+        let mut numbered = Numbered { rows: 5, left: Vec::new() };
         numbered.split(1, 0);
-        assert_eq!(numbered.next(), None);
+        assert_eq!(numbered.left.pop(), None);
         numbered.split(1, 1);
-        assert_eq!(numbered.next(), Some((1, 1)));
+        assert_eq!(numbered.left.pop(), Some((1, 1)));
     }
 }

@@ -11,6 +11,7 @@ use starlift_core::model::ModelKind;
 use starlift_core::refused::RefusedRows;
 use starlift_core::{ColumnType, Error, Result, TableSchema};
 
+use super::unique::Hazard;
 use super::view::LONGEST_NAME;
 use crate::connect::IDLE_TIMEOUT;
 
@@ -206,6 +207,8 @@ pub struct LoadReport {
     pub models: Vec<ModelReport>,
     /// Days that were added to the calendar beyond its own rows.
     pub dates_added: u64,
+    /// What may refuse valid rows of the models that it wrote to.
+    pub hazards: Vec<Hazard>,
 }
 
 /// What one load did with one model.

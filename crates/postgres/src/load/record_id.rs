@@ -10,8 +10,9 @@ use tokio_postgres::types::Type;
 
 use super::pair::Pair;
 use super::session::query;
-use crate::ident::{quote_ident, quote_literal};
-use crate::sqlstate::classify;
+use super::view::view_name;
+use crate::ident::{quote_ident, quote_literal, quote_qualified};
+use crate::sqlstate::{classify, sqlstate_of};
 
 /// The sequence that a column takes its values from: of a serial or identity column, else the one that its default names.
 const SEQUENCE: &str = "\
@@ -130,4 +131,59 @@ pub(crate) async fn raise(client: &Client, pair: Pair<'_>) -> Result<()> {
     query(client, &raise, &[], &what).await?;
     tracing::info!(model = %name, %sequence, "the sequence was moved behind the record ids that exist");
     Ok(())
+}
+
+/// A sequence has given its last number.
+pub(crate) const SEQUENCE_IS_AT_ITS_END: &str = "2200H";
+/// A number is out of the range of its column: also one of a sequence that counts further than the column.
+const OUT_OF_RANGE: &str = "22003";
+
+/// The columns of a table whose sequence has no further number for them, and whether they are `bigint`.
+const USED_UP: &str = "\
+select a.attname::text, quote_ident(n.nspname) || '.' || quote_ident(s.relname), a.atttypid = 'int8'::regtype
+  from pg_attribute a
+  join lateral (
+    select d.objid as oid from pg_depend d
+     where d.classid = 'pg_class'::regclass and d.refclassid = 'pg_class'::regclass
+       and d.refobjid = a.attrelid and d.refobjsubid = a.attnum and d.deptype in ('a', 'i')
+    union
+    select d.refobjid from pg_attrdef f join pg_depend d on d.classid = 'pg_attrdef'::regclass and d.objid = f.oid
+     where f.adrelid = a.attrelid and f.adnum = a.attnum and d.refclassid = 'pg_class'::regclass) d on true
+  join pg_class s on s.oid = d.oid and s.relkind = 'S'
+  join pg_sequence q on q.seqrelid = s.oid
+  join pg_namespace n on n.oid = s.relnamespace
+ where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped and q.seqincrement > 0 and not q.seqcycle
+   and case when has_sequence_privilege(s.oid, 'USAGE') or has_sequence_privilege(s.oid, 'SELECT') then
+         pg_sequence_last_value(s.oid) > least(q.seqmax, case a.atttypid when 'int2'::regtype then 32767
+             when 'int4'::regtype then 2147483647 else 9223372036854775807 end) - q.seqincrement end
+ order by a.attnum limit 1";
+
+/// What is wrong where a write was refused because the table has no number left for a row, such as a record id: no row is to blame.
+pub(crate) async fn used_up(client: &Client, pair: Pair<'_>, refused: &Error) -> Result<Option<Error>> {
+    let Some(code) = sqlstate_of(refused).filter(|code| [SEQUENCE_IS_AT_ITS_END, OUT_OF_RANGE].contains(code)) else {
+        return Ok(None);
+    };
+    let what = format!("cannot look at the sequences of `{}` in the warehouse", pair.model.name);
+    let read = |e| classify(e, what.clone());
+    let found = query(client, USED_UP, &[(&pair.target.oid, Type::OID)], &what).await?;
+    let Some(row) = found.first() else { return Ok(None) };
+    let (column, sequence): (String, String) = (row.try_get(0).map_err(read)?, row.try_get(1).map_err(read)?);
+    let is_widest: bool = row.try_get(2).map_err(read)?;
+    let hint = match is_widest {
+        true => format!("let the owner run `alter sequence {sequence} no maxvalue;`"),
+        false => format!(
+            "let the owner run `drop view if exists {}; alter table {} alter column {} type bigint; alter sequence {sequence} \
+             as bigint;`: load makes the view again, and grants on it have to be given again",
+            quote_qualified(&pair.target.schema, &view_name(&pair.target.name)),
+            pair.table(),
+            quote_ident(&column)
+        ),
+    };
+    Ok(Some(
+        Error::config(format!("table `{}` of the warehouse has no number left for `{column}`", pair.target.name))
+            .with_detail(format!("its sequence has given the last one (SQLSTATE {code}); no row is to blame"))
+            .with_hint(hint)
+            .with_context("model", pair.model.name.clone())
+            .with_context("sqlstate", code.to_string()),
+    ))
 }

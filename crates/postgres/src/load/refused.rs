@@ -149,5 +149,10 @@ fn entry_value(column_type: &ColumnType, value: &str) -> String {
 
 /// A name of ours for a column of a temporary table that has the model's columns too.
 pub(crate) fn own_column(name: &str) -> String {
-    quote_ident(&format!("starlift.{name}"))
+    quote_ident(&own_name(name))
+}
+
+/// The same, not quoted.
+pub(crate) fn own_name(name: &str) -> String {
+    format!("starlift.{name}")
 }

@@ -1,5 +1,5 @@
-//! What a load does about rows that the warehouse refuses: those whose dimension row is away, those that only the server
-//! refuses, and the entries of all of them.
+//! What a load does about rows that the warehouse refuses: those whose dimension row is away, and the entries of all of
+//! them. Those that only the server refuses are found in `halving`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,10 +7,7 @@ use starlift_core::Result;
 use tokio_postgres::Client;
 
 use super::aside::{may_stand_aside, too_many};
-use super::block::{Block, Kind};
 use super::check;
-use super::dimension::Upserted;
-use super::isolate::{self, Attempt, Numbered, Write, attempt};
 use super::pair::Pair;
 use super::reference;
 use super::stage::Stage;
@@ -27,7 +24,7 @@ pub(crate) struct Refusals {
     /// By model, where the keys are that stand aside since this load.
     newly: BTreeMap<String, String>,
     /// Rows that were set aside and count against the limit.
-    counted: u64,
+    pub(crate) counted: u64,
 }
 
 impl Refusals {
@@ -41,15 +38,6 @@ impl Refusals {
     pub(crate) fn may_hold(&self, model: &str) -> bool {
         self.standing.may_hold(model) || self.models.contains(model) || self.newly.contains_key(model)
     }
-}
-
-/// What became of a range of rows.
-enum Tried {
-    Written(Upserted),
-    /// It was one row, and stands aside.
-    Aside,
-    /// One of them is refused.
-    Refused,
 }
 
 impl Work<'_, '_> {
@@ -82,111 +70,6 @@ impl Work<'_, '_> {
         }
     }
 
-    /// Writes staged rows, and sets those aside that the server refuses.
-    pub(crate) async fn written(
-        &self,
-        client: &Client,
-        model: &mut Staged<'_>,
-        stage: &Stage,
-        write: Write,
-        refusals: &mut Refusals,
-    ) -> Result<Upserted> {
-        let pair = model.pair;
-        let refused = match attempt(client, write.of(client, pair, stage)).await? {
-            Attempt::Done(done) => return Ok(done),
-            Attempt::Refused(error) => error,
-        };
-        // What is refused without any row is no matter of rows.
-        let mut numbered = Numbered::of(client, pair, stage).await?;
-        let without_rows = attempt(client, write.of(client, pair, &Numbered::stage((1, 0)))).await?;
-        if !may_stand_aside(pair) || matches!(without_rows, Attempt::Refused(_)) {
-            return Err(refused);
-        }
-        let mut sum = Upserted::default();
-        // As many as the limit lets through, and some more to be named; then twice as many each time, because every look
-        // is at all of them.
-        let left = self.run.aside.rows.saturating_sub(refusals.counted);
-        let mut next_look = match self.run.aside.accepted.contains(&pair.model.name) {
-            true => u64::MAX,
-            false => left.saturating_add(check::KEYS_SHOWN as u64),
-        };
-        let mut found = 0;
-        let block = Block::of(client, pair, write).await?;
-        let mut in_the_server = true;
-        while let Some((first, last)) = numbered.next() {
-            if in_the_server {
-                numbered.left.push((first, last));
-                let Some(done) = block.run(client, &numbered.left, next_look.saturating_sub(found)).await? else {
-                    in_the_server = false;
-                    continue;
-                };
-                sum.add(done.updated, done.inserted);
-                numbered.left = done.left;
-                self.say_why(client, model, stage, write, &mut sum).await?;
-                found += done.refused;
-            } else {
-                match self.try_again(client, model, stage, write, (first, last), None).await? {
-                    Tried::Written(done) => sum.add(done.updated, done.inserted),
-                    Tried::Aside => found += 1,
-                    Tried::Refused => numbered.split(first, last),
-                }
-            }
-            if found >= next_look {
-                self.set_aside(client, model, refusals).await?;
-                next_look = next_look.saturating_mul(2);
-            }
-        }
-        Block::end(client).await?;
-        Numbered::end(client).await?;
-        self.set_aside(client, model, refusals).await?;
-        Ok(sum)
-    }
-
-    /// Sets aside the rows that a block found, with what the server says about one of each kind.
-    async fn say_why(
-        &self,
-        client: &Client,
-        model: &mut Staged<'_>,
-        stage: &Stage,
-        write: Write,
-        sum: &mut Upserted,
-    ) -> Result<()> {
-        while let Some(kind) = Block::next_kind(client).await? {
-            match self.try_again(client, model, stage, write, (kind.row, kind.row), Some(&kind)).await? {
-                Tried::Written(done) => {
-                    sum.add(done.updated, done.inserted);
-                    kind.not_this(client).await?;
-                }
-                Tried::Aside | Tried::Refused => kind.done(client).await?,
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes a range of numbered rows. A single one that is refused is set aside, with those that were refused alike.
-    async fn try_again(
-        &self,
-        client: &Client,
-        model: &mut Staged<'_>,
-        stage: &Stage,
-        write: Write,
-        (first, last): (i64, i64),
-        alike: Option<&Kind>,
-    ) -> Result<Tried> {
-        let pair = model.pair;
-        let part = Numbered::stage((first, last));
-        let error = match attempt(client, write.of(client, pair, &part)).await? {
-            Attempt::Done(done) => return Ok(Tried::Written(done)),
-            Attempt::Refused(_) if first != last => return Ok(Tried::Refused),
-            Attempt::Refused(error) => error,
-        };
-        let (column, reason) = isolate::reason(client, pair, &error).await?;
-        let (why, keep_values) = ((column.as_str(), reason.as_str()), self.run.aside.keep_values);
-        let rows = alike.map_or(part.table, Kind::rows);
-        model.taken += model.aside.take_those(client, pair, stage, &rows, why, keep_values).await?;
-        Ok(Tried::Aside)
-    }
-
     /// Makes entries of the rows that a model has set aside since the last time, as far as no later manifest has them.
     ///
     /// # Errors
@@ -199,7 +82,7 @@ impl Work<'_, '_> {
     ) -> Result<()> {
         let pair = model.pair;
         let name = &pair.model.name;
-        model.report.passed_over += model.aside.pass_over(client, pair, self.look_ahead).await?;
+        model.report.passed_over += model.aside.pass_over(client, pair, self.look_ahead, self.encoding).await?;
         let new = model.aside.new_rows(client, pair, &self.run.pipeline).await?;
         refusals.models.insert(name.clone());
         if !self.run.aside.accepted.contains(name) {

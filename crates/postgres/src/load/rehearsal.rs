@@ -1,4 +1,5 @@
-//! What `doctor` asks of a warehouse before a load does: whether our role could make what is missing. Nothing is kept.
+//! What `doctor` asks of a warehouse before a load does: whether our role could make what is missing, and what may refuse
+//! valid rows. Nothing is kept.
 
 use starlift_core::model::ModelKind;
 use starlift_core::{Error, ErrorKind, Result};
@@ -9,6 +10,7 @@ use super::pair::Pair;
 use super::session::{begin, run};
 use super::support::{Missing, Statement, missing};
 use super::target_catalog::read_tables;
+use super::unique::Hazard;
 use crate::sqlstate::classify;
 
 /// Lists what the warehouse lacks for these models and makes it in a transaction that is rolled back, all but indexes, which
@@ -35,6 +37,19 @@ pub async fn rehearse_support(
     }
     transaction.rollback().await.map_err(|e| classify(e, "cannot take a rehearsal in the warehouse back"))?;
     Ok(missing.statements)
+}
+
+/// What may refuse valid rows of these models: unique constraints outside their keys. Models without columns are left out.
+///
+/// # Errors
+/// Those of reading the catalog.
+pub async fn hazards(client: &mut Client, schema: &str, models: &[ModelTable]) -> Result<Vec<Hazard>> {
+    let transaction = begin(client, schema, LoadLimits::default()).await?;
+    let known: Vec<&ModelTable> = models.iter().filter(|m| !m.schema.columns.is_empty()).collect();
+    let names: Vec<&str> = known.iter().map(|m| m.name.as_str()).collect();
+    let tables = read_tables(transaction.client(), schema, &names).await?;
+    transaction.rollback().await.map_err(|e| classify(e, "cannot take a rehearsal in the warehouse back"))?;
+    Ok(super::pairs(&known, &tables).iter().flat_map(|pair| pair.target.hazards(pair.model)).collect())
 }
 
 async fn rehearse(client: &Client, missing: &Missing, statement: &Statement, pairs: &[Pair<'_>]) -> Result<()> {

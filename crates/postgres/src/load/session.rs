@@ -11,7 +11,7 @@ use tokio_postgres::{Client, IsolationLevel, Row, Transaction};
 use super::model::LoadLimits;
 use crate::connect::server_waits;
 use crate::ident::quote_ident;
-use crate::sqlstate::{classify, takes_no_writes};
+use crate::sqlstate::{classify, classify_of_rows, takes_no_writes};
 
 /// Statements that are sent in the time for which the server waits for one.
 const STATEMENTS_IN_IDLE_TIMEOUT: u32 = 10;
@@ -93,6 +93,11 @@ pub(crate) async fn run(client: &Client, sql: &str, what: &str) -> Result<()> {
     client.batch_execute(sql).await.map_err(|e| classify(e, what))
 }
 
+/// Runs statements without results that look at values of rows, such as one that builds an index.
+pub(crate) async fn run_over_rows(client: &Client, sql: &str, what: &str) -> Result<()> {
+    client.batch_execute(sql).await.map_err(|e| classify_of_rows(e, what))
+}
+
 /// Marks a place in the transaction that it can be taken back to, without one of the driver's own savepoints.
 pub(crate) async fn mark(client: &Client, name: &str) -> Result<()> {
     run(client, &format!("savepoint {name}"), "cannot set a savepoint in the warehouse").await
@@ -109,17 +114,17 @@ pub(crate) async fn take_back(client: &Client, name: &str) -> Result<()> {
     run(client, &sql, "cannot go back to a savepoint in the warehouse").await
 }
 
-/// Runs one statement and says how many rows it touched.
+/// Runs one statement over rows and says how many it touched.
 pub(crate) async fn execute(
     client: &Client,
     sql: &str,
     parameters: &[(&(dyn ToSql + Sync), Type)],
     what: &str,
 ) -> Result<u64> {
-    client.execute_typed(sql, parameters).await.map_err(|e| classify(e, what))
+    client.execute_typed(sql, parameters).await.map_err(|e| classify_of_rows(e, what))
 }
 
-/// Runs one query.
+/// Runs one query of a catalog, or of tables of ours.
 pub(crate) async fn query(
     client: &Client,
     sql: &str,
@@ -129,12 +134,12 @@ pub(crate) async fn query(
     client.query_typed(sql, parameters).await.map_err(|e| classify(e, what))
 }
 
-/// A query's single value.
+/// A query's single value; it may be about rows.
 pub(crate) async fn value<T>(client: &Client, sql: &str, what: &str) -> Result<T>
 where
     T: for<'a> tokio_postgres::types::FromSql<'a>,
 {
-    let row = client.query_typed_one(sql, &[]).await.map_err(|e| classify(e, what))?;
+    let row = client.query_typed_one(sql, &[]).await.map_err(|e| classify_of_rows(e, what))?;
     row.try_get(0).map_err(|e| classify(e, what))
 }
 

@@ -22,7 +22,7 @@ use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
 use super::pair::Pair;
-use super::session::{keep, mark, millis, query, run, take_back};
+use super::session::{keep, mark, millis, query, run, run_over_rows, take_back};
 use crate::ident::{quote_ident, quote_literal, quote_qualified};
 use crate::sqlstate::{classify, sqlstate_of};
 
@@ -208,13 +208,13 @@ impl Parts {
         for index in &self.indexes {
             let what = format!("cannot build index `{}` again", index.name);
             for sql in &index.add {
-                run(client, sql, &what).await?;
+                run_over_rows(client, sql, &what).await?;
             }
         }
         for key in &self.foreign_keys {
             let what = format!("rows of `{}` break its foreign key `{}`", pair.model.name, key.name);
             for sql in &key.add {
-                run(client, sql, &what).await?;
+                run_over_rows(client, sql, &what).await?;
             }
         }
         Ok(())

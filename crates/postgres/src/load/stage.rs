@@ -15,7 +15,7 @@ use super::model::BatchStream;
 use super::session::run;
 use crate::codec::BatchEncoder;
 use crate::ident::{quote_ident, quote_idents};
-use crate::sqlstate::classify;
+use crate::sqlstate::classify_of_rows;
 
 /// Bytes that are collected before they are sent.
 pub(crate) const CHUNK: usize = 256 * 1024;
@@ -50,7 +50,7 @@ pub(crate) async fn fill(
     let Some(first) = next_rows(&mut batches).await? else { return Ok(None) };
     let table = make(client, name, columns, what).await?;
     let names = quote_idents(columns.iter().map(|c| c.name.as_str()));
-    let failed = |e| classify(e, format!("cannot stage {what}"));
+    let failed = |e| classify_of_rows(e, format!("cannot stage {what}"));
     let copy = format!("copy {table} ({names}) from stdin (format binary)");
     let sink = client.copy_in::<_, Bytes>(&copy).await.map_err(failed)?;
     let mut sink = pin!(sink);
@@ -85,6 +85,11 @@ pub(crate) async fn make(client: &Client, name: &str, columns: &[Column], what: 
 }
 
 impl Stage {
+    /// The same stage without its rows.
+    pub(crate) fn without_rows(&self) -> Stage {
+        Stage { table: format!("(select * from {} where false)", self.table), rows: 0, days: None }
+    }
+
     /// Gives the planner statistics of the key.
     pub(crate) async fn analyze(&self, client: &Client, key: &[String], what: &str) -> Result<()> {
         if self.rows < ANALYZE_FROM {

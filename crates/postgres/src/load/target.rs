@@ -10,6 +10,7 @@ use starlift_core::{ColumnType, Error, Result};
 use super::fit::misfits;
 use super::model::ModelTable;
 use super::target_type::TargetType;
+use super::unique::TargetUnique;
 use super::view::view_name;
 use crate::ident::{quote_ident, quote_qualified};
 
@@ -28,6 +29,8 @@ pub(crate) struct TargetTable {
     pub(crate) primary_key: Vec<String>,
     /// Its b-tree indexes over plain columns, valid and without a condition.
     pub(crate) indexes: Vec<TargetIndex>,
+    /// All its unique indexes.
+    pub(crate) uniques: Vec<TargetUnique>,
     /// Foreign keys of one column: column, then table of the same schema and its column.
     pub(crate) foreign_keys: BTreeMap<String, (String, String)>,
     /// Rows, by the server's estimate or the size of the table; never below zero.

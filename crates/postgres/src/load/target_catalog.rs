@@ -9,6 +9,7 @@ use tokio_postgres::types::Type;
 
 use super::target::{TargetColumn, TargetIndex, TargetTable};
 use super::target_type::{TargetType, TypeEntry};
+use super::unique::TargetUnique;
 use crate::sqlstate::classify;
 
 /// Reads the warehouse's tables of the given names; those that do not exist are left out.
@@ -45,6 +46,7 @@ pub(crate) async fn read_tables(
             columns: Vec::new(),
             primary_key: row.try_get("primary_key").map_err(get)?,
             indexes: Vec::new(),
+            uniques: Vec::new(),
             foreign_keys: BTreeMap::new(),
             estimated_rows: u64::try_from(estimated).unwrap_or(0),
             owned: row.try_get("owned").map_err(get)?,
@@ -131,8 +133,20 @@ async fn read_indexes(
     for row in client.query_typed(INDEXES, &[(&oids, Type::OID_ARRAY)]).await? {
         let table: String = row.try_get("table_name")?;
         let index = TargetIndex { columns: row.try_get("columns")?, unique: row.try_get("is_unique")? };
+        let unique = match index.unique {
+            true => Some(TargetUnique {
+                name: row.try_get("name")?,
+                columns: index.columns.clone(),
+                has_expressions: row.try_get("has_expressions")?,
+                definition: row.try_get("definition")?,
+                immediate: row.try_get("is_immediate")?,
+            }),
+            false => None,
+        };
+        let is_plain: bool = row.try_get("is_plain")?;
         if let Some(table) = tables.get_mut(&table) {
-            table.indexes.push(index);
+            table.uniques.extend(unique);
+            table.indexes.extend(Some(index).filter(|_| is_plain));
         }
     }
     Ok(())
@@ -240,7 +254,11 @@ left join lateral (
 order by a.attrelid, a.attnum";
 
 const INDEXES: &str = "\
-select c.relname::text as table_name, i.indisunique as is_unique,
+select c.relname::text as table_name, i.indisunique as is_unique, x.relname::text as name,
+       i.indpred is null and i.indexprs is null as is_plain, i.indexprs is not null as has_expressions,
+       i.indimmediate as is_immediate,
+       (select pg_get_constraintdef(k.oid) from pg_constraint k
+        where k.conrelid = i.indrelid and k.conindid = i.indexrelid and k.contype in ('p', 'u') limit 1) as definition,
        array(select a.attname::text from unnest(i.indkey::int2[]) with ordinality k(attnum, position)
              join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
              where k.position <= i.indnkeyatts order by k.position) as columns
@@ -248,7 +266,7 @@ from pg_index i
 join pg_class c on c.oid = i.indrelid
 join pg_class x on x.oid = i.indexrelid
 join pg_am m on m.oid = x.relam and m.amname = 'btree'
-where i.indrelid = any ($1) and i.indisvalid and i.indpred is null and i.indexprs is null";
+where i.indrelid = any ($1) and i.indisvalid";
 
 const FOREIGN_KEYS: &str = "\
 select c.relname::text as table_name, a.attname::text as column_name, r.relname::text as target_table,

@@ -6,6 +6,7 @@ use tokio_postgres::{Client, Transaction};
 
 use super::aside::{Aside, may_stand_aside};
 use super::direct::{Copied, Direct};
+use super::encoding::{Encoding, Unsent};
 use super::isolate::{Attempt, Write, attempt, attempt_by_set};
 use super::model::{LoadReport, LoadRun, LookAhead, ModelLoad, ModelReport};
 use super::pair::Pair;
@@ -15,7 +16,7 @@ use super::refused::refused_counts;
 use super::refusing::Refusals;
 use super::session::{keep, mark, take_back};
 use super::set_wise::{self, Parts};
-use super::stage::{Stage, fill};
+use super::stage::Stage;
 use super::{calendar, check, dimension, fact, record_id, reference, retraction, skipped, statistics};
 
 /// A model on its way: its rows are staged, and its report grows.
@@ -44,6 +45,8 @@ pub(crate) struct Work<'w, 'l> {
     pub(crate) purpose: Purpose<'w>,
     /// What later manifests bring.
     pub(crate) look_ahead: &'w LookAhead<'l>,
+    /// The encoding of the warehouse, where it does not have every character.
+    pub(crate) encoding: Option<&'w Encoding>,
 }
 
 impl Work<'_, '_> {
@@ -105,6 +108,8 @@ impl Work<'_, '_> {
         for model in &mut models {
             model.report.aside = aside.get(&model.report.model).copied().unwrap_or(0);
         }
+        let written = models.iter().filter(|m| m.report.inserted + m.report.updated > 0);
+        report.hazards = written.flat_map(|m| m.pair.target.hazards(m.pair.model)).collect();
         report.models = models.into_iter().map(|m| m.report).collect();
         Ok(report)
     }
@@ -147,8 +152,15 @@ impl Work<'_, '_> {
             Some(ahead) => Direct::prepare(client, pair, &dates, ahead, self.run.limits).await?,
             None => None,
         };
+        let mut has_marks = false;
         let (upserts, direct) = match direct {
-            None => (fill(client, &name, columns, &model.schema.key, upserts, &what).await?, None),
+            None => {
+                let table = (name.as_str(), columns.as_slice(), model.schema.key.as_slice());
+                let unsent = Unsent::Marked(model, self.look_ahead);
+                let (stage, marks) = Encoding::fill(self.encoding, client, table, upserts, &what, unsent).await?;
+                has_marks = marks;
+                (stage, None)
+            }
             Some(direct) => match direct.copy(client, pair, upserts, &what).await? {
                 Copied::All(stage) => (Some(stage), Some(direct)),
                 Copied::UpTo(rest) => (Some(direct.retreat(client, pair, &name, Some(rest)).await?), None),
@@ -160,7 +172,8 @@ impl Work<'_, '_> {
             let key: Vec<_> = model.schema.key_columns().cloned().collect();
             let name = format!("starlift_retracted_{position}");
             let what = format!("retracted keys of model `{}`", model.name);
-            fill(client, &name, &key, &model.schema.key, retractions, &what).await?
+            let table = (name.as_str(), key.as_slice(), model.schema.key.as_slice());
+            Encoding::fill(self.encoding, client, table, retractions, &what, Unsent::LeftOut).await?.0
         };
         let report = ModelReport {
             model: model.name.clone(),
@@ -182,6 +195,8 @@ impl Work<'_, '_> {
             taken: 0,
             report,
         };
+        let marked = self.encoding.filter(|_| has_marks).map_or_else(Vec::new, |encoding| encoding.checks(model));
+        let checks: Vec<_> = marked.into_iter().chain(checks).collect();
         // What was copied was checked before.
         if let Some(stage) = staged.upserts.as_ref().filter(|_| staged.direct.is_none()) {
             check::refuse_keys(client, pair, stage).await?;

@@ -12,6 +12,7 @@ mod histories;
 mod kept;
 mod misfits;
 mod outcomes;
+mod refusals;
 mod support;
 mod together;
 mod totesys;

@@ -165,6 +165,9 @@ pub(crate) fn warehouse(_: &World) -> Vec<Scenario> {
                           table = n, column = m;
                   end $$;
                   create trigger angry before insert on dim_person for each row execute function angry()";
+    let quotes = "create function quotes() returns trigger language plpgsql as $$ begin
+                      perform quote_ident(new.name)::regconfig; return new; end $$;
+                  create trigger quotes before insert on dim_person for each row execute function quotes()";
     let talks = raises.replace("raise exception", "raise warning").replace("                  end", "return new; end");
     vec![
         fails(
@@ -236,6 +239,13 @@ pub(crate) fn warehouse(_: &World) -> Vec<Scenario> {
             "dim_label",
             "alter table dim_label rename to elsewhere",
             "alter table elsewhere rename to dim_label",
+        ),
+        fails(
+            22,
+            "an input function that says what it refuses",
+            "SQLSTATE 42704",
+            quotes,
+            "drop trigger quotes on dim_person; drop function quotes",
         ),
         scenario("a run in between", "run --json", 0, "\"run_id\""),
         scenario("rows that differ", "verify", 1, "person_id=1").in_warehouse(

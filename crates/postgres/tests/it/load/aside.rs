@@ -204,7 +204,7 @@ async fn what_only_the_server_refuses_is_found_row_by_row() {
     assert_eq!(
         entries,
         [
-            "3|code|it breaks the unique constraint `dim_thing_code_key`",
+            "3|code|it breaks the unique constraint `dim_thing_code_key`; a row that is gone, or changes too, may hold its value",
             "50|size|it fails the check `positive_check`",
             "51|size|it fails the check `dim_thing_size_check`",
             "99|?|it breaks the foreign key `pairs`",

@@ -264,3 +264,43 @@ async fn manifests_that_wait_are_limited_together_and_a_later_one_decides() {
     assert_eq!(aside(&world).await.len(), 3);
     assert_verified(&world).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_unique_constraint_outside_the_key_is_warned_of_by_doctor_and_by_every_load_that_writes_to_its_table() {
+    let world = narrow("").await;
+    let unique = "alter table dim_staff add constraint one_email unique (email_address)";
+    world.warehouse_client().await.batch_execute(unique).await.unwrap();
+    let checks = starlift::doctor::doctor(&context(&world)).await;
+    let of_constraints: Vec<_> = checks.iter().filter(|check| check.name == "warehouse: constraints").collect();
+    assert_eq!(of_constraints.len(), 1, "{checks:?}");
+    assert_eq!(of_constraints[0].verdict, starlift::doctor::Verdict::Warn);
+    assert!(of_constraints[0].detail.contains("`one_email` of `dim_staff`"), "{checks:?}");
+    let mend = of_constraints[0].mend.clone().unwrap();
+    assert!(mend.contains("drop constraint \"one_email\"") && mend.contains("deferrable"), "{mend}");
+
+    world.change("update design set file_name = 'other' where design_id = 2").await;
+    assert!(world.run().await.stages[2].warnings.is_empty(), "nothing was written to it");
+    // Two people swap their addresses.
+    world
+        .change(
+            "update staff s set email_address = o.email_address from staff o \
+             where (s.staff_id, o.staff_id) in ((1, 2), (2, 1))",
+        )
+        .await;
+    let stopped = failed(&world).await;
+    assert!(stopped[0].1.contains("2 rows of model `dim_staff`") && stopped[0].1.contains(&mend), "{stopped:?}");
+    let deferrable = mend.split('`').filter(|part| part.starts_with("alter table")).nth(1).unwrap();
+    world.warehouse_client().await.batch_execute(deferrable).await.unwrap();
+    assert!(world.run().await.stages[2].warnings.is_empty(), "it is checked at the end of a statement now");
+    world.assert_star_equals_source().await;
+    world
+        .warehouse_client()
+        .await
+        .batch_execute(&format!("alter table dim_staff drop constraint one_email; {unique}"))
+        .await
+        .unwrap();
+    world.change("update staff set first_name = 'Other' where staff_id = 3").await;
+    let warnings = world.run().await.stages.remove(2).warnings;
+    assert!(warnings.len() == 1 && warnings[0].contains("model `dim_staff`: `one_email`"), "{warnings:?}");
+    assert!(aside(&world).await.is_empty());
+}
