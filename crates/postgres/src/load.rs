@@ -19,8 +19,8 @@
 //! whole manifest; temporary tables end with their session. Only a connection that is lost during COMMIT leaves the
 //! question which of the two it is ([`LoadOutcome::Unknown`]): the ledger answers it ([`entry`]).
 //!
-//! The parts, and where they are: `target_catalog` reads the tables, `target` compares them with the models, `support` makes what is
-//! missing beside them, `stage` copies the rows into temporary tables, or `direct` into an empty table itself (with `fits` and `ranks`; `set_wise` takes foreign keys and indexes off meanwhile), `check` and `fit` find what does not fit, `isolate` what the server refuses,
+//! The parts, and where they are: `target_catalog` reads the tables and `key_catalog` what their keys are made of (`key_type`), `target` compares them with the models, `support` makes what is
+//! missing beside them, `stage` copies the rows into temporary tables, or `direct` into an empty table itself (with `fits` and `ranks`; `set_wise` takes foreign keys and indexes off meanwhile), `check` and `fit` find what does not fit, `twins` what is one key to the warehouse alone, `isolate` what the server refuses,
 //! `aside` and `refusing` set it aside, `standing` tries it again, `refused` is its table, `calendar`, `dimension`, `fact`, `reference` and `retraction` write, `ledger` records. What a transaction is for, to follow,
 //! adopt or mend, is told in `purpose`.
 
@@ -34,6 +34,8 @@ mod fact;
 mod fit;
 mod fits;
 mod isolate;
+mod key_catalog;
+mod key_type;
 mod ledger;
 mod model;
 mod pair;
@@ -56,6 +58,7 @@ mod target;
 mod target_catalog;
 mod target_type;
 mod transaction;
+mod twins;
 mod view;
 mod warehouse;
 
@@ -78,6 +81,7 @@ pub use self::target_catalog::owned_sequences;
 pub use self::view::view_name;
 pub use self::warehouse::{Cleared, clear, count_rows, create};
 
+use self::key_catalog::read_keys;
 use self::pair::Pair;
 use self::purpose::Purpose;
 use self::target::TargetTable;
@@ -156,6 +160,7 @@ async fn write(
     if !missing.statements.is_empty() {
         support::complete(transaction.client(), &run.pipeline, &run.schema, &pairs).await?;
     }
+    support::write_anew(transaction.client(), &run.pipeline, &pairs).await?;
 
     let work = transaction::Work { run, purpose, look_ahead };
     let report = work.write(&mut transaction, &pairs, loads).await?;
@@ -207,7 +212,7 @@ async fn checked_tables(
     models: &[&ModelTable],
 ) -> Result<BTreeMap<String, TargetTable>> {
     let names: Vec<&str> = models.iter().map(|m| m.name.as_str()).collect();
-    let tables = read_tables(client, schema, &names).await?;
+    let mut tables = read_tables(client, schema, &names).await?;
     for model in models {
         model.check()?;
         let table = tables.get(&model.name).ok_or_else(|| {
@@ -217,6 +222,10 @@ async fn checked_tables(
                 .with_context("model", model.name.clone())
         })?;
         table.check(model)?;
+    }
+    read_keys(client, &mut tables, models).await?;
+    for model in models {
+        tables.get(&model.name).map_or(Ok(()), |table| table.check_key(model))?;
     }
     Ok(tables)
 }

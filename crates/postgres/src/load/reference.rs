@@ -117,8 +117,10 @@ impl Reference<'_> {
     fn has_row(&self, pair: Pair<'_>) -> Option<String> {
         let column = pair.target.column(self.column)?;
         let (_, key) = self.to.key().next()?;
+        // Between two types it is for the server to find an operator.
+        let equals = if column.cast == key.cast { self.to.target.equals(&key.name) } else { "=" };
         Some(format!(
-            "exists (select from {} d where d.{} = {})",
+            "exists (select from {} d where d.{} {equals} {})",
             self.to.table(),
             quote_ident(&key.name),
             staged(column)

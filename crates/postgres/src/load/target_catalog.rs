@@ -51,6 +51,7 @@ pub(crate) async fn read_tables(
             lacking: row.try_get("lacking").map_err(get)?,
             locked_sequence: row.try_get("locked_sequence").map_err(get)?,
             locked_identity: row.try_get("locked_identity").map_err(get)?,
+            key_types: BTreeMap::new(),
         };
         tables.insert(name, table);
     }
