@@ -19,8 +19,8 @@
 //! whole manifest; temporary tables end with their session. Only a connection that is lost during COMMIT leaves the
 //! question which of the two it is ([`LoadOutcome::Unknown`]): the ledger answers it ([`entry`]).
 //!
-//! The parts, and where they are: `target_catalog` reads the tables, `target` compares them with the models, `kept` refuses those that would lose or hide rows, `support` makes what is
-//! missing beside them, `stage` copies the rows into temporary tables (`encoding` looks at their texts before), or `direct` into an empty table itself (with `fits` and `ranks`; `set_wise` takes foreign keys and indexes off meanwhile), `check` and `fit` find what does not fit, `halving`, `isolate` and `block` what the server refuses, `skipped` what it takes and does not write,
+//! The parts, and where they are: `target_catalog` reads the tables and `key_catalog` what their keys are made of (`key_type`), `target` compares them with the models, `kept` refuses those that would lose or hide rows, `support` makes what is
+//! missing beside them, `stage` copies the rows into temporary tables (`encoding` looks at their texts before), or `direct` into an empty table itself (with `fits` and `ranks`; `set_wise` takes foreign keys and indexes off meanwhile), `check` and `fit` find what does not fit, `twins` what is one key to the warehouse alone, `halving`, `isolate` and `block` what the server refuses, `skipped` what it takes and does not write,
 //! `aside` and `refusing` set it aside, `standing` tries it again, `refused` is its table, `calendar`, `dimension`, `fact`, `reference` and `retraction` write, `ledger` records. What a transaction is for, to follow,
 //! adopt or mend, is told in `purpose`.
 
@@ -37,6 +37,8 @@ mod fits;
 mod halving;
 mod isolate;
 mod kept;
+mod key_catalog;
+mod key_type;
 mod ledger;
 mod model;
 mod pair;
@@ -60,6 +62,7 @@ mod target;
 mod target_catalog;
 mod target_type;
 mod transaction;
+mod twins;
 mod unique;
 mod view;
 mod warehouse;
@@ -84,6 +87,7 @@ pub use self::unique::Hazard;
 pub use self::view::view_name;
 pub use self::warehouse::{Cleared, clear, count_rows, create};
 
+use self::key_catalog::read_keys;
 use self::pair::Pair;
 use self::purpose::Purpose;
 use self::target::TargetTable;
@@ -162,6 +166,7 @@ async fn write(
     if !missing.statements.is_empty() {
         support::complete(transaction.client(), &run.pipeline, &run.schema, &pairs).await?;
     }
+    support::write_anew(transaction.client(), &run.pipeline, &pairs).await?;
 
     let encoding = encoding::Encoding::read(transaction.client()).await?;
     let work = transaction::Work { run, purpose, look_ahead, encoding: encoding.as_ref() };
@@ -226,6 +231,10 @@ async fn checked_tables(
         table.check(model)?;
     }
     kept::check(client, schema, models, &mut tables).await?;
+    read_keys(client, &mut tables, models).await?;
+    for model in models {
+        tables.get(&model.name).map_or(Ok(()), |table| table.check_key(model))?;
+    }
     Ok(tables)
 }
 

@@ -12,7 +12,6 @@ use tokio_postgres::types::{ToSql, Type};
 
 use super::check::{Check, KEYS_SHOWN, any_of};
 use super::encoding::{Encoding, Unsent};
-use super::fit::misfits;
 use super::model::{LoadRun, LookAhead};
 use super::pair::Pair;
 use super::refused::{of_model, own_column};
@@ -255,21 +254,19 @@ impl Aside {
             &[(&load.pipeline, Type::TEXT), (name, Type::TEXT), (&load.run_id, Type::TEXT), (&seq, Type::INT8)];
         execute(client, &entries, parameters, &what).await?;
 
-        // CASE keeps the order: the key of a row whose key does not fit cannot be made, and was never loaded.
-        let mut fits = Vec::new();
-        for (column, target) in pair.key() {
-            let value = format!("s.{}", quote_ident(&column.name));
-            for misfit in misfits(&column.column_type, &target.holds, &value).unwrap_or_default() {
-                fits.push(format!("not coalesce({}, false)", misfit.condition));
-            }
-        }
-        let fits = if fits.is_empty() { "true".to_string() } else { fits.join(" and ") };
-        let stored =
-            format!("case when {fits} then exists (select from {} t where {}) end", pair.table(), pair.same_key());
+        // CASE keeps the order: the key of a row whose key does not fit cannot be made, and was never loaded. Nor is a row that only
+        // the column takes for the same any of its business.
+        let stored = format!(
+            "case when {} then exists (select from {} t where {} and {}) end",
+            pair.key_fits(),
+            pair.table(),
+            pair.same_key(),
+            pair.reads_the_same()
+        );
         let retract = format!(
             "insert into starlift.retracted (pipeline, model, key, seq) \
-             select $1, $2, case when {fits} then {} end, $3 from {} s where {stored} on conflict do nothing",
-            pair.key_json("s"),
+             select $1, $2, {}, $3 from {} s where {stored} on conflict do nothing",
+            pair.fitting_key_json(),
             self.table
         );
         let parameters: &[(&(dyn ToSql + Sync), Type)] =

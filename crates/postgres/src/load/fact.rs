@@ -78,26 +78,33 @@ pub(crate) fn record_id(pair: Pair<'_>) -> Result<String> {
 
 /// The rows `s` of `stage` that are new versions, to stand behind `from`.
 pub(crate) fn unseen(pair: Pair<'_>, stage: &str, comparison: Comparison) -> Result<String> {
-    let (table, record_id) = (pair.table(), record_id(pair)?);
-    let (same, differs) = (pair.same_key(), pair.differs());
-    let newest = if fault::planted("versions_out_of_order") { "asc" } else { "desc" };
-    let unseen = match comparison {
-        Comparison::None => String::new(),
-        // `not exists (newest version that is equal)`: limit 1 inside makes it one probe of the index for each row.
-        Comparison::Lookup => format!(
-            " left join lateral (select * from {table} t where {same} order by t.{record_id} {newest} limit 1) t on true \
-             where t.{record_id} is null or {differs}"
-        ),
-        Comparison::BySet => {
-            let key: Vec<String> = pair.model.schema.key.iter().map(|k| quote_ident(k)).collect();
-            format!(
-                " left join (select v.* from {table} v join (select max({record_id}) as newest from {table} \
-                 group by {}) n on n.newest = v.{record_id}) t on {same} where t.{record_id} is null or {differs}",
-                key.join(", ")
-            )
-        }
+    let unseen = match beside_newest(pair, comparison)? {
+        None => String::new(),
+        Some(join) => format!("{join} where t.{} is null or {}", record_id(pair)?, pair.differs()),
     };
     Ok(format!("{stage} s{unseen}"))
+}
+
+/// The join that puts beside each row `s` of a stage the newest stored version `t` of its key, nulls where it has none; none where
+/// nothing is compared.
+pub(crate) fn beside_newest(pair: Pair<'_>, comparison: Comparison) -> Result<Option<String>> {
+    let (table, record_id, same) = (pair.table(), record_id(pair)?, pair.same_key());
+    let newest = if fault::planted("versions_out_of_order") { "asc" } else { "desc" };
+    Ok(match comparison {
+        Comparison::None => None,
+        // Limit 1 inside makes it one probe of the index for each row.
+        Comparison::Lookup => Some(format!(
+            " left join lateral (select * from {table} t where {same} order by t.{record_id} {newest} limit 1) t on true"
+        )),
+        Comparison::BySet => {
+            let key: Vec<String> = pair.model.schema.key.iter().map(|k| quote_ident(k)).collect();
+            Some(format!(
+                " left join (select v.* from {table} v join (select max({record_id}) as newest from {table} \
+                 group by {}) n on n.newest = v.{record_id}) t on {same}",
+                key.join(", ")
+            ))
+        }
+    })
 }
 
 #[cfg(test)]

@@ -34,6 +34,8 @@ pub(crate) enum Write {
     Upsert,
     /// As versions of a fact.
     Append(Comparison),
+    /// Not at all: only their keys are made, to find those that the type of their column refuses.
+    Keys,
 }
 
 impl Write {
@@ -42,6 +44,7 @@ impl Write {
         match self {
             Write::Upsert => Ok(dimension::statements(pair, from)),
             Write::Append(comparison) => Ok((None, fact::append_sql(pair, from, comparison.of_part(rows))?)),
+            Write::Keys => Ok((None, keys_sql(pair, from))),
         }
     }
 
@@ -55,8 +58,22 @@ impl Write {
                 let inserted = fact::append(client, pair, stage, comparison).await?;
                 Ok(Upserted { inserted, ..Upserted::default() })
             }
+            Write::Keys => {
+                let what = format!("cannot read the keys of model `{}`", pair.model.name);
+                let inserted = execute(client, &keys_sql(pair, &stage.table), &[], &what).await?;
+                Ok(Upserted { inserted, ..Upserted::default() })
+            }
         }
     }
+}
+
+/// Makes the keys of all rows and writes none, because none is null.
+fn keys_sql(pair: Pair<'_>, from: &str) -> String {
+    format!(
+        "insert into starlift.retracted (pipeline, model, key, seq) \
+         select '', '', k.key, 0 from (select {} as key from {from} s) k where k.key is null",
+        pair.key_json("s")
+    )
 }
 
 /// What became of a write.

@@ -4,6 +4,8 @@
 
 use starlift_core::Column;
 
+use super::fit::misfits;
+use super::key_type::KeyType;
 use super::model::ModelTable;
 use super::refused::entry_key;
 use super::target::{TargetColumn, TargetTable};
@@ -44,8 +46,24 @@ impl<'a> Pair<'a> {
 
     /// The condition that `t` and `s` have the same key.
     pub(crate) fn same_key(self) -> String {
-        let equal = |target: &TargetColumn| format!("{} = {}", stored(target), staged(target));
+        let equal = |target: &TargetColumn| {
+            format!("{} {} {}", stored(target), self.target.equals(&target.name), staged(target))
+        };
         self.key().map(|(_, target)| equal(target)).collect::<Vec<_>>().join(" and ")
+    }
+
+    /// The first column of the key whose `=` may hold for keys that are two in the star.
+    pub(crate) fn loose_key(self) -> Option<(&'a TargetColumn, &'a KeyType)> {
+        let of = |(_, target): (_, &'a TargetColumn)| Some((target, self.target.key_types.get(&target.name)?));
+        self.key().filter_map(of).find(|(_, key)| key.is_loose)
+    }
+
+    /// The condition that `t` and `s`, which have the same key, have it in the star as well.
+    pub(crate) fn reads_the_same(self) -> String {
+        match self.loose_key() {
+            Some(_) => format!("{} = {}", self.key_json("t"), self.key_json("s")),
+            None => "true".into(),
+        }
     }
 
     /// The condition that `t` and `s`, which have the same key, differ: outside the key, or in a key that reads differently.
@@ -74,11 +92,51 @@ impl<'a> Pair<'a> {
 
     /// The key of a row of the stage or, where `of` is `t`, of the table, as `starlift.retracted` holds it.
     pub(crate) fn key_json(self, of: &str) -> String {
+        self.key_object(of, |target, value| match self.target.key_types.get(&target.name) {
+            Some(key) => key.json(&target.holds, value),
+            None => target.holds.key_json(value),
+        })
+    }
+
+    /// The same as earlier versions wrote it.
+    pub(crate) fn key_json_before(self, of: &str) -> String {
+        self.key_object(of, |target, value| target.holds.key_json(value))
+    }
+
+    fn key_object(self, of: &str, json: impl Fn(&TargetColumn, &str) -> String) -> String {
         let part = |(_, target): (&Column, &TargetColumn)| {
             let value = if of == "s" { staged(target) } else { format!("{of}.{}", quote_ident(&target.name)) };
-            format!("{}, {}", quote_literal(&target.name), target.holds.key_json(&value))
+            format!("{}, {}", quote_literal(&target.name), json(target, &value))
         };
         format!("jsonb_build_object({})", self.key().map(part).collect::<Vec<_>>().join(", "))
+    }
+
+    /// The condition that an entry `r` of `starlift.retracted` was written by an earlier version, where that wrote others.
+    pub(crate) fn is_of_before(self) -> Option<String> {
+        let of = |(_, target): (_, &TargetColumn)| {
+            let text = format!("r.key ->> {}", quote_literal(&target.name));
+            self.target.key_types.get(&target.name)?.was_text(&format!("({text})"))
+        };
+        let conditions: Vec<String> = self.key().filter_map(of).collect();
+        (!conditions.is_empty()).then(|| format!("({})", conditions.join(" or ")))
+    }
+
+    /// The key of a row `s` as `starlift.retracted` holds it; null where the table cannot hold it. CASE keeps the order, because the
+    /// key of a value that does not fit cannot be made.
+    pub(crate) fn fitting_key_json(self) -> String {
+        format!("case when {} then {} end", self.key_fits(), self.key_json("s"))
+    }
+
+    /// The condition that a row of the table can have the key of a row `s`.
+    pub(crate) fn key_fits(self) -> String {
+        let mut fits = Vec::new();
+        for (column, target) in self.key() {
+            let value = format!("s.{}", quote_ident(&column.name));
+            fits.push(format!("{value} is not null"));
+            let misfits = misfits(&column.column_type, &target.holds, &value).unwrap_or_default();
+            fits.extend(misfits.iter().map(|misfit| format!("not coalesce({}, false)", misfit.condition)));
+        }
+        fits.join(" and ")
     }
 
     /// The key of a row of the stage, or of a table with the model's columns, as `starlift.refused` holds it.

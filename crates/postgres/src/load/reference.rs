@@ -117,7 +117,9 @@ impl Reference<'_> {
     fn has_row(&self, pair: Pair<'_>) -> Option<String> {
         let column = pair.target.column(self.column)?;
         let (_, key) = self.to.key().next()?;
-        Some(format!("exists (select from {} d where {} = {})", self.to.table(), key.stored("d"), staged(column)))
+        // Between two types it is for the server to find an operator.
+        let equals = if column.cast == key.cast { self.to.target.equals(&key.name) } else { "=" };
+        Some(format!("exists (select from {} d where {} {equals} {})", self.to.table(), key.stored("d"), staged(column)))
     }
 }
 

@@ -7,7 +7,7 @@ use tokio_postgres::Client;
 
 use super::model::{LoadLimits, ModelTable};
 use super::pair::Pair;
-use super::session::{begin, run};
+use super::session::begin;
 use super::support::{Missing, Statement, missing};
 use super::target_catalog::read_tables;
 use super::unique::Hazard;
@@ -57,10 +57,7 @@ async fn rehearse(client: &Client, missing: &Missing, statement: &Statement, pai
         let owned = pairs.iter().all(|p| p.target.owned || p.model.kind != ModelKind::Fact);
         return if owned { Ok(()) } else { Err(missing.refusal(&statement.object)) };
     }
-    run(client, &statement.sql, &format!("cannot make {}", statement.object)).await.map_err(|e| match e.kind() {
-        ErrorKind::Permission => missing.refusal(&statement.object),
-        _ => e,
-    })
+    statement.make(client, missing).await
 }
 
 /// Checks tables by their names alone, where the columns of the models are not known yet: returns the names of those that

@@ -1,39 +1,59 @@
 //! `starlift.retracted`: the keys that had a row and have none any more.
 //!
 //! Load deletes from no dimension or fact; the `current_…` views leave these keys out.
+//!
+//! Guarantee: what a view of an earlier version hid, the view of today hides. Where that version wrote keys in a form that the
+//! reader's settings change, a load writes them anew ([`write_anew`]), in its transaction and that of its views: a crash leaves both as they
+//! were, and entries of two versions beside each other come right too.
 
 use starlift_core::Result;
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
-use super::fit::misfits;
 use super::pair::Pair;
-use super::session::{execute, query, seq_to_sql};
+use super::refused::of_model;
+use super::session::{execute, query, seq_to_sql, value};
 use super::stage::Stage;
-use crate::ident::quote_ident;
+use super::view::current;
 
 /// Records the keys of a stage of retractions; returns how many were not recorded before.
 ///
 /// A key that its table cannot hold was never loaded, so there is nothing to retract.
 pub(crate) async fn retract(client: &Client, pair: Pair<'_>, gone: &Stage, pipeline: &str, seq: u64) -> Result<u64> {
-    let mut fits: Vec<String> = Vec::new();
-    for (column, target) in pair.key() {
-        let value = format!("s.{}", quote_ident(&column.name));
-        fits.push(format!("{value} is not null"));
-        for misfit in misfits(&column.column_type, &target.holds, &value).unwrap_or_default() {
-            fits.push(format!("not coalesce({}, false)", misfit.condition));
-        }
-    }
-    // CASE keeps the order: the key of a value that does not fit cannot be made.
     let sql = format!(
         "insert into starlift.retracted (pipeline, model, key, seq) \
-         select $1, $2, k.key, $3 from (select case when {} then {} end as key from {} s) k \
-         where k.key is not null on conflict do nothing",
-        fits.join(" and "),
-        pair.key_json("s"),
+         select $1, $2, k.key, $3 from (select {} as key from {} s) k where k.key is not null on conflict do nothing",
+        pair.fitting_key_json(),
         gone.table
     );
     record(client, pair, &sql, pipeline, seq).await
+}
+
+/// Writes the entries anew that an earlier version wrote in a form that follows a session's settings.
+///
+/// Those that hide a current row come again in today's form, and the others go: they hid nothing. An entry is told by itself, so
+/// that it makes no difference who made the views, and when; ours is the session that reads it as it was written.
+pub(crate) async fn write_anew(client: &Client, pair: Pair<'_>, pipeline: &str) -> Result<()> {
+    let Some(is_of_before) = pair.is_of_before() else { return Ok(()) };
+    let name = &pair.model.name;
+    let what = format!("cannot write the retractions of `{name}` in their new form");
+    let these = format!("{} and {is_of_before}", of_model("r", pipeline, name));
+    let any = format!("select exists (select from starlift.retracted r where {these})");
+    if !value::<bool>(client, &any, &what).await? {
+        return Ok(());
+    }
+    let insert = format!(
+        "insert into starlift.retracted (pipeline, model, key, seq) \
+         select r.pipeline, r.model, {}, min(r.seq) from ({}) v join starlift.retracted r on r.key = {} where {these} \
+         group by 1, 2, 3 on conflict do nothing",
+        pair.key_json("v"),
+        current(pair),
+        pair.key_json_before("v")
+    );
+    let again = execute(client, &insert, &[], &what).await?;
+    let gone = execute(client, &format!("delete from starlift.retracted r where {these}"), &[], &what).await?;
+    tracing::info!(model = %name, entries = gone, again, "retractions are written in their new form");
+    Ok(())
 }
 
 /// On adoption: records the keys of the warehouse that the state (none: it is empty) does not have.

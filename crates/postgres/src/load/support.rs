@@ -14,9 +14,9 @@ use tokio_postgres::types::Type;
 use super::model::{LoadLimits, ModelTable};
 use super::pair::Pair;
 use super::session::{begin, execute, query, run, value};
-use super::view;
-use crate::ident::{quote_ident, quote_idents};
-use crate::sqlstate::classify;
+use super::{retraction, view};
+use crate::ident::{quote_ident, quote_idents, quote_qualified};
+use crate::sqlstate::{classify, sqlstate_of};
 
 const LEDGER: &str = "\
 create table starlift.ledger (
@@ -68,15 +68,30 @@ pub struct Statement {
     pub is_grant: bool,
     /// Whether it makes an index, which takes time.
     pub(crate) is_index: bool,
+    /// The view that it replaces, quoted.
+    replaces: Option<String>,
 }
 
 impl Statement {
     fn create(object: impl Into<String>, sql: impl Into<String>) -> Statement {
-        Statement { object: object.into(), sql: sql.into(), is_grant: false, is_index: false }
+        Statement { object: object.into(), sql: sql.into(), is_grant: false, is_index: false, replaces: None }
     }
 
     fn grant(object: impl Into<String>, sql: impl Into<String>) -> Statement {
-        Statement { object: object.into(), sql: sql.into(), is_grant: true, is_index: false }
+        Statement { is_grant: true, ..Statement::create(object, sql) }
+    }
+
+    /// Runs it; `missing` is all that is missing beside it.
+    pub(crate) async fn make(&self, client: &Client, missing: &Missing) -> Result<()> {
+        let made = run(client, &self.sql, &format!("cannot make {}", self.object)).await;
+        made.map_err(|error| match (error.kind(), sqlstate_of(&error), &self.replaces) {
+            (ErrorKind::Permission, _, _) => missing.refusal(&self.object),
+            // Columns that are gone, or of another type.
+            (_, Some("42P16"), Some(view)) => error.with_hint(format!(
+                "let the owner run `drop view {view};`: load makes the view again, and grants on it have to be given again"
+            )),
+            _ => error,
+        })
     }
 }
 
@@ -114,7 +129,9 @@ pub async fn create_support(
     let models: Vec<ModelTable> = models.iter().cloned().map(ModelTable::with_keys_that_compare).collect();
     let models: Vec<&ModelTable> = models.iter().collect();
     let tables = super::checked_tables(transaction.client(), schema, &models).await?;
-    let made = complete(transaction.client(), pipeline, schema, &super::pairs(&models, &tables)).await?;
+    let pairs = super::pairs(&models, &tables);
+    let made = complete(transaction.client(), pipeline, schema, &pairs).await?;
+    write_anew(transaction.client(), pipeline, &pairs).await?;
     transaction.commit().await.map_err(|e| classify(e, "cannot commit what load needs in the warehouse"))?;
     Ok(made)
 }
@@ -132,14 +149,18 @@ pub(crate) async fn complete(
     let missing = missing(client, pipeline, schema, pairs).await?;
     missing.refuse_grants()?;
     for statement in &missing.statements {
-        let made = run(client, &statement.sql, &format!("cannot make {}", statement.object)).await;
-        made.map_err(|error| match error.kind() {
-            ErrorKind::Permission => missing.refusal(&statement.object),
-            _ => error,
-        })?;
+        statement.make(client, &missing).await?;
         tracing::info!(object = %statement.object, "made in the warehouse");
     }
     Ok(missing.statements)
+}
+
+/// Writes the retractions of earlier versions in the form that the views of today compare with. It is for after [`complete`].
+pub(crate) async fn write_anew(client: &Client, pipeline: &str, pairs: &[Pair<'_>]) -> Result<()> {
+    for pair in pairs.iter().filter(|pair| pair.model.kind != ModelKind::Calendar) {
+        retraction::write_anew(client, *pair, pipeline).await?;
+    }
+    Ok(())
 }
 
 /// What is missing, and the role that it is missing for.
@@ -243,30 +264,39 @@ fn missing_index(pair: Pair<'_>) -> Option<Statement> {
 
 async fn missing_views(client: &Client, pipeline: &str, schema: &str, pairs: &[Pair<'_>]) -> Result<Vec<Statement>> {
     let names: Vec<String> = pairs.iter().map(|p| view::view_name(&p.model.name)).collect();
-    let sql = "select c.relname::text, c.relkind::text, obj_description(c.oid, 'pg_class') from pg_class c \
-               where c.relnamespace = (select oid from pg_namespace where nspname = $1) and c.relname = any ($2)";
+    let sql = "select c.relname::text, c.relkind::text, obj_description(c.oid, 'pg_class'), \
+                      array(select a.attname::text from pg_attribute a \
+                            where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped order by a.attnum) \
+               from pg_class c where c.relnamespace = (select oid from pg_namespace where nspname = $1) and c.relname = any ($2)";
     let rows = query(client, sql, &[(&schema, Type::TEXT), (&names, Type::TEXT_ARRAY)], READ).await?;
-    let mut existing: BTreeMap<String, (String, Option<String>)> = BTreeMap::new();
+    let mut existing: BTreeMap<String, (String, Option<String>, Vec<String>)> = BTreeMap::new();
     for row in rows {
         let read = |e| classify(e, READ);
-        existing.insert(row.try_get(0).map_err(read)?, (row.try_get(1).map_err(read)?, row.try_get(2).map_err(read)?));
+        let found = (row.try_get(1).map_err(read)?, row.try_get(2).map_err(read)?, row.try_get(3).map_err(read)?);
+        existing.insert(row.try_get(0).map_err(read)?, found);
     }
     let mut statements = Vec::new();
     for (pair, name) in pairs.iter().zip(names) {
         let model = &pair.model.name;
         let definition = view::definition(*pair, pipeline);
         match existing.get(&name) {
-            Some((kind, comment)) if kind != "v" || !view::is_ours(comment.as_deref()) => {
+            Some((kind, comment, _)) if kind != "v" || !view::is_ours(comment.as_deref()) => {
                 return Err(Error::config(format!("`{name}` in the warehouse is not a view of starlift"))
                     .with_detail(format!("the current rows of model `{model}` are to be seen under this name"))
                     .with_hint(format!("rename it, such as `alter view {} rename to …;`, and run again", {
-                        crate::ident::quote_qualified(schema, &name)
+                        quote_qualified(schema, &name)
                     }))
                     .with_context("model", model.clone()));
             }
-            Some((_, comment)) if *comment == Some(view::comment(model, &definition)) => {}
-            _ => statements
-                .push(Statement::create(format!("view `{name}`"), view::create_sql(schema, model, &definition))),
+            Some((_, comment, _)) if *comment == Some(view::comment(model, &definition)) => {}
+            found => {
+                let view = quote_qualified(schema, &name);
+                let columns: Vec<&str> = pair.target.columns.iter().map(|c| c.name.as_str()).collect();
+                let mut sql = found.map_or_else(Vec::new, |(_, _, had)| view::renames(&view, had, &columns));
+                sql.push(view::create_sql(schema, model, &definition));
+                let made = Statement::create(format!("view `{name}`"), sql.join("\n"));
+                statements.push(Statement { replaces: found.map(|_| view), ..made });
+            }
         }
     }
     Ok(statements)

@@ -8,6 +8,7 @@ use starlift_core::model::ModelKind;
 use starlift_core::{ColumnType, Error, Result};
 
 use super::fit::misfits;
+use super::key_type::KeyType;
 use super::model::ModelTable;
 use super::target_type::TargetType;
 use super::unique::TargetUnique;
@@ -45,6 +46,8 @@ pub(crate) struct TargetTable {
     pub(crate) locked_identity: Option<String>,
     /// Whether a trigger or rule of its own may keep a row out, or leave one as it was, without an error: see [`super::kept`].
     pub(crate) may_skip: bool,
+    /// The types of the columns of its model's key.
+    pub(crate) key_types: BTreeMap<String, KeyType>,
 }
 
 /// A column of a warehouse table.
@@ -121,6 +124,52 @@ impl TargetTable {
         self.indexes.iter().any(|index| index.unique && index.columns.iter().all(|c| key.contains(c)))
     }
 
+    /// The `=` of a column.
+    pub(crate) fn equals(&self, column: &str) -> &str {
+        self.key_types.get(column).map_or("=", KeyType::equals)
+    }
+
+    /// Whether what goes can be found again by its key, which [`super::key_catalog::read_keys`] has read.
+    ///
+    /// # Errors
+    /// Config, with the statement that mends it, for a column of the key whose type is not known well enough.
+    pub(crate) fn check_key(&self, model: &ModelTable) -> Result<()> {
+        for column in model.schema.key_columns() {
+            let Some(target) = self.column(&column.name) else { continue };
+            if self.key_types.get(&column.name).is_none_or(KeyType::is_known) {
+                continue;
+            }
+            return Err(Error::config(format!(
+                "column `{}` of table `{}` cannot be in the key of a model",
+                target.name, self.name
+            ))
+            .with_detail(format!(
+                "the warehouse declares {}, and what is gone could not be left out of view `{}`: no form of its values is known \
+                 that is the same in every session",
+                target.declared,
+                view_name(&self.name)
+            ))
+            .with_hint(match column.column_type {
+                ColumnType::Text => self.hint_of_text(target),
+                _ => "take a column of another type into the key, in the model and in the warehouse".into(),
+            })
+            .with_context("model", model.name.clone())
+            .with_context("column", column.name.clone()));
+        }
+        Ok(())
+    }
+
+    /// Any text fits a column of text.
+    fn hint_of_text(&self, target: &TargetColumn) -> String {
+        format!(
+            "cast it in the model, or let the owner run `drop view if exists {}; alter table {} alter column {name} type \
+             text using {name}::text;`: load makes the view again, and grants on it have to be given again",
+            quote_qualified(&self.schema, &view_name(&self.name)),
+            self.sql_name(),
+            name = quote_ident(&target.name),
+        )
+    }
+
     /// Whether a model can be loaded into this table, as far as names, types and keys tell.
     ///
     /// # Errors
@@ -184,14 +233,8 @@ impl TargetTable {
             ))
             .with_detail(format!("the model yields {from}, the warehouse declares {}", target.declared))
             .with_hint(match from {
-                // Any text fits a column of text. Another cast might change what is there without a word: digits, a time of day.
-                ColumnType::Text => format!(
-                    "cast it in the model, or let the owner run `drop view if exists {}; alter table {} alter column {name} type \
-                     text using {name}::text;`: load makes the view again, and grants on it have to be given again",
-                    quote_qualified(&self.schema, &view_name(&self.name)),
-                    self.sql_name(),
-                    name = quote_ident(&target.name),
-                ),
+                // Another cast than to text might change what is there without a word: digits, a time of day.
+                ColumnType::Text => self.hint_of_text(target),
                 _ => "cast it in the model, or change the type in the warehouse".into(),
             }));
         }

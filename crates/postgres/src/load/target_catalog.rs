@@ -54,6 +54,7 @@ pub(crate) async fn read_tables(
             locked_sequence: row.try_get("locked_sequence").map_err(get)?,
             locked_identity: row.try_get("locked_identity").map_err(get)?,
             may_skip: false,
+            key_types: BTreeMap::new(),
         };
         tables.insert(name, table);
     }

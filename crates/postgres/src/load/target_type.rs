@@ -158,7 +158,8 @@ impl TargetType {
     /// The SQL of a key value as it stands in `starlift.retracted`.
     ///
     /// It must read the same in every session, whatever its settings, because the views compare with it: so no zone,
-    /// no `bytea_output`, no `extra_float_digits`, and no blanks at the end of a `char(n)`.
+    /// no `bytea_output`, no `extra_float_digits`, and no blanks at the end of a `char(n)`. Of a type that is held by its bits
+    /// this is what earlier versions wrote: see [`super::key_type`].
     pub(crate) fn key_json(&self, value: &str) -> String {
         match self {
             TargetType::Text { .. } | TargetType::Enum(_) | TargetType::Uuid => format!("({value})::text"),

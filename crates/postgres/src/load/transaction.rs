@@ -207,6 +207,9 @@ impl Work<'_, '_> {
                 staged.taken += staged.aside.take(client, pair, stage, &checks, keep_values).await?;
                 self.set_aside(client, &mut staged, refusals).await?;
             }
+            if may_stand_aside(pair) {
+                self.set_twins_aside(client, &mut staged, is_whole, refusals).await?;
+            }
         }
         let (stage, gone) = (staged.upserts.as_ref(), staged.retractions.as_ref());
         refusals.standing.staged(client, pair, &self.run.pipeline, stage, gone, is_whole).await?;

@@ -41,11 +41,6 @@ pub(crate) fn object_name(name: &str) -> String {
 /// * a fact: per key the version with the highest record id, where the key is not retracted;
 /// * a calendar: all rows.
 pub(crate) fn definition(pair: Pair<'_>, pipeline: &str) -> String {
-    let columns = |of: &str| {
-        let names: Vec<String> = pair.target.columns.iter().map(|c| format!("{of}.{}", quote_ident(&c.name))).collect();
-        names.join(", ")
-    };
-    let table = pair.table();
     let present = |of: &str| {
         format!(
             "not exists (select from starlift.retracted r where r.pipeline = {} and r.model = {} and r.key = {})",
@@ -54,24 +49,37 @@ pub(crate) fn definition(pair: Pair<'_>, pipeline: &str) -> String {
             pair.key_json(of)
         )
     };
-    let record_id = pair.target.record_id().map(|c| quote_ident(&c.name));
-    match (pair.model.kind, record_id) {
-        (ModelKind::Calendar, _) => format!("select {} from {table} t", columns("t")),
-        (ModelKind::Fact, Some(record_id)) => {
+    let current = current(pair);
+    match (pair.model.kind, pair.target.record_id()) {
+        (ModelKind::Calendar, _) => current,
+        (ModelKind::Fact, Some(_)) => {
+            format!("select {} from ({current}) v where {}", columns(pair, "v"), present("v"))
+        }
+        _ => format!("{current} where {}", present("t")),
+    }
+}
+
+/// The query of a model's current rows with those of retracted keys: a fact's newest versions, all rows of another table.
+pub(crate) fn current(pair: Pair<'_>) -> String {
+    let (columns, table) = (columns(pair, "t"), pair.table());
+    match pair.target.record_id().filter(|_| pair.model.kind == ModelKind::Fact) {
+        Some(record_id) => {
             let key: Vec<String> = pair.model.schema.key.iter().map(|k| format!("t.{}", quote_ident(k))).collect();
             // All of it descending: an index on (key, record id), read backwards, gives this order without a sort.
             format!(
-                "select {} from (select distinct on ({}) {} from {table} t order by {} desc, t.{record_id} desc) v \
-                 where {}",
-                columns("v"),
+                "select distinct on ({}) {columns} from {table} t order by {} desc, t.{} desc",
                 key.join(", "),
-                columns("t"),
                 key.join(" desc, "),
-                present("v")
+                quote_ident(&record_id.name)
             )
         }
-        _ => format!("select {} from {table} t where {}", columns("t"), present("t")),
+        None => format!("select {columns} from {table} t"),
     }
+}
+
+fn columns(pair: Pair<'_>, of: &str) -> String {
+    let names: Vec<String> = pair.target.columns.iter().map(|c| format!("{of}.{}", quote_ident(&c.name))).collect();
+    names.join(", ")
 }
 
 /// The comment of a view with this definition.
@@ -94,6 +102,23 @@ pub(crate) fn create_sql(schema: &str, model: &str, definition: &str) -> String 
     )
 }
 
+/// The statements that give the columns of a view, quoted, the names that those of its table have by now. PostgreSQL replaces no
+/// view whose columns have other names; renamed, it keeps its grants and what depends on it.
+pub(crate) fn renames(view: &str, existing: &[String], wanted: &[&str]) -> Vec<String> {
+    let rename =
+        |from: &str, to: &str| format!("alter view {view} rename column {} to {};", quote_ident(from), quote_ident(to));
+    let changed: Vec<(&str, &str)> =
+        existing.iter().map(String::as_str).zip(wanted.iter().copied()).filter(|(old, new)| old != new).collect();
+    if changed.iter().all(|(_, new)| !existing.iter().any(|old| old == new)) {
+        return changed.into_iter().map(|(old, new)| rename(old, new)).collect();
+    }
+    // Names that change places are free once nobody has them.
+    let between = |position: usize| format!("starlift.{position}");
+    let away = changed.iter().enumerate().map(|(position, (old, _))| rename(old, &between(position)));
+    let back = changed.iter().enumerate().map(|(position, (_, new))| rename(&between(position), new));
+    away.chain(back).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,6 +129,27 @@ mod tests {
         let (a, b) = (view_name(&format!("{}a", "é".repeat(40))), view_name(&format!("{}b", "é".repeat(40))));
         assert!(a.len() <= 63 && b.len() <= 63);
         assert_ne!(a, b);
+    }
+
+    #[test]
+    fn columns_take_the_names_of_the_tables_and_may_change_places() {
+        let renames = |existing: &[&str], wanted: &[&str]| {
+            let existing: Vec<String> = existing.iter().map(|name| name.to_string()).collect();
+            let sql = renames("v", &existing, wanted);
+            sql.iter().map(|s| s.replace("alter view v rename column ", "")).collect::<Vec<_>>()
+        };
+        assert!(renames(&["id", "a"], &["id", "a", "b"]).is_empty());
+        assert_eq!(renames(&["id", "amount"], &["id", "total", "more"]), ["\"amount\" to \"total\";"]);
+        // The new name is one that the view has elsewhere: b goes away first.
+        assert_eq!(
+            renames(&["a", "b"], &["b", "c"]),
+            [
+                "\"a\" to \"starlift.0\";",
+                "\"b\" to \"starlift.1\";",
+                "\"starlift.0\" to \"b\";",
+                "\"starlift.1\" to \"c\";"
+            ]
+        );
     }
 
     #[test]

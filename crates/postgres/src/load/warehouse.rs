@@ -10,7 +10,7 @@ use tokio_postgres::types::Type;
 use super::ledger::exists_in_starlift;
 use super::model::{LoadLimits, ModelTable};
 use super::session::{begin, count, execute, lock_pipeline, query, run, value};
-use super::support::complete;
+use super::support::{complete, write_anew};
 use super::table_sql::create_table;
 use super::target_catalog::read_tables;
 use crate::ident::{quote_ident, quote_qualified};
@@ -69,7 +69,9 @@ pub async fn create(
     }
     let models: Vec<&ModelTable> = models.iter().filter(|m| !m.schema.columns.is_empty()).collect();
     let tables = super::checked_tables(client, schema, &models).await?;
-    let support = complete(client, pipeline, schema, &super::pairs(&models, &tables)).await?;
+    let pairs = super::pairs(&models, &tables);
+    let support = complete(client, pipeline, schema, &pairs).await?;
+    write_anew(client, pipeline, &pairs).await?;
     made.extend(support.into_iter().map(|s| s.object));
     transaction.commit().await.map_err(|e| classify(e, "cannot commit the warehouse's tables"))?;
     Ok(made)

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
+use arrow::array::{Array, ArrayRef, AsArray, ListArray, RecordBatch, StringArray};
+use arrow::buffer::OffsetBuffer;
 use arrow::compute::cast;
-use arrow::datatypes::TimestampMicrosecondType;
+use arrow::datatypes::{DataType, TimestampMicrosecondType};
 use futures::StreamExt;
 use starlift_core::load_plan::LedgerHead;
 use starlift_core::model::ModelKind;
@@ -103,6 +104,11 @@ pub(crate) fn batch(columns: &[Column], rows: &[Vec<String>]) -> RecordBatch {
 }
 
 fn parse(texts: &StringArray, column_type: &ColumnType) -> ArrayRef {
+    if let (ColumnType::Array(element), DataType::List(field)) = (column_type, column_type.to_arrow()) {
+        // An array of the one element that the text is.
+        let lengths = OffsetBuffer::from_lengths(std::iter::repeat_n(1, texts.len()));
+        return Arc::new(ListArray::new(field, lengths, parse(texts, element), None));
+    }
     if *column_type == ColumnType::TimestampTz {
         // Arrow knows the zone UTC only by its offset when it reads a text.
         let naive = cast(texts, &ColumnType::Timestamp.to_arrow()).expect("a timestamp");

@@ -1,7 +1,7 @@
 //! What load makes beside the tables, and what it leaves to an owner.
 
 use starlift_core::ErrorKind;
-use starlift_postgres::load::{create_support, missing_support};
+use starlift_postgres::load::{create_support, missing_support, rehearse_support};
 use tokio_postgres::NoTls;
 
 use super::fixture::*;
@@ -125,4 +125,55 @@ async fn a_role_that_may_not_create_is_given_the_statements_for_an_owner_and_the
     owner.seq = 1;
     let made = create_support(&mut owner.client, PIPELINE, "public", &[shop(), sale()]).await.unwrap();
     assert!(made.is_empty(), "{made:?}");
+}
+
+#[tokio::test]
+async fn a_column_that_is_renamed_on_both_sides_is_renamed_in_its_view_which_keeps_grants_and_dependants() {
+    let mut w = Warehouse::with(SQL).await;
+    w.next(changes()).await.unwrap();
+    w.execute(
+        "create view by_analyst as select amount as spent from current_fact_sale; grant select on current_fact_sale to public;
+         alter table fact_sale rename amount to total; alter table fact_sale add amount text",
+    )
+    .await;
+    let total = fact("fact_sale", "sale_id int4, shop_id int4, total numeric(38,10)");
+    rehearse_support(&mut w.client, PIPELINE, "public", &[shop(), total.clone()]).await.unwrap();
+    w.next(vec![change(&shop(), &[]), change(&total, &[&["2", "1", "5"]])]).await.unwrap();
+    assert_eq!(w.rows("select sale_id, total, amount from current_fact_sale order by 1").await, ["1|1|~", "2|5|~"]);
+    assert_eq!(w.rows("select spent from by_analyst order by 1").await, ["1", "5"]);
+    let granted = "select count(*) from information_schema.role_table_grants where table_name = 'current_fact_sale' and grantee = 'PUBLIC'";
+    assert_eq!(w.one(granted).await, "1");
+
+    // Two that change places.
+    w.execute("alter table dim_shop rename shop_id to x; alter table dim_shop rename name to shop_id; alter table dim_shop rename x to name")
+        .await;
+    let shop = dimension("dim_shop", "name int4, shop_id text");
+    let sale = refers(total, "shop_id", "dim_shop");
+    let head = w.head().await;
+    let changes = vec![change(&shop, &[&["1", "b"]]), change(&sale, &[&["1", "1", "1"], &["2", "1", "5"]])];
+    w.run(3, true, head, changes).await.unwrap();
+    assert_eq!(w.rows("select name, shop_id from current_dim_shop").await, ["1|b"]);
+}
+
+#[tokio::test]
+async fn a_view_that_cannot_be_replaced_is_to_be_dropped() {
+    let mut w = Warehouse::with(SQL).await;
+    w.next(changes()).await.unwrap();
+    // The view of another table of the name.
+    w.execute(
+        "create schema away; alter table fact_sale set schema away;
+         create table fact_sale (record_id serial primary key, sale_id text, shop_id int, amount numeric)",
+    )
+    .await;
+    let sale = fact("fact_sale", "sale_id text, shop_id int4, amount numeric(38,10)");
+    let load = || vec![change(&shop(), &[]), change(&sale, &[&["1", "1", "1"]])];
+    for error in [
+        w.next(load()).await.map(|_| ()).unwrap_err(),
+        rehearse_support(&mut w.client, PIPELINE, "public", &[shop(), sale.clone()]).await.map(|_| ()).unwrap_err(),
+    ] {
+        assert!(text(&error).contains("drop view \"public\".\"current_fact_sale\""), "{}", text(&error));
+    }
+    w.execute("drop view current_fact_sale").await;
+    w.next(load()).await.unwrap();
+    assert_eq!(w.rows("select sale_id, amount from current_fact_sale").await, ["1|1"]);
 }
