@@ -14,6 +14,7 @@ use starlift_core::model::{Model, nearest};
 use starlift_core::{Error, ErrorKind};
 
 use crate::functions::Refused;
+use crate::ties;
 
 /// The error of a model that cannot be planned. No input is open yet.
 pub(crate) fn planning(model: &Model, error: DataFusionError) -> Error {
@@ -66,10 +67,11 @@ pub(crate) fn execution(model: &str, warnings: &[String], error: &DataFusionErro
             .with_hint("look whether the disk is full and whether the folder can be written")
             .with_context("model", model);
     }
-    let hint = match warnings.iter().find(|warning| !warning.contains("` is cut off after ")) {
-        Some(warning) => warning.clone(),
-        None => format!("look at the arithmetic and the casts of `{model}.sql`"),
-    };
+    let hint =
+        match warnings.iter().find(|warning| !warning.contains("` is cut off after ") && !ties::is_warning(warning)) {
+            Some(warning) => warning.clone(),
+            None => format!("look at the arithmetic and the casts of `{model}.sql`"),
+        };
     match find(error, &|error| cause(error)) {
         Some(cause) => failed().with_detail(cause).with_hint(hint),
         None if find(error, &|error| matches!(error, DataFusionError::Internal(_)).then_some(())).is_some() => {

@@ -3,7 +3,8 @@
 //! A [`Session`] holds the inputs of models as streams; it knows nothing of lakes and databases. [`Session::prepare`]
 //! plans a model and says what it yields; [`PreparedModel::evaluate`] yields its rows. Guarantees:
 //!
-//! - the same inputs give the same rows: functions that are not immutable (`now()`, `random()`) are refused;
+//! - the same inputs give the same rows: functions that are not immutable (`now()`, `random()`) are refused, and which of two
+//!   rows that an order leaves equal is taken does not depend on the order in which they are read, or is warned about;
 //! - a model reads what is registered and nothing else, and writes nothing;
 //! - a value that a strict function refuses costs its row only, and the row comes out with its key, the column and the
 //!   reason, where the call makes a column of the model; anywhere else it is an error;
@@ -34,6 +35,7 @@ mod prepared;
 mod purity;
 mod seed;
 mod session;
+mod ties;
 
 pub use calendar::calendar;
 pub use evaluation::{EvaluatedBatch, Evaluation};
@@ -46,7 +48,7 @@ pub use session::{Session, SessionOptions};
 
 /// The version of the evaluation, which enters the fingerprint of every model: with another version the same SQL over
 /// the same inputs may yield other rows. It names the engine's version too, because a new engine may.
-pub const EVALUATION_VERSION: &str = "2, DataFusion 55.2.0";
+pub const EVALUATION_VERSION: &str = "3, DataFusion 55.2.0";
 
 #[cfg(test)]
 mod tests {

@@ -23,7 +23,7 @@ use crate::evaluation::Evaluation;
 use crate::incremental::{self, Shape};
 use crate::input::{Input, InputSource};
 use crate::model_test::{RowTest, RowTests, Seeds, row_tests};
-use crate::{casts, failure, lenient, output, purity};
+use crate::{casts, failure, lenient, output, purity, ties};
 
 /// The name of the column of a refused row that names the refused column.
 pub const REFUSED_COLUMN: &str = "_refused_column";
@@ -76,7 +76,8 @@ impl PreparedModel {
         &self.0.refused_schema
     }
 
-    /// One line for each cast in it that can fail or lose; see the strict functions.
+    /// One line for each cast in it that can fail or lose (see the strict functions), and for each function that takes values
+    /// in no certain order.
     pub fn warnings(&self) -> &[String] {
         &self.0.warnings
     }
@@ -147,7 +148,8 @@ async fn plan(model: &Model, state: SessionState, seeds: &Seeds) -> Result<Prepa
     let analysed = state.analyzer().execute_and_check(written.clone(), state.config_options(), nothing).map_err(bad)?;
     let schema = output::table_schema(model, analysed.schema())?;
     let tests = row_tests(model, &schema, seeds)?;
-    let warnings = casts::warnings(&model.name, &analysed).map_err(bad)?;
+    let mut warnings = casts::warnings(&model.name, &analysed).map_err(bad)?;
+    warnings.extend(ties::warnings(&model.name, &analysed).map_err(bad)?);
     let lenient = lenient::rewrite(&written).map_err(bad)?;
     // The evaluation optimises anew; here it only has to be known whether that works.
     state.optimize(&lenient.plan).map_err(bad)?;

@@ -32,6 +32,7 @@ use crate::memory::{SessionMemory, merge_bytes};
 use crate::model_test::Seeds;
 use crate::prepared::{PreparedModel, prepare};
 use crate::seed::read_seed;
+use crate::ties::{TiesOfRows, TiesOfWindows};
 
 /// The catalog and the schema that hold the inputs; models name neither.
 const CATALOG: (&str, &str) = ("starlift", "inputs");
@@ -110,7 +111,9 @@ impl Session {
             .with_runtime_env(runtime)
             .with_default_features()
             .with_table_function_list(vec![])
-            .with_analyzer_rule(Arc::new(CheckedArithmetic));
+            .with_analyzer_rule(Arc::new(CheckedArithmetic))
+            .with_analyzer_rule(Arc::new(TiesOfRows))
+            .with_optimizer_rule(Arc::new(TiesOfWindows));
         *builder.file_formats() = None;
         *builder.table_factories() = None;
         let context = SessionContext::new_with_state(builder.build());

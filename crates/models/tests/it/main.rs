@@ -7,4 +7,5 @@ mod incremental;
 mod outside;
 mod refusals;
 mod support;
+mod ties;
 mod totesys;

@@ -8,7 +8,7 @@ use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::SchemaRef;
 use futures::TryStreamExt;
 use starlift_core::manifest::{FileMode, Relation, RelationRun};
-use starlift_core::model::{Model, ModelKind};
+use starlift_core::model::Model;
 use starlift_core::refused::RefusedRows;
 use starlift_core::{Error, Result, TableSchema, fault};
 use starlift_lake::{
@@ -187,8 +187,8 @@ impl Run<'_> {
         let refused = refused.finish().await?;
         fault::point("transform.rows_written");
         let mut deleted = Vec::new();
-        // A date that leaves the calendar's settings may still be one that facts refer to.
-        if !unseen.is_empty() && model.header.kind != ModelKind::Calendar {
+        // Days that leave the calendar's settings go too: models read what the settings say, and load takes no day away.
+        if !unseen.is_empty() {
             let mut writer = self.writer(&model.name, schema.key_to_arrow(), FileMode::Deleted)?;
             let mut keys = tombstones(&state, unseen);
             while let Some(batch) = keys.try_next().await? {

@@ -1,5 +1,6 @@
 //! The days of ToteSys: after each run the warehouse is compared with a direct query on the source.
 
+use starlift::config::{Environment, Overrides};
 use starlift_sandbox::totesys::{OpenTransaction, live};
 
 use crate::world::{SEED, World, files_below, of};
@@ -177,6 +178,62 @@ async fn the_calendar_grows_by_whole_years_to_every_date_of_a_fact() {
     let days = "select count(*) from dim_date where date_id between '2017-01-01' and '2034-12-31'";
     assert_eq!(world.count_in_warehouse(days).await, 6574);
     assert_eq!(world.count_in_warehouse("select count(*) from dim_date").await, 6574);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fewer_years_of_the_calendar_give_the_star_that_a_new_one_would_be_and_take_no_day_from_the_warehouse() {
+    let world = World::new().await.with_own_project();
+    let model = "-- kind: fact\n-- key: sales_order_id\nselect o.sales_order_id, o.units_sold, d.year from sales_order o \
+                 join dim_date d on d.date_id = o.created_at::date";
+    std::fs::write(world.project.join("models/fact_day.sql"), model).unwrap();
+    let tables = world.project.join("warehouse.sql");
+    let table = "create table if not exists fact_day (fact_day_record_id serial primary key, sales_order_id int not null, \
+                 units_sold int not null, year int not null);";
+    std::fs::write(&tables, format!("{}\n{table}\n", std::fs::read_to_string(&tables).unwrap())).unwrap();
+    let begin_in = |year: i32| {
+        let path = world.project.join("starlift.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let (before, rest) = text.split_once("start_year = ").unwrap();
+        std::fs::write(&path, format!("{before}start_year = {year}{}", &rest[4..])).unwrap();
+    };
+    let source = world.source_client().await;
+    let orders_since = async |year: i32| -> i64 {
+        let sql = "select count(*) from sales_order where extract(year from created_at) >= $1::int4";
+        source.query_one(sql, &[&year]).await.unwrap().get(0)
+    };
+    let facts = "select count(*) from current_fact_day";
+    world.ingest().await;
+    world.create_warehouse().await;
+    world.run().await;
+    let (all, late) = (orders_since(2020).await, orders_since(2024).await);
+    assert!(0 < late && late < all, "{late} of {all}");
+    assert_eq!(world.count_in_warehouse(facts).await, all);
+
+    begin_in(2024);
+    let report = world.run().await;
+    let calendar = of(&report.stages[1], "dim_date");
+    assert_eq!((calendar.rows, calendar.rows_deleted), (2557, 1461), "{calendar:?}");
+    assert_eq!(world.count_in_warehouse(facts).await, late);
+    // The other facts refer to days of these years.
+    assert_eq!(world.count_in_warehouse("select count(*) from dim_date").await, 4018);
+    assert_eq!(world.count_in_warehouse("select count(*) from current_dim_date").await, 4018);
+    world.assert_star_equals_source().await;
+    world.change("update sales_order set units_sold = units_sold + 1 where sales_order_id <= 3").await;
+    world.run().await;
+    assert_eq!(world.count_in_warehouse(facts).await, late);
+    let verified = starlift::verify::verify(&world.context(), &Default::default()).await.unwrap();
+    assert!(verified.equal(), "{verified:?}");
+    let elsewhere = world.dir.path().join("another").to_string_lossy().into_owned();
+    let overrides = Overrides { lake_transform: Some(elsewhere), ..world.overrides() };
+    let anew = world.try_context(overrides, Environment::default()).unwrap();
+    let anew = starlift::transform(&anew, None).await.unwrap();
+    assert_eq!((of(&anew, "dim_date").rows, of(&anew, "fact_day").rows), (2557, late as u64));
+
+    begin_in(2020);
+    let report = world.run().await;
+    assert_eq!(of(&report.stages[1], "dim_date").rows, 4018);
+    assert_eq!(world.count_in_warehouse(facts).await, all);
+    world.assert_star_equals_source().await;
 }
 
 impl World {
