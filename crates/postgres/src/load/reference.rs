@@ -119,7 +119,12 @@ impl Reference<'_> {
         let (_, key) = self.to.key().next()?;
         // Between two types it is for the server to find an operator.
         let equals = if column.cast == key.cast { self.to.target.equals(&key.name) } else { "=" };
-        Some(format!("exists (select from {} d where {} {equals} {})", self.to.table(), key.stored("d"), staged(column)))
+        Some(format!(
+            "exists (select from {} d where {} {equals} {})",
+            self.to.table(),
+            key.stored("d"),
+            staged(column)
+        ))
     }
 }
 

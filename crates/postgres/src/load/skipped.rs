@@ -17,7 +17,7 @@ use super::isolate::Write;
 use super::pair::Pair;
 use super::refused::own_column;
 use super::refusing::Refusals;
-use super::session::{run, value};
+use super::session::{run, run_over_rows, value};
 use super::stage::Stage;
 use super::transaction::{Staged, Work};
 use crate::ident::quote_ident;
@@ -39,18 +39,18 @@ pub(crate) async fn note(client: &Client, pair: Pair<'_>, stage: &Stage, write: 
     if !pair.target.may_skip {
         return Ok(None);
     }
-    let (rows, missing) = statements(pair, stage, write)?;
+    let Some((rows, missing)) = statements(pair, stage, write)? else { return Ok(None) };
     let what = format!("cannot note the rows of model `{}` that are written", pair.model.name);
-    run(client, &format!("create temp table {OWED} on commit drop as {rows}"), &what).await?;
+    run_over_rows(client, &format!("create temp table {OWED} on commit drop as {rows}"), &what).await?;
     Ok(Some(Owed { missing }))
 }
 
-/// What a write owes, and what of it is missing afterwards.
-fn statements(pair: Pair<'_>, stage: &Stage, write: Write) -> Result<(String, String)> {
+/// What a write owes, and what of it is missing afterwards; none where it writes nothing.
+fn statements(pair: Pair<'_>, stage: &Stage, write: Write) -> Result<Option<(String, String)>> {
     let (table, same) = (pair.table(), pair.same_key());
     let keys: Vec<String> = pair.model.schema.key.iter().map(|k| format!("s.{}", quote_ident(k))).collect();
     let keys = keys.join(", ");
-    Ok(match write {
+    Ok(Some(match write {
         Write::Upsert => {
             // An update leaves another version of the row, in another place; until we commit nobody gives the old place away.
             let (place, part) = (own_column("place"), own_column("part"));
@@ -78,7 +78,8 @@ fn statements(pair: Pair<'_>, stage: &Stage, write: Write) -> Result<(String, St
             );
             (rows, missing)
         }
-    })
+        Write::Keys => return Ok(None),
+    }))
 }
 
 impl Work<'_, '_> {
