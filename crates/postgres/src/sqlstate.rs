@@ -290,7 +290,7 @@ fn meaning(code: &str, raised: bool) -> &'static str {
         "22P03" => "a binary value is not in the form of its column's type",
         "22P04" => "the COPY data does not fit the columns",
         "22P05" => "a text has a character that the database's encoding does not have",
-        "42501" => "our role lacks a privilege",
+        "42501" if !raised => "our role lacks a privilege",
         _ if raised => "a function or trigger of the database refused",
         _ if code.starts_with("54") => "a limit of the server was reached",
         _ if code.starts_with("22") => "a value was refused by the database",

@@ -27,6 +27,9 @@ const ATTEMPT: &str = "starlift_attempt";
 /// The rows with their numbers.
 pub(crate) const NUMBERED: &str = "pg_temp.starlift_numbered";
 
+/// So many rows that a table has are tried before it is said to refuse any: one alone may be older than what refuses it.
+const OWN_ROWS: u32 = 3;
+
 /// How staged rows are written.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Write {
@@ -129,47 +132,57 @@ pub(crate) fn says_that_it_is_about_rows(error: &starlift_core::Error) -> bool {
     sqlstate_of(error).is_some_and(|code| class_of(code).kind == ErrorKind::Data)
 }
 
-/// Whether the table refuses a row that it has already in the same way: then it refuses any. None where it has no row.
+/// Whether the table refuses rows that it has already, and all that are tried, in the same way: then it refuses any. None where it has
+/// no row.
 pub(crate) async fn refuses_its_own(
     client: &Client,
     pair: Pair<'_>,
     write: Write,
     refused: &starlift_core::Error,
 ) -> Result<Option<bool>> {
-    if fact::is_empty(client, pair).await? {
-        return Ok(None);
+    let what = format!("cannot write a row of `{}` again", pair.model.name);
+    let mut found = None;
+    for offset in 0..OWN_ROWS {
+        mark(client, ATTEMPT).await?;
+        let tried = execute(client, &write_again_sql(pair, write, offset), &[], &what).await;
+        match tried {
+            Ok(rows) => {
+                take_back(client, ATTEMPT).await?;
+                return Ok(if rows == 0 { found } else { Some(false) });
+            }
+            Err(error) if is_about_rows(&error) => {
+                take_back(client, ATTEMPT).await?;
+                if sqlstate_of(&error) != sqlstate_of(refused) {
+                    return Ok(Some(false));
+                }
+                found = Some(true);
+            }
+            Err(error) => return Err(error),
+        }
     }
+    Ok(found)
+}
+
+/// The statement that writes a row which the table has once more.
+fn write_again_sql(pair: Pair<'_>, write: Write, offset: u32) -> String {
     let (table, columns) = (pair.table(), pair.column_list());
-    let names = |wanted: &[String], form: fn(&str) -> String, between: &str| {
-        wanted.iter().map(|name| form(&quote_ident(name))).collect::<Vec<_>>().join(between)
-    };
-    let same = |name: &str| format!("t.{name} = o.{name}");
-    let sql = match (write, pair.target.record_id()) {
-        (Write::Append(_), Some(id)) => format!(
-            "insert into {table} ({columns}) select {columns} from {table} order by {} desc limit 1",
-            quote_ident(&id.name)
-        ),
-        _ => {
-            let all: Vec<String> = pair.columns().map(|(column, _)| column.name.clone()).collect();
-            format!(
-                "update {table} t set {} from (select * from {table} limit 1) o where {}",
-                names(&all, |name| format!("{name} = o.{name}"), ", "),
-                names(&pair.model.schema.key, same, " and ")
-            )
-        }
-    };
-    mark(client, ATTEMPT).await?;
-    let tried = execute(client, &sql, &[], &format!("cannot write a row of `{}` again", pair.model.name)).await;
-    match tried {
-        Ok(_) => {}
-        Err(error) if is_about_rows(&error) => {
-            take_back(client, ATTEMPT).await?;
-            return Ok(Some(sqlstate_of(&error) == sqlstate_of(refused)));
-        }
-        Err(error) => return Err(error),
+    if let (Write::Append(_), Some(id)) = (write, pair.target.record_id()) {
+        let id = quote_ident(&id.name);
+        return format!(
+            "insert into {table} ({columns}) select {columns} from {table} order by {id} desc limit 1 offset {offset}"
+        );
     }
-    take_back(client, ATTEMPT).await?;
-    Ok(Some(false))
+    let same = |names: &[&str], of: &str, between: &str| {
+        let same = |name: &&str| format!("{of}{0} = o.{0}", quote_ident(name));
+        names.iter().map(same).collect::<Vec<_>>().join(between)
+    };
+    let all: Vec<&str> = pair.columns().map(|(column, _)| column.name.as_str()).collect();
+    let key: Vec<&str> = pair.key().map(|(column, _)| column.name.as_str()).collect();
+    format!(
+        "update {table} t set {} from (select * from {table} limit 1 offset {offset}) o where {}",
+        same(&all, "", ", "),
+        same(&key, "t.", " and ")
+    )
 }
 
 /// The rows of a stage by number, to be written range by range.

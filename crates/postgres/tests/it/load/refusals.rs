@@ -101,6 +101,20 @@ async fn what_is_refused_for_any_row_is_no_matter_of_rows() {
 }
 
 #[tokio::test]
+async fn a_row_that_is_older_than_the_trigger_which_would_refuse_it_does_not_keep_others_from_standing_aside() {
+    let sql = "create table dim_q (id int primary key, lang text);
+        create function odd() returns trigger language plpgsql as $$ begin
+            perform new.lang::regconfig; return new; end $$";
+    let model = dimension("dim_q", "id int4, lang text");
+    let mut w = Warehouse::with(sql).await;
+    w.next(vec![change(&model, &[&["1", "old"], &["2", "english"]])]).await.unwrap();
+    w.execute("create trigger odd before insert or update on dim_q for each row execute function odd()").await;
+    w.aside.rows = 2;
+    let done = w.next(vec![change(&model, &[&["3", SECRET], &["4", SECRET]])]).await.unwrap();
+    assert_eq!((report(&done, "dim_q").inserted, report(&done, "dim_q").aside), (0, 2));
+}
+
+#[tokio::test]
 async fn a_value_is_not_said_where_references_are_checked_or_keys_retracted() {
     let sql = "create table dim_lang (lang regconfig primary key, name text);
         create table fact_text (record_id serial primary key, text_id int, lang regconfig references dim_lang)";
@@ -235,7 +249,7 @@ async fn a_unique_constraint_outside_the_key_is_warned_of_and_said_with_what_men
     assert_eq!(done.hazards.len(), 1, "{done:?}");
     assert!(done.hazards[0].detail.contains("`one_email` of `dim_emp` is unique outside the key"), "{done:?}");
     assert_eq!(
-        starlift_postgres::load::hazards(&mut w.client, "public", &[model.clone()]).await.unwrap(),
+        starlift_postgres::load::hazards(&mut w.client, "public", std::slice::from_ref(&model)).await.unwrap(),
         done.hazards
     );
     // A value is taken over from a row that is gone; two rows swap theirs.
