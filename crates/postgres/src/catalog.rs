@@ -12,7 +12,7 @@ mod settings;
 use std::collections::{BTreeMap, BTreeSet};
 
 use starlift_core::model::nearest;
-use starlift_core::{Error, ErrorKind, Result, TableSchema};
+use starlift_core::{Column, ColumnType, Error, ErrorKind, Result, TableSchema};
 use tokio_postgres::Client;
 
 pub use self::settings::{ColumnSetting, TableSettings};
@@ -67,6 +67,9 @@ pub struct SourceTable {
     pub indexed: BTreeSet<String>,
     /// Its foreign keys to tables of the schema, itself included.
     pub foreign_keys: Vec<ForeignKey>,
+    /// Where it has no key because documents of composite values, which different values may share, identify no row: the
+    /// columns whose texts would.
+    pub vague_key: Vec<String>,
 }
 
 /// Columns of a table whose values, where none is null, are a key of another table.
@@ -106,6 +109,17 @@ pub struct Catalog {
     pub unsupported: Vec<UnsupportedColumn>,
 }
 
+/// Whether the text of a column shows labels or fields, of a type that is not PostgreSQL's own (its name comes with a schema
+/// then, because of `search_path`). A cast from such a type to text is its owner's to make, and may give one text for two labels: the output
+/// function of the type gives each its own.
+pub(crate) fn shows_names(column: &Column) -> bool {
+    let is_text = match &column.column_type {
+        ColumnType::Array(element) => **element == ColumnType::Text,
+        column_type => *column_type == ColumnType::Text,
+    };
+    is_text && !column.labels.is_empty() && column.declared.as_ref().is_some_and(|declared| declared.contains('.'))
+}
+
 /// Whether a schema has a view, materialised view or foreign table of this name, which [`read_tables`] reads only when asked.
 pub(crate) async fn has_view(client: &Client, schema: &str, name: &str) -> Result<bool> {
     query::has_view(client, schema, name).await
@@ -134,12 +148,15 @@ pub async fn read_tables(client: &Client, schema: &str, settings: &TableSettings
         let resolved = resolve::columns(&table.name, &table.columns, &found.types, wishes)?;
         let columns = resolved.columns;
         let (attributes, names) = (resolved.attributes, resolved.names);
-        let key = if table.has_inheritors {
-            // A key holds in each child by itself, but not over all of them together.
-            Vec::new()
-        } else {
-            let carried = |key: &&Vec<String>| key.iter().all(|name| columns.iter().any(|c| c.name == *name));
-            table.keys.iter().find(carried).cloned().unwrap_or_default()
+        let carried = |key: &&Vec<String>| key.iter().all(|name| columns.iter().any(|c| c.name == *name));
+        let is_vague = |name: &String| resolved.vague.contains(name);
+        // A key holds in each child by itself, but not over all of them together.
+        let of_all = if table.has_inheritors { Vec::new() } else { table.keys };
+        let mut keys = of_all.iter().filter(carried);
+        let key = keys.clone().find(|key| !key.iter().any(is_vague)).cloned().unwrap_or_default();
+        let vague_key = match keys.next() {
+            Some(vague) if key.is_empty() => vague.iter().filter(|name| is_vague(name)).cloned().collect(),
+            _ => Vec::new(),
         };
         catalog.unsupported.extend(resolved.unsupported);
         let schema = TableSchema { columns, key, oid: Some(table.oid), partitions: table.partitions, attributes };
@@ -157,6 +174,7 @@ pub async fn read_tables(client: &Client, schema: &str, settings: &TableSettings
                 references: table.references,
                 indexed: table.indexed,
                 foreign_keys: table.foreign_keys,
+                vague_key,
             },
         );
     }

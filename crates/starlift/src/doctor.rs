@@ -134,13 +134,18 @@ async fn source(ctx: &Context) -> (Vec<Check>, Option<BTreeSet<String>>) {
         let names: Vec<&str> = keyless.iter().map(|t| t.name.as_str()).collect();
         // A view has no key, nor has a table with children: its own holds for its own rows alone.
         let can_have_one = keyless.iter().find(|t| t.kind.has_xmin() && t.schema.partitions.is_empty());
+        // It has one, of composite values whose documents do not tell them apart (docs/types.md).
+        let vague = keyless.iter().find_map(|t| Some((t, t.vague_key.first()?)));
+        let as_text = vague.map(|(table, column)| {
+            format!("set `columns.{column} = {{ as = \"text\" }}` for table `{}` in starlift.toml", table.name)
+        });
         checks.push(Check {
             name: "source: keys".into(),
             verdict: Verdict::Warn,
             detail: format!("{} without a primary key over all rows: read in full by every run", names.join(", ")),
-            mend: can_have_one.map(|table| {
-                let table = quote_qualified(&ctx.config.source.database.schema, &table.name);
-                format!("name the columns: alter table {table} add primary key (…);")
+            mend: as_text.or_else(|| {
+                let table = quote_qualified(&ctx.config.source.database.schema, &can_have_one?.name);
+                Some(format!("name the columns: alter table {table} add primary key (…);"))
             }),
         });
     }

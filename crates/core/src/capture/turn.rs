@@ -135,7 +135,13 @@ mod tests {
 
     fn source(xmin: u64, xmax: u64, seconds: i64) -> Source {
         let at = Micros(seconds * SECOND);
-        let look = Look { at, server_started: Micros(0), began: vec![], unnamed: vec![], prepared: vec![] };
+        let look = Look {
+            at,
+            server_started: Micros(0),
+            began: Default::default(),
+            unnamed: Default::default(),
+            prepared: vec![],
+        };
         Source {
             identity: "1/1/db".into(),
             in_recovery: false,

@@ -122,7 +122,11 @@ select t.oid, t.typname::text as name, t.typnamespace = 'pg_catalog'::regnamespa
        array(select e.oid || ' ' || e.xmin from pg_catalog.pg_enum e where e.enumtypid = t.oid
              union all
              select a.attrelid || ' ' || a.attnum || ' ' || a.xmin from pg_catalog.pg_attribute a
-             where t.typtype = 'c' and a.attrelid = t.typrelid and a.attnum > 0) as versions
+             where t.typtype = 'c' and a.attrelid = t.typrelid and a.attnum > 0) as versions,
+       -- What gives a text that is not the one of its output function; `WITH INOUT` gives that.
+       array(select format_type(k.casttarget, -1) || ' ' || k.oid || ' ' || k.xmin from pg_catalog.pg_cast k
+             where k.castsource = t.oid and k.casttarget in ('text'::regtype, 'text[]'::regtype) and k.castmethod <> 'i') as casts,
+       exists (select from pg_catalog.pg_cast k where k.castsource = t.oid and k.casttarget = 'json'::regtype and k.castmethod = 'f')
 from pg_catalog.pg_type t where t.oid in (select e.part from edge e)";
 
 /// A unique index identifies rows where it is valid, covers all rows, and its columns are plain and not null.
@@ -249,6 +253,8 @@ pub(super) async fn read(client: &Client, schema: &str, views: &[String]) -> Res
                 parts: get(&row, 8)?,
                 fields: get(&row, 9)?,
                 versions: get(&row, 10)?,
+                casts: get(&row, 11)?,
+                is_cast_to_json: get(&row, 12)?,
             },
         );
     }

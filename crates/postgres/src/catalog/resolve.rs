@@ -7,8 +7,8 @@ use starlift_core::schema::names_digest;
 use starlift_core::types::{DEFAULT_SCALE, MAX_PRECISION};
 use starlift_core::{Column, ColumnType, Error, Result};
 
-use super::UnsupportedColumn;
 use super::settings::ColumnSetting;
+use super::{UnsupportedColumn, shows_names};
 
 /// A column as `pg_attribute` has it.
 #[derive(Debug, Clone)]
@@ -45,6 +45,10 @@ pub(super) struct PgType {
     pub(super) fields: Vec<String>,
     /// The rows of the catalog that name its labels or fields, each with its `xmin`.
     pub(super) versions: Vec<String>,
+    /// Casts that somebody made to `text` or `text[]`: the target, then the cast's row of the catalog with its `xmin`.
+    pub(super) casts: Vec<String>,
+    /// Whether somebody made one to json, which a document then shows.
+    pub(super) is_cast_to_json: bool,
 }
 
 pub(super) type Types = HashMap<u32, PgType>;
@@ -56,6 +60,8 @@ pub(super) struct Resolved {
     /// Which version the labels and fields in them have.
     pub(super) names: Option<String>,
     pub(super) unsupported: Vec<UnsupportedColumn>,
+    /// Those of the columns whose documents may be the same for different values.
+    pub(super) vague: BTreeSet<String>,
 }
 
 /// The most domains over one another that are followed; PostgreSQL allows no circle.
@@ -80,22 +86,36 @@ pub(super) fn columns(
             None => error.with_hint("remove the setting, or give it the name of a column"),
         });
     }
-    let mut resolved = Resolved { columns: Vec::new(), attributes: Vec::new(), names: None, unsupported: Vec::new() };
+    let mut resolved = Resolved {
+        columns: Vec::new(),
+        attributes: Vec::new(),
+        names: None,
+        unsupported: Vec::new(),
+        vague: BTreeSet::new(),
+    };
     let mut versions = Vec::new();
     for attribute in attributes {
         let setting = settings.get(&attribute.name).copied();
         match resolve(table, attribute, types, setting)? {
             Some((column_type, mut labels)) => {
                 labels.extend(attribute.computed.clone());
-                resolved.attributes.push(attribute.number);
-                versions.extend(within(attribute.type_oid, types).into_iter().flat_map(|part| &part.versions));
-                resolved.columns.push(Column {
+                let parts = within(attribute.type_oid, types);
+                let column = Column {
                     name: attribute.name.clone(),
                     column_type,
                     nullable: !attribute.not_null,
                     declared: Some(attribute.declared.clone()),
                     labels,
-                });
+                };
+                if is_vague(&column.column_type, &parts) {
+                    resolved.vague.insert(column.name.clone());
+                }
+                if shows_names(&column) {
+                    versions.extend(casts(&column.column_type, attribute, types));
+                }
+                versions.extend(parts.into_iter().flat_map(|part| &part.versions));
+                resolved.attributes.push(attribute.number);
+                resolved.columns.push(column);
             }
             None => resolved.unsupported.push(UnsupportedColumn {
                 table: table.to_string(),
@@ -167,6 +187,32 @@ fn base_of(oid: u32, typmod: i32, types: &Types) -> Option<(&PgType, i32)> {
 /// changes no `xmin`, but every value; as does a field that is dropped and added again, which is empty everywhere.
 fn labels(parts: &[&PgType]) -> Vec<String> {
     parts.iter().flat_map(|part| part.labels.iter().chain(&part.fields)).cloned().collect()
+}
+
+/// The casts that a conversion of the column to `text`, or `text[]`, would follow. Before columns were read by the output
+/// functions of their types ([`shows_names`]), their texts were what these casts gave; what a state holds of that is read again.
+fn casts<'a>(column_type: &ColumnType, attribute: &Attribute, types: &'a Types) -> Vec<&'a String> {
+    let to = |oid: u32, target: &str| -> Vec<&'a String> {
+        let base = base_of(oid, -1, types).map(|(base, _)| base);
+        let is_to = |cast: &&String| cast.strip_prefix(target).is_some_and(|rest| rest.starts_with(' '));
+        base.into_iter().flat_map(|base| &base.casts).filter(is_to).collect()
+    };
+    let own = base_of(attribute.type_oid, -1, types).map(|(base, _)| base);
+    match (column_type, own) {
+        (ColumnType::Array(_), Some(array)) => [to(attribute.type_oid, "text[]"), to(array.element, "text")].concat(),
+        _ => to(attribute.type_oid, "text"),
+    }
+}
+
+/// Whether a column is a document of composite values which different values may share: it shows a `null` of json as it shows a
+/// missing value, and an array without its bounds; and what a cast to json makes of a value, only its owner knows.
+fn is_vague(column_type: &ColumnType, parts: &[&PgType]) -> bool {
+    let is_document = *column_type == ColumnType::Json && parts.iter().any(|part| part.class == 'c');
+    let hides = |part: &&PgType| {
+        let is_json = part.built_in && matches!(part.name.as_str(), "json" | "jsonb");
+        is_json || part.element != 0 || (part.class != 'c' && part.is_cast_to_json)
+    };
+    is_document && parts.iter().any(hides)
 }
 
 /// A type, and all types that its values are made of.
@@ -417,6 +463,60 @@ mod tests {
         let labels = |by| columns("t", &[computed(by)], &types(), &BTreeMap::new()).unwrap().columns[0].labels.clone();
         assert_eq!(labels(None), ["sad"]);
         assert_eq!(labels(Some("(n * 2)")), ["sad", "(n * 2)"]);
+    }
+
+    #[test]
+    fn casts_that_gave_a_column_its_text_belong_to_its_names_and_no_others() {
+        let mut types = types();
+        let cast = |target: &str, number: u32| format!("{target} {number} 700");
+        types.get_mut(&6).unwrap().casts = vec![cast("text", 1)];
+        types.insert(20, PgType { class: 'd', base: 6, base_typmod: -1, parts: vec![6], ..PgType::default() });
+        let moods = PgType { class: 'b', element: 6, parts: vec![6], ..PgType::default() };
+        types.insert(21, PgType { casts: vec![cast("text", 2), cast("text[]", 3)], ..moods });
+        types.insert(22, PgType { class: 'c', parts: vec![6], ..PgType::default() });
+        types.insert(23, PgType { class: 'b', casts: vec![cast("text", 4)], ..PgType::default() });
+        let of = |oid: u32, dimensions: i32, as_text: bool| {
+            let attribute = Attribute { dimensions, declared: "public.t".into(), ..attribute(oid) };
+            let setting = as_text.then_some(ColumnSetting::AsText);
+            let (column_type, labels) = resolve("t", &attribute, &types, setting).unwrap().unwrap();
+            let declared = Some(attribute.declared.clone());
+            let column = Column { name: "c".into(), column_type, nullable: true, declared, labels };
+            if shows_names(&column) { casts(&column.column_type, &attribute, &types) } else { vec![] }
+        };
+        assert_eq!(of(6, 0, false), [&cast("text", 1)]);
+        assert_eq!(of(20, 0, false), [&cast("text", 1)]);
+        assert_eq!(of(21, 1, false), [&cast("text[]", 3), &cast("text", 1)]);
+        assert_eq!(of(21, 2, false), [&cast("text", 2)]);
+        // Neither as a document nor as a text does a composite value show what a cast makes of its fields.
+        assert_eq!([of(22, 0, false), of(22, 0, true)], [[] as [&String; 0]; 2]);
+        // An extension's own cast gives its text, as ever.
+        assert_eq!(of(23, 0, false), [] as [&String; 0]);
+    }
+
+    #[test]
+    fn a_document_is_vague_where_a_field_hides_something() {
+        let mut types = types();
+        let composite = |parts: &[u32]| PgType { class: 'c', parts: parts.to_vec(), ..PgType::default() };
+        let json = |name: &str| PgType { name: name.into(), built_in: true, class: 'b', ..PgType::default() };
+        types.insert(30, json("jsonb"));
+        types.insert(31, json("json"));
+        types.insert(32, PgType { class: 'e', is_cast_to_json: true, ..PgType::default() });
+        types.insert(33, PgType { class: 'd', base: 30, base_typmod: -1, parts: vec![30], ..PgType::default() });
+        types.get_mut(&4).unwrap().parts = vec![3];
+        let vague = |parts: &[u32]| {
+            let mut types = types.clone();
+            types.insert(40, composite(parts));
+            types.insert(41, composite(&[40]));
+            [40, 41].map(|oid| is_vague(&ColumnType::Json, &within(oid, &types)))
+        };
+        for exact in [&[1, 2, 6][..], &[], &[7]] {
+            assert_eq!(vague(exact), [false, false], "{exact:?}");
+        }
+        for hides in [30, 31, 32, 33, 4] {
+            assert_eq!(vague(&[1, hides]), [true, true], "{hides}");
+        }
+        assert!(!is_vague(&ColumnType::Json, &within(31, &types)), "json itself is kept as it is");
+        assert!(!is_vague(&ColumnType::Text, &[&composite(&[]), &json("jsonb")]), "a text shows all of it");
     }
 
     #[test]

@@ -4,32 +4,45 @@
 //! Every open transaction holds a lock on its virtual transaction id, which any role sees in `pg_locks`. When it began,
 //! `pg_stat_activity` shows for sessions of our own role, and for all with `pg_read_all_stats`. (PostgreSQL manual,
 //! 28.2.3 "pg_stat_activity" and 54.12 "pg_locks".) Prepared transactions are in neither, and in `pg_prepared_xacts`.
+//!
+//! Between two transactions of one message a session holds no such lock, for some microseconds. One that shows itself shows that it is
+//! active, and since when; of one that does not, a look that falls into this moment cannot tell it from an idle one. So where there are
+//! such sessions the lists are read several times, and who is open in one of them is open.
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use starlift_core::capture::Look;
 use starlift_core::{Column, ColumnType, Error, Micros, Result};
+use tokio_postgres::Row;
 
 use super::{RowStream, SourceSession, micros, statement};
 use crate::catalog::SourceTable;
 use crate::ident::{quote_ident, quote_qualified};
 use crate::sqlstate::classify;
 
-/// Transactions of this database but our own, with their beginning where it shows. A session that shows itself idle and no
-/// beginning has ended its transaction between the two lists, and one that is in the list of locks alone is being set up, or was when
-/// the other list was read: what it does, it begins later. `query_start` is before `xact_start` in a procedure that
-/// commits. What has no user cleans up and writes no row. The clock is that of the statement's arrival, before both lists.
+/// Sessions of this database but our own, with the transaction that each has open, and since when it is at work, where it shows
+/// that. A session that shows itself idle has ended its transaction between the two lists, and one that is in the list of locks
+/// alone is being set up, or was when the other list was read: what it does, it begins later. An active one may be between two transactions
+/// of its message, whose time, that of `query_start`, the next one has; it is before `xact_start` in a procedure that commits, too. (A walsender is
+/// active as long as it sends.) What has no user cleans up and writes no row. The clock is that of the statement's arrival, before both lists.
 const OPEN: &str = "
-select statement_timestamp(), pg_postmaster_start_time(), pg_is_in_recovery(), open.name, coalesce(open.shows, false), open.began
+select statement_timestamp(), pg_postmaster_start_time(), pg_is_in_recovery(), session.process, session.shows, session.name, session.began
 from (values (1)) as one (row)
 left join (
-  select l.virtualtransaction::text as name,
-         a.state <> 'disabled' and (a.xact_start is not null or a.state = 'idle') as shows,
-         least(a.xact_start, case when a.state <> 'idle' then a.query_start end) as began
-  from pg_catalog.pg_locks l join pg_catalog.pg_stat_activity a on a.pid = l.pid
-  where l.locktype = 'virtualxid' and l.mode = 'ExclusiveLock' and l.granted and l.pid <> pg_backend_pid()
-    and a.usesysid is not null and a.datname = current_database()
-) as open on true";
+  select a.pid::text as process, coalesce(a.state <> 'disabled', false) as shows, l.virtualtransaction::text as name,
+         least(a.xact_start, case when a.state in ('active', 'fastpath function call')
+                                   and (l.pid is not null or a.backend_type <> 'walsender') then a.query_start end) as began
+  from pg_catalog.pg_stat_activity a
+  left join pg_catalog.pg_locks l
+    on l.pid = a.pid and l.locktype = 'virtualxid' and l.mode = 'ExclusiveLock' and l.granted
+  where a.pid <> pg_backend_pid() and a.usesysid is not null and a.datname = current_database()
+) as session on true";
+
+const WHAT: &str = "cannot see which transactions are open in the source";
+
+/// How often the lists are read where sessions do not show themselves.
+const LISTS: u32 = 3;
 
 /// A transaction is in this list before it leaves the other one, so it is asked for after it.
 const PREPARED: &str = "
@@ -39,33 +52,32 @@ impl SourceSession {
     /// Looks at what is open, outside of a transaction and before the snapshot that it is about; nothing comes of it on a
     /// standby, which does not show what is open on its primary.
     pub async fn look(&self) -> Result<Option<Look>> {
-        const WHAT: &str = "cannot see which transactions are open in the source";
         if self.is_open {
             return Err(Error::internal("the source is looked at after its snapshot"));
         }
         let failed = |error| classify(error, WHAT);
-        let rows = self.client().query(OPEN, &[]).await.map_err(failed)?;
-        let first = rows.first().ok_or_else(|| Error::internal(WHAT))?;
-        if first.try_get(2).map_err(failed)? {
-            return Ok(None);
-        }
-        let mut look = Look {
-            at: micros(first.try_get(0).map_err(failed)?)?,
-            server_started: micros(first.try_get(1).map_err(failed)?)?,
-            began: Vec::new(),
-            unnamed: Vec::new(),
-            prepared: Vec::new(),
-        };
-        for row in &rows {
-            let name: Option<String> = row.try_get(3).map_err(failed)?;
-            let (shows, began): (bool, Option<SystemTime>) =
-                (row.try_get(4).map_err(failed)?, row.try_get(5).map_err(failed)?);
-            match (name, began) {
-                (Some(_), Some(began)) if shows => look.began.push(micros(began)?),
-                (Some(name), _) if !shows => look.unnamed.push(name),
-                _ => {}
+        let mut found: Option<Look> = None;
+        for _ in 0..LISTS {
+            let rows = self.client().query(OPEN, &[]).await.map_err(failed)?;
+            let first = rows.first().ok_or_else(|| Error::internal(WHAT))?;
+            if first.try_get(2).map_err(failed)? {
+                return Ok(None);
+            }
+            let look = match &mut found {
+                Some(look) => look,
+                none => none.insert(Look {
+                    at: micros(first.try_get(0).map_err(failed)?)?,
+                    server_started: micros(first.try_get(1).map_err(failed)?)?,
+                    began: BTreeMap::new(),
+                    unnamed: BTreeMap::new(),
+                    prepared: Vec::new(),
+                }),
+            };
+            if !note(look, &rows)? {
+                break;
             }
         }
+        let mut look = found.ok_or_else(|| Error::internal(WHAT))?;
         for row in self.client().query(PREPARED, &[]).await.map_err(failed)? {
             let (xid, prepared): (String, SystemTime) =
                 (row.try_get(0).map_err(failed)?, row.try_get(1).map_err(failed)?);
@@ -112,6 +124,31 @@ impl SourceSession {
         let rows = plan.pointer("/0/Plan/Plan Rows").and_then(serde_json::Value::as_f64);
         Ok(rows.map_or(0, |rows| rows as u64))
     }
+}
+
+/// Adds what a list shows to a look; whether there are sessions that do not show themselves.
+fn note(look: &mut Look, rows: &[Row]) -> Result<bool> {
+    let failed = |error| classify(error, WHAT);
+    let mut hide = false;
+    for row in rows {
+        let process: Option<String> = row.try_get(3).map_err(failed)?;
+        let Some(process) = process else { continue };
+        let shows: bool = row.try_get(4).map_err(failed)?;
+        let name: Option<String> = row.try_get(5).map_err(failed)?;
+        let began: Option<SystemTime> = row.try_get(6).map_err(failed)?;
+        hide |= !shows;
+        match (shows, name, began) {
+            (true, _, Some(began)) => {
+                // The first list has the earliest.
+                look.began.entry(process).or_insert(micros(began)?);
+            }
+            (false, Some(name), _) => {
+                look.unnamed.entry(process).or_insert(name);
+            }
+            _ => {}
+        }
+    }
+    Ok(hide)
 }
 
 /// The condition that a stamp is at or after a time, with the column as it is, so that its index serves.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use starlift_core::{Column, ColumnType, fault};
 
 use super::{LOCK_TIMEOUT, PageRange};
+use crate::catalog::shows_names;
 use crate::connect::{IDLE_TIMEOUT, server_waits};
 use crate::ident::{quote_ident, quote_qualified};
 
@@ -121,7 +122,11 @@ pub fn select_expression(column: &Column) -> String {
     let name = quote_ident(&column.name);
     let is_text = |declared: &str| declared == "text" || declared.starts_with("character varying");
     let Some(declared) = column.declared.as_deref() else { return name };
+    // Of any type, what its output function gives. (A composite value of nulls is no null, which `is null` would say.)
+    let shown = || format!("case when num_nulls({name}) = 0 then concat({name}) end");
     match (&column.column_type, declared.strip_suffix("[]")) {
+        (ColumnType::Text, _) if shows_names(column) => shown(),
+        (ColumnType::Array(_), _) if shows_names(column) => format!("({})::text[]", shown()),
         (ColumnType::Text, None) if is_text(declared) => name,
         (ColumnType::Text, _) => format!("{name}::text"),
         (ColumnType::Array(element), Some(declared)) if **element == ColumnType::Text && is_text(declared) => name,
@@ -172,6 +177,21 @@ mod tests {
         ] {
             assert_eq!(select_expression(&column("c", column_type, declared)), expected, "{declared}");
         }
+    }
+
+    #[test]
+    fn labels_and_fields_are_shown_by_the_output_function_of_their_type() {
+        let shown = "case when num_nulls(\"c\") = 0 then concat(\"c\") end";
+        let named = |column_type, declared: &str| {
+            let labels = vec!["sad".to_string()];
+            select_expression(&Column { labels, ..column("c", column_type, declared) })
+        };
+        let texts = ColumnType::Array(Box::new(ColumnType::Text));
+        assert_eq!(named(ColumnType::Text, "public.mood"), shown);
+        assert_eq!(named(texts, "public.mood[]"), format!("({shown})::text[]"));
+        // How a column is computed is no label, and has no type of the database's.
+        assert_eq!(named(ColumnType::Text, "character(3)"), "\"c\"::text");
+        assert_eq!(named(ColumnType::Json, "public.pair"), "to_json(\"c\")");
     }
 
     #[test]

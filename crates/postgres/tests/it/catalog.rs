@@ -77,6 +77,43 @@ async fn a_key_is_the_primary_key_or_the_first_index_that_identifies_every_row()
 }
 
 #[tokio::test]
+async fn documents_that_different_values_share_are_no_key_and_their_texts_are() {
+    let db = database(
+        "create type pair as (a int, b text); create type loose as (a int, b jsonb); create type bounds as (a int[]);
+         create table exact (k pair primary key);
+         create table shared (k loose, n int, primary key (n, k)); create table listed (k bounds primary key);
+         create table pairs (k pair[] primary key);
+         create table other (k loose primary key, id int not null unique)",
+    )
+    .await;
+    let session = db.session().await;
+    let found = async |settings: &TableSettings| -> Vec<(String, Vec<String>, Vec<String>)> {
+        let tables = session.catalog(settings, &[]).await.unwrap().tables;
+        tables.into_values().map(|table| (table.name, table.schema.key, table.vague_key)).collect()
+    };
+    let list = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<Vec<_>>();
+    let expect = |name: &str, key: &[&str], vague: &[&str]| (name.to_string(), list(key), list(vague));
+    let same = [expect("exact", &["k"], &[]), expect("other", &["id"], &[])];
+    let [exact, other] = same;
+    assert_eq!(
+        found(&TableSettings::new()).await,
+        [
+            exact.clone(),
+            expect("listed", &[], &["k"]),
+            other.clone(),
+            expect("pairs", &[], &["k"]),
+            expect("shared", &[], &["k"]),
+        ]
+    );
+    let as_text = |table: &str| (table.to_string(), BTreeMap::from([("k".to_string(), ColumnSetting::AsText)]));
+    let settings = TableSettings::from(["listed", "pairs", "shared"].map(as_text));
+    assert_eq!(
+        found(&settings).await,
+        [exact, expect("listed", &["k"], &[]), other, expect("pairs", &["k"], &[]), expect("shared", &["n", "k"], &[])]
+    );
+}
+
+#[tokio::test]
 async fn partitions_of_every_level_belong_to_their_root() {
     let db = database(
         "create table p (id int, day date, primary key (id, day)) partition by range (day);
@@ -196,6 +233,35 @@ async fn the_fingerprint_changes_with_types_labels_and_settings_and_not_with_row
     assert_ne!(renamed, before);
     db.owner.batch_execute("alter table t alter n type numeric(10,2)").await.unwrap();
     assert_ne!(fingerprint(&none).await, renamed);
+}
+
+#[tokio::test]
+async fn a_cast_that_gave_columns_their_text_is_another_version_of_their_names_alone() {
+    let db = database(
+        "create type mood as enum ('sad', 'happy'); create domain feeling as mood; create type pair as (n int, m mood);
+         create table felt (id int primary key, m mood); create table felts (id int primary key, m feeling[]);
+         create table pairs (id int primary key, p pair); create table t (id int primary key, s text);
+         create function said(mood) returns text language sql as $$ select 'so so' $$",
+    )
+    .await;
+    let session = db.session().await;
+    let names = async || {
+        let catalog = session.catalog(&TableSettings::new(), &[]).await.unwrap();
+        ["felt", "felts", "pairs", "t"]
+            .map(|name| (catalog.tables[name].names.clone(), catalog.tables[name].schema.fingerprint()))
+    };
+    let before = names().await;
+    // The text that it had all the time.
+    db.owner.batch_execute("create cast (mood as text) with inout").await.unwrap();
+    assert_eq!(names().await, before);
+    db.owner
+        .batch_execute("drop cast (mood as text); create cast (mood as text) with function said(mood)")
+        .await
+        .unwrap();
+    let after = names().await;
+    let differs: Vec<bool> = before.iter().zip(&after).map(|(before, after)| before.0 != after.0).collect();
+    assert_eq!(differs, [true, true, false, false], "a document has shown the label all the time");
+    assert!(before.iter().zip(&after).all(|(before, after)| before.1 == after.1), "the table is the same");
 }
 
 #[tokio::test]

@@ -30,7 +30,7 @@ async fn every_role_sees_what_is_open_and_one_with_the_right_sees_since_when() {
     assert!(session(&db.options_of(&stats)).await.sees_activity().await.unwrap());
     for role in [&plain, &stats] {
         let nothing = look(&db, role).await;
-        assert_eq!((nothing.began, nothing.unnamed, nothing.prepared), (vec![], vec![], vec![]), "{role}");
+        assert_eq!((nothing.began.len(), nothing.unnamed.len(), nothing.prepared.len()), (0, 0, 0), "{role}");
     }
 
     // Idle, without a transaction id; a transaction in another database is nobody's business.
@@ -42,7 +42,8 @@ async fn every_role_sees_what_is_open_and_one_with_the_right_sees_since_when() {
     assert!(unseen.at > began && unseen.server_started < began);
     assert_eq!(look(&db, &plain).await.unnamed, unseen.unnamed, "it keeps its name");
     let seen = look(&db, &stats).await;
-    assert_eq!((seen.began, seen.unnamed.len()), (vec![began], 0));
+    assert_eq!((seen.began.values().collect::<Vec<_>>(), seen.unnamed.len()), (vec![&began], 0));
+    assert!(seen.began.keys().eq(unseen.unnamed.keys()), "both name its process");
     drop(elsewhere);
 
     // Who keeps no track of itself cannot be seen by anybody.
@@ -50,7 +51,42 @@ async fn every_role_sees_what_is_open_and_one_with_the_right_sees_since_when() {
     let hidden = look(&db, &stats).await;
     assert_eq!((hidden.began.len(), hidden.unnamed.len()), (0, 1));
     assert_ne!(hidden.unnamed, unseen.unnamed, "it is another transaction");
+    db.owner.batch_execute("rollback; set track_activities = on").await.unwrap();
+
+    // What failed writes nothing any more, however long it is left alone.
+    db.owner.batch_execute("begin; select 1 / 0").await.unwrap_err();
+    let failed = look(&db, &stats).await;
+    assert_eq!((failed.began.len(), failed.unnamed.len()), (0, 0));
     db.owner.batch_execute("rollback").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_session_is_known_between_two_transactions_of_its_message() {
+    let db = database("create table stop ()").await;
+    let (plain, stats) = (format!("{}_plain", db.name), format!("{}_stats", db.name));
+    let roles = format!("create role {plain} login; create role {stats} login; grant pg_read_all_stats to {stats}");
+    db.owner.batch_execute(&roles).await.unwrap();
+    let busy = db.cluster.connect(&db.name).await.unwrap();
+    let message = "do $$ begin while not exists (select from stop) loop commit; end loop; end $$";
+    let running = tokio::spawn(async move { busy.batch_execute(message).await });
+    let (plain, stats) = (session(&db.options_of(&plain)).await, session(&db.options_of(&stats)).await);
+    let mut began = BTreeSet::new();
+    while began.is_empty() {
+        began.extend(stats.look().await.unwrap().unwrap().began);
+    }
+    let (mut processes, mut names) = (BTreeSet::new(), BTreeSet::new());
+    for _ in 0..200 {
+        let seen = stats.look().await.unwrap().unwrap();
+        assert_eq!(seen.began.len(), 1, "it is between two, and at work");
+        began.extend(seen.began);
+        let unseen = plain.look().await.unwrap().unwrap();
+        processes.extend(unseen.unnamed.keys().cloned());
+        names.extend(unseen.unnamed.into_values());
+    }
+    db.owner.batch_execute("insert into stop default values").await.unwrap();
+    running.await.unwrap().unwrap();
+    assert_eq!(began.len(), 1, "since its message came: {began:?}");
+    assert!(processes.len() == 1 && names.len() > 1, "one session, and many transactions: {processes:?}");
 }
 
 #[tokio::test]

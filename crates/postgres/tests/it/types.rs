@@ -2,8 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use starlift_postgres::catalog::{ColumnSetting, TableSettings};
+use starlift_postgres::render::arrow_text;
+
 use crate::catalog::catalog;
-use crate::support::{database, version};
+use crate::support::{database, rows, version};
 
 const DOCUMENT: &str = include_str!("../../../../docs/types.md");
 
@@ -67,4 +70,64 @@ async fn every_type_that_postgresql_ships_is_documented_and_treated_so() {
     for ((column, carried), definition) in expected.iter().zip(&columns) {
         assert_eq!(schema.column(column).is_some(), *carried, "{definition}");
     }
+}
+
+/// Whatever an owner's cast to text says, two labels have two texts: `docs/types.md` promises the label.
+#[tokio::test]
+async fn an_enum_is_carried_by_its_labels_wherever_it_is_whatever_casts_there_are() {
+    let db = database(
+        "create type mood as enum ('sad', 'ok', '', 'NULL', 'a,b\"c'); create domain feeling as mood; create domain feelings as mood[];
+         create type span as range (subtype = mood); create type pair as (n int, m mood);
+         create table t (id int primary key, m mood, d feeling, l mood[], f feelings, g mood[][], s span, p pair, x pair);
+         insert into t values
+           (1, 'sad', 'ok', '{sad,NULL,\"NULL\",\"\"}', '{ok}', '{{sad,ok}}', '[sad,ok]', row(1, 'sad'), row(1, 'sad')),
+           (2, '', 'a,b\"c', '{}', '{\"a,b\\\"c\"}', '[2:3]={sad,ok}', 'empty', row(null, null), row(null, null)),
+           (3, null, null, null, null, null, null, null, null)",
+    )
+    .await;
+    let settings = TableSettings::from([("t".to_string(), BTreeMap::from([("x".to_string(), ColumnSetting::AsText)]))]);
+    let carried = async || -> Vec<Vec<Option<String>>> {
+        let mut session = db.session().await;
+        let table = session.catalog(&settings, &[]).await.unwrap().table("t").unwrap().clone();
+        session.begin(&["t".into()]).await.unwrap();
+        let batch = rows(&session, &table, None).await;
+        (0..3).map(|row| batch.columns()[1..].iter().map(|array| arrow_text(array, row)).collect()).collect()
+    };
+    let before = carried().await;
+    let expected = [
+        [
+            "sad",
+            "ok",
+            "[1:4]3:sad,N,4:NULL,0:",
+            "[1:1]2:ok",
+            "{{sad,ok}}",
+            "[sad,ok]",
+            "{\"n\":1,\"m\":\"sad\"}",
+            "(1,sad)",
+        ],
+        ["", "a,b\"c", "", "[1:1]5:a,b\"c", "[2:3]={sad,ok}", "empty", "{\"n\":null,\"m\":null}", "(,)"],
+    ];
+    for (row, expected) in before.iter().zip(expected) {
+        let shown: Vec<&str> = row.iter().map(|text| text.as_deref().unwrap_or("nothing")).collect();
+        assert_eq!(shown, expected);
+    }
+    assert!(before[2].iter().all(Option::is_none), "{:?}", before[2]);
+    let casts = ["mood", "mood[]", "span", "pair"].map(|name| {
+        format!(
+            "create function said({name}) returns text language sql as $$ select 'so so'::text $$; \
+             create cast ({name} as text) with function said({name});"
+        )
+    });
+    db.owner.batch_execute(&casts.concat()).await.unwrap();
+    let lies: i64 = db
+        .owner
+        .query_one(
+            "select count(*) from t where 'so so' = all (array[m::text, d::text, g::text, s::text, x::text])",
+            &[],
+        )
+        .await
+        .unwrap()
+        .get(0);
+    assert_eq!(lies, 3, "the trap is not sprung");
+    assert_eq!(carried().await, before);
 }

@@ -1,6 +1,7 @@
 //! How tables are captured, why, and what that costs the source.
 
-use starlift_core::capture::{CaptureMode, Choice, DEFAULT_CURSOR, PassReason, Turn, decide_turn};
+use starlift_core::capture::{CaptureMode, Choice, DEFAULT_CURSOR, Horizon, PassReason, Turn, decide_turn};
+use starlift_core::manifest::Manifest;
 use starlift_core::{Micros, succession};
 use starlift_lake::Head;
 use starlift_postgres::catalog::SourceTable;
@@ -22,18 +23,45 @@ pub(super) fn checks(ctx: &Context, seen: &Seen, lake: Option<&Head>) -> Vec<Che
         .filter(|(_, choice)| choice.xid_pass_every.is_some())
         .map(|t| large(ctx, seen, lake, *t))
         .collect();
-    if tables.iter().any(|(_, choice)| choice.cursor.is_some()) && !seen.sees_activity {
-        checks.push(ok(
-            "source: transactions",
-            format!(
-                "how long they are open is found from looks that follow one another; `grant pg_read_all_stats to {};` would show when \
-                 they began, so that a cursor reads fewer rows again",
-                quote_ident(seen.selection.role())
-            ),
-        ));
+    if tables.iter().any(|(_, choice)| choice.cursor.is_some()) {
+        // Before the first run that follows stamps, nothing is held back.
+        let follows = lake.and_then(Head::manifest).and_then(Manifest::source).is_some_and(|s| s.horizon.is_some());
+        let held = seen.source.horizon.as_ref().filter(|_| follows).and_then(held);
+        let hidden = (!seen.sees_activity).then(|| HIDDEN.to_string());
+        let details: Vec<String> = held.into_iter().chain(hidden).collect();
+        if !details.is_empty() {
+            checks.push(Check {
+                name: "source: transactions".into(),
+                verdict: Verdict::Warn,
+                detail: details.join("; "),
+                mend: (!seen.sees_activity)
+                    .then(|| format!("grant pg_read_all_stats to {};", quote_ident(seen.selection.role()))),
+            });
+        }
     }
     checks.push(scan(seen, &tables));
     checks
+}
+
+/// What cursors cannot know without the right to see it.
+const HIDDEN: &str = "since when sessions of other roles are at work is found from looks that follow one another: one that is busy at every \
+                      look holds the safe time back, and one that each list of a look meets between two transactions of one \
+                      message counts as idle, so that rows of that message may wait for the next xid pass";
+
+/// How far the safe time may be behind without a word, in minutes.
+const HELD_MINUTES: i64 = 60;
+
+/// How far the safe time is behind, where that costs something: every run reads what was stamped since.
+fn held(horizon: &Horizon) -> Option<String> {
+    const WHY: &str = "a transaction is open for that long, or a session was busy at every look";
+    let Some(safe) = horizon.safe else {
+        return Some(format!("no safe time is known, so that every run makes xid passes: {WHY}"));
+    };
+    let minutes = horizon.at.0.saturating_sub(safe.0) / 60_000_000;
+    (minutes >= HELD_MINUTES).then(|| {
+        let minutes = count::with(minutes.unsigned_abs(), "minute");
+        format!("the safe time is {minutes} behind, and every run reads what was stamped since: {WHY}")
+    })
 }
 
 /// A table that not every run reads completely.
@@ -111,7 +139,27 @@ fn ordinal(every: u32) -> String {
 
 #[cfg(test)]
 mod tests {
+    use starlift_core::capture::Look;
+
     use super::*;
+
+    #[test]
+    fn a_safe_time_that_is_far_behind_is_told() {
+        let look = |minutes: i64, began: i64| Look {
+            at: Micros(minutes * 60_000_000),
+            server_started: Micros(0),
+            began: [("3".to_string(), Micros(began * 60_000_000))].into(),
+            unnamed: Default::default(),
+            prepared: vec![],
+        };
+        let told = |minutes, began| held(&Horizon::next(None, &look(minutes, began), 1)).unwrap_or_default();
+        assert_eq!(told(100, 99), "");
+        assert_eq!(told(100, 41), "");
+        assert!(told(100, 40).starts_with("the safe time is 60 minutes behind"), "{}", told(100, 40));
+        let hidden = Look { unnamed: [("4".to_string(), "4/1".to_string())].into(), ..look(100, 99) };
+        let told = held(&Horizon::next(None, &hidden, 1)).unwrap_or_default();
+        assert!(told.starts_with("no safe time is known"), "{told}");
+    }
 
     #[test]
     fn runs_are_counted_as_people_count_them() {

@@ -15,7 +15,7 @@ use starlift_core::{Error, Result, TableSchema, capture, wal};
 use starlift_lake::{Head, State, Store};
 use starlift_postgres::catalog::{Catalog, SourceTable, TableKind, TableSettings};
 use starlift_postgres::extract::{SourceSession, select_expression};
-use starlift_postgres::ident::{quote_ident, quote_qualified};
+use starlift_postgres::ident::quote_qualified;
 use starlift_postgres::render::sql_text;
 use starlift_postgres::sqlstate::classify;
 
@@ -282,10 +282,9 @@ fn names(schema: &TableSchema) -> Names {
 
 fn sql_columns(schema: &TableSchema, names: &[String]) -> Vec<SqlColumn> {
     let column = |name: &String| {
-        let quoted = quote_ident(name);
         schema.column(name).map(|c| SqlColumn {
             text: sql_text(c, &select_expression(c)),
-            shown: format!("{quoted}::text"),
+            shown: format!("({})::text", select_expression(c)),
             // What was read of it had no blanks at its end either.
             padded: false,
         })

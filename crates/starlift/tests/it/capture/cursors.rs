@@ -120,6 +120,53 @@ async fn a_transaction_that_commits_long_after_its_stamp_is_read_with_or_without
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_second_transaction_of_one_message_has_the_stamp_of_the_first_and_is_read() {
+    for shows in [false, true] {
+        let lab = following(50).await;
+        if shows {
+            lab.shows_activity().await;
+        }
+        lab.follows().await;
+        // Each waits for us before it commits.
+        let (gate, busy) = (lab.session().await, lab.session().await);
+        gate.batch_execute("select pg_advisory_lock(1), pg_advisory_lock(2)").await.unwrap();
+        let message = "begin; insert into sale (v) values (100); select pg_advisory_lock(1); commit; \
+             begin; insert into sale (v) values (100); update sale set v = 101, last_updated = now() where id = 1; \
+             select pg_advisory_lock(2); commit";
+        let running = tokio::spawn(async move { busy.batch_execute(message).await });
+        let waits_at = async |number: i64| {
+            let waits = format!(
+                "select count(*) from pg_locks l join pg_database d on d.oid = l.database and d.datname = current_database()
+                 where l.locktype = 'advisory' and l.objid = {number} and not l.granted"
+            );
+            while lab.number(&waits).await == 0 {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        waits_at(1).await;
+        sleep(BEYOND_THE_MARGIN).await;
+        lab.run("insert into sale (v) values (200)").await;
+        assert_eq!(lab.follows().await.rows_written, 1, "only what is committed");
+        gate.batch_execute("select pg_advisory_unlock(1)").await.unwrap();
+        waits_at(2).await;
+        lab.run("insert into sale (v) values (200)").await;
+        assert_eq!(lab.follows().await.rows_written, 2, "and the first of the two");
+        let cursor = lab.cursor().await;
+        gate.batch_execute("select pg_advisory_unlock(2)").await.unwrap();
+        running.await.unwrap().unwrap();
+        assert_eq!(lab.newer_than(&cursor).await, 0, "its stamps are those of the message");
+        assert_eq!(lab.follows().await.rows_written, 2, "shows: {shows}");
+        // A session that is found idle holds nothing back any more.
+        let looked = lab.clock().await;
+        lab.follows().await;
+        assert!(lab.safe().await.unwrap() >= Micros(looked.0 - MARGIN), "shows: {shows}");
+        let asks = doctor(&lab.context()).await.into_iter().find(|check| check.name == "source: transactions");
+        let grant = format!("grant pg_read_all_stats to \"{}\";", lab.reader);
+        assert_eq!(asks.map(|check| (check.verdict, check.mend)), (!shows).then_some((Verdict::Warn, Some(grant))));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_transaction_that_was_idle_before_its_first_write_is_read() {
     for shows in [false, true] {
         let lab = following(50).await;
