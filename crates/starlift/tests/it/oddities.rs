@@ -1,8 +1,10 @@
 //! Names and types that an ordinary schema does not have, from the source to the warehouse and through changes that no
 //! `xmin` shows.
 
+use starlift::doctor::{Verdict, doctor};
 use starlift::verify::{VerifyRequest, verify};
 
+use crate::quarantine::{aside, assert_verified, context, failed, rewrite, settle};
 use crate::world::{World, of};
 
 const TABLES: &str = r#"
@@ -85,4 +87,74 @@ async fn a_new_model_gets_its_table_before_the_first_transform_that_meets_it() {
     world.run().await;
     let designs = world.count_in_warehouse("select count(*) from current_dim_design").await;
     assert_eq!(world.count_in_warehouse("select count(\"Design, Id\") from current_dim_extra").await, designs);
+}
+
+/// A source's codes, and a warehouse in which `k1` and `K1` are one.
+async fn codes() -> World {
+    let world = World::new().await.with_own_project();
+    world.change("create table code (id text primary key, n int); insert into code values ('k1', 1), ('x', 2)").await;
+    world.change("grant select on code to public").await;
+    for (name, kind) in [("dim_code", "dimension"), ("fact_code", "fact")] {
+        let model = format!("-- kind: {kind}\n-- key: id\nselect id, n from code\n");
+        std::fs::write(world.project.join(format!("models/{name}.sql")), model).unwrap();
+    }
+    let tables = "create extension citext; create table dim_code (id citext primary key, n int);
+                  create table fact_code (record_id serial primary key, id citext, n int)";
+    world.warehouse_client().await.batch_execute(tables).await.unwrap();
+    world.ingest().await;
+    world.create_warehouse().await;
+    world.run().await;
+    world
+}
+
+async fn shown(world: &World, column: &str) -> Vec<String> {
+    let mut shown = Vec::new();
+    for model in ["dim_code", "fact_code"] {
+        let sql = format!(
+            "select string_agg(id || '=' || {column}, ' ' order by id::text collate \"C\") from current_{model}"
+        );
+        shown.push(world.warehouse_client().await.query_one(&sql, &[]).await.unwrap().get(0));
+    }
+    shown
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_are_one_to_the_warehouse_alone_lose_no_row_without_a_word() {
+    let world = codes().await;
+    world.change("insert into code values ('K1', 3)").await;
+    let stopped = failed(&world).await;
+    assert_eq!((stopped.len(), stopped[0].0), (1, "load"), "{stopped:?}");
+    for part in ["dim_code", "id=K1", "is to its column the key of another row", "starlift quarantine accept"] {
+        assert!(stopped[0].1.contains(part), "{part}: {stopped:?}");
+    }
+    settle(&world, "[quarantine]\nmax_quarantine = 2");
+    assert!(failed(&world).await.is_empty());
+    assert_eq!(shown(&world, "n").await, ["k1=1 x=2", "k1=1 x=2"]);
+    assert_eq!(aside(&world).await, ["load dim_code id=K1 id", "load fact_code id=K1 id"]);
+    assert_verified(&world).await;
+    let adopted = starlift::load(&context(&world), &starlift::LoadRequest { adopt: true, ..Default::default() }).await;
+    assert_eq!(adopted.unwrap().warnings.len(), 0);
+    assert_eq!(shown(&world, "n").await, ["k1=1 x=2", "k1=1 x=2"]);
+    assert_verified(&world).await;
+
+    world.change("delete from code where id = 'k1'").await;
+    assert!(failed(&world).await.is_empty());
+    assert_eq!(shown(&world, "n").await, ["K1=3 x=2", "K1=3 x=2"]);
+    assert!(aside(&world).await.is_empty());
+    assert_verified(&world).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_column_that_is_renamed_in_model_and_table_goes_on_under_its_new_name() {
+    let world = codes().await;
+    ["dim_code", "fact_code"].iter().for_each(|model| rewrite(&world, model, "select id, n", "select id, n as total"));
+    let rename = "alter table dim_code rename n to total; alter table fact_code rename n to total";
+    world.warehouse_client().await.batch_execute(rename).await.unwrap();
+    world.transform().await;
+    let checks = doctor(&context(&world)).await;
+    assert!(checks.iter().all(|check| check.verdict != Verdict::Fail), "{checks:?}");
+    world.change("update code set n = 5 where id = 'x'").await;
+    world.run().await;
+    assert_eq!(shown(&world, "total").await, ["k1=1 x=5", "k1=1 x=5"]);
+    assert_verified(&world).await;
 }
