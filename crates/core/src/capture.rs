@@ -59,6 +59,8 @@ pub enum FullReason {
     Mode,
     /// A person asked for it: the lake differed from the source.
     Repair,
+    /// The state held a key twice, so that nothing could be compared with it.
+    Doubled,
 }
 
 impl FullReason {
@@ -73,6 +75,7 @@ impl FullReason {
             FullReason::Behind => "watermark too far behind",
             FullReason::Mode => "captured in full",
             FullReason::Repair => "repair",
+            FullReason::Doubled => "a key was in the lake twice",
         }
     }
 }

@@ -14,12 +14,9 @@ use futures::{StreamExt, TryStreamExt};
 use starlift_core::{Error, Result, TableSchema};
 
 use crate::digest::{Digests, KeyDigest};
-use crate::key_text::key_text;
+use crate::key_text::short_key_text;
 use crate::keys::{Keys, Mark};
 use crate::state::State;
-
-/// Characters of a key that an error names.
-const SHOWN_CHARACTERS: usize = 80;
 
 /// Compares the rows of one run with the state before, batch by batch.
 pub struct Difference {
@@ -167,11 +164,7 @@ impl Difference {
 
     /// The key of a row, whose columns are at the positions of `key`, as `name=value, …`.
     fn named(&self, batch: &RecordBatch, key: &[usize], row: usize) -> String {
-        let text = batch.project(key).map(|keys| key_text(&self.schema, &keys, row)).unwrap_or_default();
-        match text.char_indices().nth(SHOWN_CHARACTERS) {
-            Some((end, _)) => format!("{}…", &text[..end]),
-            None => text,
-        }
+        short_key_text(&self.schema, batch, key, row)
     }
 }
 

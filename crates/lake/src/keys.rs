@@ -53,6 +53,7 @@ pub struct Keys {
     unseen: u64,
     seen: u64,
     new: u64,
+    doubled: Option<KeyDigest>,
 }
 
 impl Keys {
@@ -67,6 +68,7 @@ impl Keys {
             unseen: 0,
             seen: 0,
             new: 0,
+            doubled: None,
         }
     }
 
@@ -80,7 +82,7 @@ impl Keys {
         Ok(keys)
     }
 
-    /// Adds a key of the state before, which is not there yet.
+    /// Adds a key of the state before. Each may be added once: that one was added twice, [`Keys::doubled`] tells.
     pub fn add_before(&mut self, key: KeyDigest, row: RowDigest) -> Result<()> {
         self.unseen += 1;
         self.add(key, row, Mark::Unseen)
@@ -88,7 +90,30 @@ impl Keys {
 
     /// All keys of the state before are added: from now on they are looked for.
     pub fn complete(&mut self) -> Result<()> {
-        self.merge(0)
+        self.merge(0)?;
+        if self.runs.is_empty() || self.doubled.is_some() {
+            return Ok(());
+        }
+        // In their order, so that each block of the run is read once.
+        let mut held: Vec<KeyDigest> = self.held.keys().copied().collect();
+        held.sort_unstable();
+        for key in held {
+            if self.find_aside(&key)?.is_some() {
+                self.doubled = Some(key);
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// A key that was added more than once; known when all are added ([`Keys::complete`]). Whatever else is said of these keys is wrong then.
+    pub fn doubled(&self) -> Option<KeyDigest> {
+        self.doubled
+    }
+
+    /// Whether memory holds as many keys as it may: more of those that do not lie close together are put aside.
+    pub fn is_full(&self) -> bool {
+        self.held.len() >= self.spill.keys_held()
     }
 
     /// A key comes: what was known of it before, with the digest of its row then; none for one that was not known and is new.
@@ -133,15 +158,7 @@ impl Keys {
         if let Some(known) = self.held.get(key) {
             return Ok(Some(*known));
         }
-        if self.runs.is_empty() || !self.filter.may_hold(key) {
-            return Ok(None);
-        }
-        for run in &mut self.runs {
-            if let Some(entry) = run.find(key)? {
-                return Ok(Some((entry.row, entry.mark)));
-            }
-        }
-        Ok(None)
+        self.find_aside(key)
     }
 
     /// Adds a key, unless it is there already; whether it was not.
@@ -215,8 +232,22 @@ impl Keys {
         if self.held.len() >= self.spill.keys_held() {
             self.put_aside()?;
         }
-        self.held.insert(key, (row, mark));
+        if self.held.insert(key, (row, mark)).is_some() {
+            self.doubled = Some(key);
+        }
         Ok(())
+    }
+
+    fn find_aside(&mut self, key: &KeyDigest) -> Result<Option<(RowDigest, Mark)>> {
+        if self.runs.is_empty() || !self.filter.may_hold(key) {
+            return Ok(None);
+        }
+        for run in &mut self.runs {
+            if let Some(entry) = run.find(key)? {
+                return Ok(Some((entry.row, entry.mark)));
+            }
+        }
+        Ok(None)
     }
 
     fn meet_aside(&mut self, key: &KeyDigest) -> Result<Option<(RowDigest, Mark)>> {
@@ -256,7 +287,15 @@ impl Keys {
         }
         let mut merged = self.runs.split_off(first);
         let size = merged.iter().map(Run::size).max().unwrap_or(0) + 1;
-        self.runs.extend(Run::write(&self.spill, size, Runs::of(&mut merged)?)?);
+        let (mut last, doubled) = (None, &mut self.doubled);
+        let in_order = Runs::of(&mut merged)?.inspect(|entry| {
+            let key = entry.as_ref().ok().map(|entry| entry.key);
+            if key.is_some() && last == key {
+                *doubled = key;
+            }
+            last = key;
+        });
+        self.runs.extend(Run::write(&self.spill, size, in_order)?);
         Ok(())
     }
 }

@@ -58,7 +58,7 @@ pub use compact::compact;
 pub use difference::{Difference, Gone, tombstones};
 pub use digest::{Digests, KeyDigest, RowDigest};
 pub use head::Head;
-pub use key_text::key_text;
+pub use key_text::{key_text, short_key_text};
 pub use keys::{Keys, Mark};
 pub use manifests::Stored;
 pub use multiset::Multiset;

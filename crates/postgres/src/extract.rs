@@ -50,6 +50,9 @@ pub const OLDEST_SERVER: u32 = 130_000;
 pub const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often the server is asked how far its WAL is flushed.
 const FLUSH_POLL: Duration = Duration::from_millis(10);
+/// How long a commit of ours may take, and how long the server is waited for where we may make none. Its background writer puts
+/// something behind what was read within 15 seconds, and the WAL writer flushes that.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(20);
 
 /// The source at the snapshot of one transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -217,14 +220,18 @@ impl SourceSession {
     /// `synchronous_commit = off` a commit is visible before it is on disk, and its transaction id is given again after a
     /// crash. To be called after [`end`](Self::end), so that nobody waits for our locks meanwhile.
     ///
-    /// The server flushes such commits within three times `wal_writer_delay` (PostgreSQL manual, 30.4 "Asynchronous
-    /// Commit"); after twice that time what is not flushed belongs to no commit that was visible, and the wait ends.
+    /// A server that has nothing to wait for flushes such commits within three times `wal_writer_delay` (PostgreSQL manual, 30.4
+    /// "Asynchronous Commit"). After twice that time a commit of our own, of an empty message and nothing else, makes it flush: a disk may
+    /// be stalled, or what is behind the last commit be WAL that nobody waits for.
+    ///
+    /// # Errors
+    /// Unavailable where it is not flushed [`FLUSH_PATIENCE`] later.
     pub async fn await_durable(&self, source: &Source) -> Result<()> {
         if source.in_recovery || source.lsn == 0 || fault::planted("durability_ignored") {
             return Ok(());
         }
         let lsn = PgLsn::from(source.lsn);
-        let mut waited = Duration::ZERO;
+        let (mut waited, mut has_pushed) = (Duration::ZERO, false);
         loop {
             let row = match self.client().query_one(statement::FLUSHED, &[&lsn]).await {
                 Ok(row) => row,
@@ -237,11 +244,31 @@ impl SourceSession {
             let odd = |error| classify(error, statement::NOT_FLUSHED);
             let (flushed, delay): (bool, i32) = (row.try_get(0).map_err(odd)?, row.try_get(1).map_err(odd)?);
             let limit = 6 * Duration::from_millis(delay.unsigned_abs().into());
-            if flushed || waited >= limit {
+            if flushed {
                 return Ok(());
+            }
+            if waited >= limit && !has_pushed {
+                self.push().await?;
+                has_pushed = true;
+                continue;
+            }
+            if waited >= limit + FLUSH_PATIENCE {
+                return Err(not_flushed());
             }
             tokio::time::sleep(FLUSH_POLL).await;
             waited += FLUSH_POLL;
+        }
+    }
+
+    /// Makes the server flush its WAL by a commit, where the role may.
+    async fn push(&self) -> Result<()> {
+        match tokio::time::timeout(FLUSH_PATIENCE, self.client().batch_execute(PUSH)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "the role may not make the source flush its WAL: it is waited for");
+                self.execute("rollback", statement::NOT_FLUSHED).await
+            }
+            Err(_) => Err(not_flushed()),
         }
     }
 
@@ -269,6 +296,16 @@ impl SourceSession {
     fn failed(&self, verb: &str, table: &SourceTable, error: tokio_postgres::Error) -> Error {
         classify(error, format!("cannot {verb} table `{}.{}`", self.schema, table.name))
     }
+}
+
+/// A commit that waits until it is on the server's own disk, and with it all that came before.
+const PUSH: &str = "begin read write; set local synchronous_commit = local; \
+                    select pg_catalog.pg_logical_emit_message(true, 'starlift', ''); commit";
+
+fn not_flushed() -> Error {
+    Error::unavailable("the source has not flushed what was read")
+        .with_detail("a crash of it could take back commits that were seen, and nothing is committed")
+        .with_hint("look at its disk and its WAL writer, and run again")
 }
 
 /// Whether the settings of the session are those of the transaction.

@@ -25,6 +25,7 @@
 mod chunk;
 mod chunks;
 pub(crate) mod commit;
+mod doubled;
 pub(crate) mod drift;
 mod incoming;
 mod looks;
@@ -170,6 +171,13 @@ async fn ingest_with(ctx: &Context, event: Option<&[u8]>, asked: &Asked) -> Resu
                 passes.alone = false;
                 true
             }
+            Some(Passed::StartsOver { table, base, error }) => {
+                if !passes.start_over(table, base) {
+                    // What was read anew is no better.
+                    return Err(error);
+                }
+                true
+            }
             Some(Passed::GoesOn(passed)) => {
                 fault::point("ingest.chunk_committed");
                 passes.took(*passed, Duration::from_millis(now().millis_since(begun)))
@@ -235,7 +243,7 @@ impl Work<'_> {
             closing: &BTreeMap::new(),
         };
         let locked = alone.clone().map_or_else(|| selection.tables(), |name| vec![name]);
-        let steps = chunks::steps(&task, session, &locked).await?;
+        let steps = chunks::steps(&task, session, &locked, &passes.anew).await?;
         let plan = Plan::of(locked, &steps, alone.is_some());
         if alone.is_some() && plan.chunk.is_none() {
             session.end().await?;
@@ -260,7 +268,16 @@ impl Work<'_> {
         let window = format!("{}..{at}", newest.map(|m| m.at.to_string()).unwrap_or_default());
         let placed = |e: Error, name: &str| e.with_context("table", name).with_context("window", window.clone());
         let turns = Box::pin(self.turns(&task, session, &plan, &placed, &mut relations));
-        let done = session.awake(turns).await?;
+        let done = match session.awake(turns).await {
+            Ok(done) => done,
+            Err(error) => {
+                // A base in chunks: where it is the state that holds a key twice, the turn itself has read the table anew.
+                let of = |table: &str| Some((table.to_string(), newest?.unfinished.get(table)?.first));
+                let Some((table, base)) = doubled::unsound(&error).and_then(of) else { return Err(error) };
+                session.end().await?;
+                return Ok(Passed::StartsOver { table, base, error });
+            }
+        };
         let mut warnings = Vec::new();
         let mut counted = 0;
         for (name, refused) in &done.refused {
@@ -270,8 +287,10 @@ impl Work<'_> {
         let mut closes_next = false;
         if let Some((name, chunk)) = &plan.chunk {
             ctx.progress.started(STAGE, name);
-            let read = session.awake(Box::pin(task.chunk(session, name, chunk.clone()))).await;
+            let mut once = passes.once_of(selection.table(name)?, chunk.0.begins, lake.spill())?;
+            let read = session.awake(Box::pin(task.chunk(session, name, chunk.clone(), &mut once))).await;
             let (base, refused) = read.map_err(|e| placed(e, name))?;
+            passes.keep_once(name, once);
             warnings.extend(quarantine::warning("table", name, &refused));
             closes_next = base.is_read() && !plan.more_chunks;
             tracing::info!(stage = STAGE, run_id = ctx.run_id, table = name, "{}", base.text());

@@ -101,6 +101,41 @@ fn few_runs_are_kept_and_nothing_has_a_name() {
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
+/// Adds keys of a state, each of those `again` once more at the end, and says which one came twice.
+fn doubled(spill: &Spill, before: &[u32], again: &[u32]) -> Option<KeyDigest> {
+    let mut keys = Keys::empty(spill);
+    before.iter().chain(again).for_each(|number| keys.add_before(key(*number), row(*number)).unwrap());
+    keys.complete().unwrap();
+    keys.doubled()
+}
+
+#[test]
+fn a_key_that_is_added_twice_is_told_wherever_the_first_one_lies_by_then() {
+    // In memory, in a run, in a run of runs, in the run of all.
+    for (held, number) in [(1_000, 100), (10, 25), (10, 1_000), (1, 50), (7, 4_999)] {
+        let (_folder, spill) = small(held);
+        let before: Vec<u32> = (0..number).map(|n| n * 7_919 % 30_011).collect();
+        assert_eq!(doubled(&spill, &before, &[]), None, "{held} {number}");
+        for twice in [before[0], before[number as usize / 2], before[number as usize - 1]] {
+            assert_eq!(doubled(&spill, &before, &[twice]), Some(key(twice)), "{held} {number}");
+            let filled: Vec<u32> = std::iter::once(twice).chain(40_000..40_000 + number).collect();
+            assert_eq!(doubled(&spill, &before, &filled), Some(key(twice)), "{held} {number}");
+        }
+    }
+    assert_eq!(doubled(&Spill::never(), &[1, 2, 3], &[2]), Some(key(2)));
+}
+
+#[test]
+fn memory_is_full_by_keys_that_are_far_apart_and_not_by_a_sequence() {
+    let (_folder, spill) = small(10);
+    let mut keys = Keys::empty(&spill);
+    (0..5_000).for_each(|number| assert!(keys.insert(key(number)).unwrap()));
+    assert!(!keys.is_full());
+    let mut apart = (0..1_000).map(strewn).filter(|number| *number > 5_000);
+    assert!(apart.any(|number| keys.insert(key(number)).unwrap() && keys.is_full()));
+    assert!(!keys.is_aside());
+}
+
 #[test]
 fn without_a_folder_nothing_is_put_aside() {
     let mut keys = Keys::empty(&Spill::never());

@@ -45,7 +45,8 @@ from pg_catalog.pg_namespace n where n.nspname = $1";
 /// How often tables are looked up while some of them are dropped meanwhile: another one may have taken the place.
 const LOOKS: u32 = 3;
 
-/// Children of every level come with their root: partitions, and what plainly inherits.
+/// Children of every level come with their root: partitions, and what plainly inherits. A temporary child is another session's,
+/// and shows its rows to nobody else.
 const TABLES: &str = "
 with recursive root as (
   select c.oid, c.relname, c.relkind, c.reltuples
@@ -56,6 +57,7 @@ with recursive root as (
   select oid as root, oid as child from root
   union
   select t.root, i.inhrelid from tree t join pg_catalog.pg_inherits i on i.inhparent = t.child
+  join pg_catalog.pg_class k on k.oid = i.inhrelid and k.relpersistence <> 't'
 ), sums as (
   select t.root,
          sum(pg_catalog.pg_table_size(t.child))::bigint as bytes,

@@ -70,7 +70,8 @@ impl SourceSession {
     }
 
     /// Whether an ordinary table still has as many children by plain inheritance as the catalog showed: `INHERIT` does not wait
-    /// for our lock either. For where something is wrong with what was read.
+    /// for our lock either. To be asked by the session that has read, before its transaction ends: it holds a lock on a child whose rows
+    /// it has read, which `NO INHERIT` waits for.
     ///
     /// # Errors
     /// Unavailable where a child came: the next run finds it in the catalog.

@@ -12,12 +12,13 @@ use starlift_core::{Error, Result};
 use super::{OLDEST_WITH_RANGES, PageRange, RowStream, SourceSession};
 use crate::catalog::{SourceTable, TableKind};
 
-/// The table and everything below it. A condition on `ctid` of a partitioned table is one on each of its partitions.
+/// The table and everything below it, but for other sessions' temporary children. A condition on `ctid` of a partitioned table is one on each of its partitions.
 const FILES: &str = "
 with recursive tree as (
   select $1::oid as oid
   union
   select i.inhrelid from tree t join pg_catalog.pg_inherits i on i.inhparent = t.oid
+  join pg_catalog.pg_class k on k.oid = i.inhrelid and k.relpersistence <> 't'
 )
 select c.oid, c.relfilenode,
        c.relkind in ('r', 'p') and (c.relkind = 'p' or a.amname = 'heap') as keeps_pages,

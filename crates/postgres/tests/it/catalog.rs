@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use starlift_core::{ColumnType, ErrorKind};
+use starlift_postgres::SourceSession;
 use starlift_postgres::catalog::{Catalog, ColumnSetting, TableKind, TableSettings, read_tables};
 
-use crate::support::{Database, array_of, database, version};
+use crate::support::{Database, array_of, database, table, version};
 
 pub(crate) async fn catalog(db: &Database) -> Catalog {
     db.session().await.catalog(&TableSettings::new(), &[]).await.unwrap()
@@ -140,6 +141,32 @@ async fn partitions_of_every_level_belong_to_their_root() {
     let after = catalog(&db).await;
     assert_ne!(after.table("p").unwrap().schema.fingerprint(), root.schema.fingerprint());
     assert_eq!(after.table("standalone").unwrap(), before.table("standalone").unwrap());
+}
+
+#[tokio::test]
+async fn a_temporary_child_of_another_session_is_nothing_to_us() {
+    let db = database("create table t (id int primary key, v int); insert into t values (1, 1)").await;
+    let before = catalog(&db).await;
+    let mut session = db.session().await;
+    let heap = async |session: &mut SourceSession| {
+        session.begin(&["t".into()]).await.unwrap();
+        let table = table(session, "t").await;
+        let heap = session.heap(&table).await.unwrap();
+        session.check_children(&table).await.unwrap();
+        session.end().await.unwrap();
+        heap
+    };
+    let heap_before = heap(&mut session).await;
+    let other = db.cluster.connect(&db.name).await.unwrap();
+    other
+        .batch_execute("create temp table scratch (w int) inherits (t); insert into scratch values (1, 2, 3)")
+        .await
+        .unwrap();
+    assert_eq!(catalog(&db).await.table("t").unwrap(), before.table("t").unwrap());
+    assert_eq!(heap(&mut session).await, heap_before);
+    // What is there for all is counted.
+    other.batch_execute("create table child () inherits (t)").await.unwrap();
+    assert_eq!(catalog(&db).await.table("t").unwrap().schema.partitions.len(), 1);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 mod catalog;
 mod codec;
 mod connect;
+mod durable;
 mod extract;
 mod load;
 mod looks;

@@ -14,19 +14,24 @@ use starlift_lake::{Quarantine, State};
 use starlift_postgres::catalog::SourceTable;
 use starlift_postgres::extract::SourceSession;
 
+use super::doubled::Once;
 use super::incoming::Incoming;
 use super::pages::Part;
 use super::sink::Sink;
-use super::table::{Task, Written};
+use super::table::{Task, Written, explained};
 use crate::context::now;
 
 impl Task<'_> {
-    /// Reads a chunk, and returns the base with it and the rows that were set aside anew.
+    /// Reads a chunk, and returns the base with it and the rows that were set aside anew. `once` knows the keys of the chunks before that
+    /// this run has read.
+    ///
+    /// Errors: Data where a key comes twice; Unavailable where a partition or a child came meanwhile.
     pub(super) async fn chunk(
         &self,
         session: &SourceSession,
         name: &str,
         (chunk, heap, reason): (Chunk, Heap, FullReason),
+        once: &mut Once,
     ) -> Result<(Unfinished, RefusedRows)> {
         let begun = now();
         let table = self.selection.table(name)?;
@@ -41,12 +46,11 @@ impl Task<'_> {
         let mut rows = Incoming::part(self, session, table, &part).await?;
         let mut sink = Sink::new(self, table, FileMode::Full, standing, rows.encoders())?;
         let mut run = RelationRun { mode: "chunk".into(), ..RelationRun::default() };
-        while let Some(came) = rows.next(self, table).await? {
-            run.rows_read += came.rows();
-            sink.write(&came.good, came.refused.as_ref()).await?;
-        }
+        let read = self.write_all(&mut rows, table, &mut sink, once).await;
+        run.rows_read = explained(session, table, read).await?;
         run.bytes_read = sink.ended(rows.finish(table)?);
         session.check_partitions(table).await?;
+        session.check_children(table).await?;
         let wrote = sink.finish(self, table).await?;
         fault::point("ingest.chunk_copied");
         (run.files, run.refused) = (wrote.files, wrote.refused);
@@ -70,6 +74,8 @@ impl Task<'_> {
     }
 
     /// Closes a base: what changed since its first chunk, compared with the chunks as if they were the table's state.
+    ///
+    /// Errors: as for a state that holds a key twice, where the chunks do.
     pub(super) async fn close(
         &self,
         session: &SourceSession,

@@ -10,16 +10,20 @@
 //! next one, whatever its id, after the newest manifest.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use starlift_core::capture::{CaptureMode, FullReason, Read, Turn};
 use starlift_core::chunk::{self, Chunk, Heap, Room, Step};
 use starlift_core::manifest::Manifest;
 use starlift_core::xid::XidWindow;
-use starlift_core::{Micros, Result, fault};
+use starlift_core::{Error, Micros, Result, fault};
+use starlift_lake::Spill;
+use starlift_postgres::catalog::SourceTable;
 use starlift_postgres::extract::SourceSession;
 
 use super::Selection;
+use super::doubled::Once;
 use super::table::Task;
 use crate::context::Context;
 use crate::report::StageReport;
@@ -35,6 +39,15 @@ pub(super) enum Passed {
     GoesOn(Box<GoesOn>),
     /// The table that was to be read by itself is another one under its lock: all have to be looked at.
     LookAgain,
+    /// A base holds a key twice that the source has once: nothing is committed, and its chunks are read anew.
+    StartsOver {
+        /// The table.
+        table: String,
+        /// The seq of the base's first chunk.
+        base: u64,
+        /// What was found.
+        error: Error,
+    },
 }
 
 /// A pass after which its run goes on.
@@ -72,11 +85,13 @@ pub(super) fn alone(newest: Option<&Manifest>, selection: &Selection) -> Option<
     selection.tables().into_iter().find(|name| goes_on(name).is_some())
 }
 
-/// What comes next of each of these tables that is read in chunks. To be called under their locks.
+/// What comes next of each of these tables that is read in chunks. To be called under their locks. The bases of `anew`, by the seq of
+/// their first chunk, are gone on with no more.
 pub(super) async fn steps(
     task: &Task<'_>,
     session: &SourceSession,
     names: &[String],
+    anew: &BTreeMap<String, u64>,
 ) -> Result<BTreeMap<String, (Step, Heap, FullReason)>> {
     let mut steps = BTreeMap::new();
     let mut room = Room::of(task.ctx.config.source.chunk_bytes, task.ctx.time_left().map(|(_, given)| given));
@@ -97,7 +112,8 @@ pub(super) async fn steps(
     candidates.sort_by_key(|(table, _)| (table.bytes, &table.name));
     let bases = task.head.manifest().map(|m| &m.unfinished);
     for (table, reason) in candidates {
-        let base = bases.and_then(|bases| bases.get(&table.name));
+        let given_up = anew.get(&table.name);
+        let base = bases.and_then(|bases| bases.get(&table.name)).filter(|base| given_up != Some(&base.first));
         let has_room = base.is_some() || room.takes(table.bytes);
         if base.is_none() && has_room && !fault::planted("small_chunks") {
             continue;
@@ -161,6 +177,10 @@ pub(super) struct Passes<'a> {
     longest: Duration,
     /// Rows that tables without chunks have set aside so far.
     pub(super) counted: u64,
+    /// Bases that are begun anew because they held a key twice: the seq of their first chunk, by table.
+    pub(super) anew: BTreeMap<String, u64>,
+    /// The table whose chunks are being read, and the keys of those that this run has read.
+    once: Mutex<Option<(String, Once)>>,
     /// Whether a pass may lock one table alone.
     pub(super) alone: bool,
 }
@@ -168,7 +188,38 @@ pub(super) struct Passes<'a> {
 impl<'a> Passes<'a> {
     /// Of a run that has begun.
     pub(super) fn new(ctx: &'a Context, started: Micros) -> Passes<'a> {
-        Passes { ctx, started, last: None, waits: String::new(), longest: Duration::ZERO, counted: 0, alone: true }
+        Passes {
+            ctx,
+            started,
+            last: None,
+            waits: String::new(),
+            longest: Duration::ZERO,
+            counted: 0,
+            anew: BTreeMap::new(),
+            once: Mutex::default(),
+            alone: true,
+        }
+    }
+
+    /// Gives up a base that begins with this seq; `false` where one of the table was given up before.
+    pub(super) fn start_over(&mut self, table: String, base: u64) -> bool {
+        tracing::warn!(table, "its chunks hold a key twice that the source has once: they are read anew");
+        self.alone = true;
+        self.anew.insert(table, base).is_none()
+    }
+
+    /// What is known of the keys of the chunks that this run has read of a table.
+    pub(super) fn once_of(&self, table: &SourceTable, begins: bool, spill: &Spill) -> Result<Once> {
+        let kept = self.once.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match kept {
+            Some((name, once)) if name == table.name && !begins => Ok(once),
+            _ => Once::new(table, spill),
+        }
+    }
+
+    /// Keeps it for the next chunk.
+    pub(super) fn keep_once(&self, name: &str, once: Once) {
+        *self.once.lock().unwrap_or_else(PoisonError::into_inner) = Some((name.to_string(), once));
     }
 
     /// What a pass comes to. Where there was one before, it is given up in time for the run to say what is committed; none then.

@@ -181,6 +181,8 @@ impl Work {
             }
             ended = ended.and(Ended::of(&self.table, &mut rows)?);
         }
+        // Here, because what this session has read of a child is locked as long as its transaction is open, and can be seen.
+        session.check_children(&self.table).await?;
         Ok(ended)
     }
 }

@@ -1,15 +1,17 @@
 //! Key reconcile: where count and state disagree, the keys of the source are compared with the keys of the lake, in both
-//! directions. Keys that are gone become tombstones; keys that no window showed (the lake lost them) are fetched.
+//! directions. Keys that are gone become tombstones; keys that no window showed (the lake lost them) are fetched. A key that is there
+//! twice on one of the sides is an error that says so (`doubled.rs`).
 
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use futures::TryStreamExt;
 use starlift_core::manifest::DataFile;
 use starlift_core::{Error, Result, fault};
-use starlift_lake::{Digests, Gone, KeyDigest, Keys, RowDigest, State};
+use starlift_lake::{Digests, Gone, KeyDigest, Keys, Mark, RowDigest, State};
 use starlift_postgres::catalog::SourceTable;
 use starlift_postgres::extract::SourceSession;
 
+use super::doubled;
 use super::incoming::{Came, Incoming};
 use super::sink::Sink;
 use super::table::Task;
@@ -28,11 +30,13 @@ pub(super) struct Found {
 }
 
 /// Compares the keys. `came` are those of this run's window; fetched rows go to `sink`.
+///
+/// Errors: Data where a key is there twice in the source or in the state, which has `rows_before` by its manifest.
 pub(super) async fn reconcile(
     task: &Task<'_>,
     session: &SourceSession,
     table: &SourceTable,
-    state: &State,
+    (state, rows_before): (&State, u64),
     came: &mut Keys,
     sink: &mut Sink,
 ) -> Result<Found> {
@@ -45,20 +49,26 @@ pub(super) async fn reconcile(
     }
     drop(stored);
     known.complete()?;
+    let mut known = doubled::sound(table, known)?;
 
     // What is in no state: either this window brought it, or nobody has seen it.
     let mut unknown = Keys::empty(task.lake.spill());
     let mut keys = session.copy_keys(table).await?;
     while let Some(batch) = keys.try_next().await? {
-        for key in digests.keys_of_key_batch(&batch)? {
-            if known.meet(&key)?.is_none() && !came.is_new(&key)? {
-                unknown.insert(key)?;
+        for (row, key) in digests.keys_of_key_batch(&batch)?.into_iter().enumerate() {
+            let is_first = match known.meet(&key)? {
+                Some((_, mark)) => mark == Mark::Unseen,
+                None => came.is_new(&key)? || unknown.insert(key)?,
+            };
+            if !is_first {
+                return Err(doubled::in_source(table, &batch, &(0..batch.num_columns()).collect::<Vec<_>>(), row));
             }
         }
     }
     let mut bytes_read = keys.finish(&table.name)?;
     drop(keys);
     fault::point("ingest.keys_compared");
+    doubled::whole(table, known.len() + unknown.len(), rows_before)?;
     let kept = known.seen();
     let mut gone = Gone::of(known)?;
     sink.quarantine.gone(&mut gone)?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use futures::TryStreamExt;
-use starlift_core::capture::{self, CaptureMode, Choice, PassReason, Read, Turn};
+use starlift_core::capture::{self, CaptureMode, Choice, FullReason, PassReason, Read, Turn};
 use starlift_core::manifest::{CaptureState, DataFile, FileMode, Proof, Relation, RelationRun, Source};
 use starlift_core::refused::RefusedRows;
 use starlift_core::relation::{self, Pass};
@@ -21,6 +21,7 @@ use starlift_lake::{
 use starlift_postgres::catalog::SourceTable;
 use starlift_postgres::extract::SourceSession;
 
+use super::doubled::{self, Once};
 use super::incoming::Incoming;
 use super::sink::{self, Sink};
 use super::{STAGE, Selection};
@@ -138,24 +139,32 @@ impl Task<'_> {
         let table = self.selection.table(name)?;
         let before = self.before(name);
         let choice = self.choice(name)?;
-        let turn = self.decide(table, asked)?;
+        let mut turn = self.decide(table, asked)?;
         if turn == Turn::Wait {
             return Ok(None);
         }
         let read = Box::pin(self.read(session, table, before, turn)).await;
-        if read.as_ref().is_err_and(|error| error.kind() == ErrorKind::Data) {
-            // Rows of a child that came meanwhile may be why. Behind the rest of a long COPY the answer is not waited for.
-            let looked = tokio::time::timeout(LOOK, session.check_children(table)).await;
-            // Only a child that came says more than the error itself: a transaction that the server ended cannot be asked.
-            if let Ok(Err(came)) = looked
-                && came.kind() == ErrorKind::Unavailable
-            {
-                return Err(came);
+        let mut read = explained(session, table, read).await;
+        if read.as_ref().is_err_and(|error| doubled::unsound(error).is_some()) {
+            if matches!(turn, Turn::Cursor(_)) {
+                session.stamped_is_read().await?;
+            }
+            doubled::check(self, session, table).await?;
+            if !self.closing.contains_key(name) {
+                tracing::warn!(
+                    stage = STAGE,
+                    run_id = self.ctx.run_id,
+                    table = name,
+                    "the lake holds a key of it twice that the source has once: it is read in full"
+                );
+                turn = Turn::Complete(Read::Full { reason: FullReason::Doubled, replaces: true }, None);
+                read = Box::pin(self.anew(session, table, before)).await;
             }
         }
         let (written, replaced) = read?;
-        // Before the proof: rows that came with a partition may be why it does not add up, or does by chance.
+        // Before the proof: rows that came with a partition or a child may be why it does not add up, or does by chance.
         session.check_partitions(table).await?;
+        session.check_children(table).await?;
         let (mode, reason) = match turn {
             Turn::Complete(Read::Window(_), why) => ("window", why.map(|why| why.text().to_string())),
             Turn::Complete(Read::Full { reason, .. }, _) => ("full", Some(self.reason(name, reason))),
@@ -168,7 +177,7 @@ impl Task<'_> {
             rows_read: written.rows_read,
             bytes_read: written.bytes_read,
             millis: now().millis_since(begun) + self.millis_of_chunks(name),
-            proof: if is_complete { Some(self.prove(session, table, &written).await?) } else { None },
+            proof: if is_complete { Some(self.prove(table, &written)?) } else { None },
             files: written.files,
             deleted: written.deleted,
             refused: written.refused,
@@ -210,14 +219,22 @@ impl Task<'_> {
             {
                 self.keyless(session, table, &state).await?
             }
-            (Turn::Complete(Read::Full { replaces: true, .. }, _), _) => {
-                let standing = self.standing(table, before).await?;
-                (self.replace(session, table, standing).await?, true)
-            }
+            (Turn::Complete(Read::Full { replaces: true, .. }, _), _) => self.anew(session, table, before).await?,
             (Turn::Complete(Read::Full { replaces: false, .. }, _), _) => {
-                (self.compare(session, table, &state).await?, false)
+                (self.compare(session, table, &state, rows_before).await?, false)
             }
         })
+    }
+
+    /// Every row, in the place of the state before, and that it is so.
+    async fn anew(
+        &self,
+        session: &SourceSession,
+        table: &SourceTable,
+        before: Option<&Relation>,
+    ) -> Result<(Written, bool)> {
+        let standing = self.standing(table, before).await?;
+        Ok((self.replace(session, table, standing).await?, true))
     }
 
     /// What the newest manifest has of a table.
@@ -248,10 +265,8 @@ impl Task<'_> {
         let mut rows = Incoming::whole(self, session, table).await?;
         let standing = standing.replacing(&table.schema)?;
         let mut sink = Sink::new(self, table, FileMode::Full, standing, rows.encoders())?;
-        while let Some(came) = rows.next(self, table).await? {
-            written.rows_read += came.rows();
-            sink.write(&came.good, came.refused.as_ref()).await?;
-        }
+        let mut once = Once::new(table, self.lake.spill())?;
+        written.rows_read = self.write_all(&mut rows, table, &mut sink, &mut once).await?;
         written.bytes_read = sink.ended(rows.finish(table)?);
         written.wrote(sink.finish(self, table).await?);
         written.rows = session.count(table).await?;
@@ -259,11 +274,35 @@ impl Task<'_> {
         Ok(written)
     }
 
+    /// Writes rows as they come, each key once, and says how many they were.
+    pub(super) async fn write_all(
+        &self,
+        rows: &mut Incoming,
+        table: &SourceTable,
+        sink: &mut Sink,
+        once: &mut Once,
+    ) -> Result<u64> {
+        let mut number = 0;
+        while let Some(came) = rows.next(self, table).await? {
+            number += came.rows();
+            once.take(table, &came)?;
+            sink.write(&came.good, came.refused.as_ref()).await?;
+        }
+        Ok(number)
+    }
+
     /// Every row, compared with the state: only what differs is written.
-    async fn compare(&self, session: &SourceSession, table: &SourceTable, state: &State) -> Result<Written> {
+    async fn compare(
+        &self,
+        session: &SourceSession,
+        table: &SourceTable,
+        state: &State,
+        rows_before: u64,
+    ) -> Result<Written> {
         let mut written = Written::default();
         let mut sink = Sink::new(self, table, FileMode::Window, Quarantine::of(state).await?, 1)?;
-        let mut difference = Difference::new(&table.name, table.schema.clone(), state.index().await?)?;
+        let known = doubled::sound(table, state.index().await?)?;
+        let mut difference = Difference::new(&table.name, table.schema.clone(), known)?;
         let mut rows = Incoming::whole(self, session, table).await?;
         while let Some(came) = rows.next(self, table).await? {
             written.rows_read += came.rows();
@@ -271,6 +310,7 @@ impl Task<'_> {
         }
         written.bytes_read = sink.ended(rows.finish(table)?);
         let keys = difference.into_keys();
+        doubled::whole(table, keys.len(), rows_before)?;
         written.known = keys.seen() + keys.new_keys();
         let mut gone = Gone::of(keys)?;
         sink.quarantine.gone(&mut gone)?;
@@ -357,12 +397,11 @@ impl Task<'_> {
     }
 
     /// The count that the snapshot gave is the number of rows that the lake holds after this run: promise 1.
-    async fn prove(&self, session: &SourceSession, table: &SourceTable, written: &Written) -> Result<Proof> {
+    fn prove(&self, table: &SourceTable, written: &Written) -> Result<Proof> {
         let proof = Proof { counted: written.rows, known: written.known, reconciled: written.reconciled };
         if proof.agrees() {
             return Ok(proof);
         }
-        session.check_children(table).await?;
         let (Proof { counted, known, .. }, name) = (proof, &table.name);
         let is_full = table.schema.key.is_empty() || self.choice(name)?.mode == CaptureMode::Full;
         let hint = if is_full {
@@ -378,4 +417,19 @@ impl Task<'_> {
             .with_detail(format!("the lake would hold {known} rows, and the snapshot has {counted}"))
             .with_hint(hint))
     }
+}
+
+/// What was read of a table, or why it is wrong: rows of a child that came meanwhile say more than an error about the rows themselves.
+pub(super) async fn explained<T>(session: &SourceSession, table: &SourceTable, read: Result<T>) -> Result<T> {
+    if read.as_ref().is_err_and(|error| error.kind() == ErrorKind::Data) {
+        // Behind the rest of a long COPY the answer is not waited for.
+        let looked = tokio::time::timeout(LOOK, session.check_children(table)).await;
+        // A transaction that the server ended cannot be asked.
+        if let Ok(Err(came)) = looked
+            && came.kind() == ErrorKind::Unavailable
+        {
+            return Err(came);
+        }
+    }
+    read
 }

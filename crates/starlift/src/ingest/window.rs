@@ -9,6 +9,7 @@ use starlift_lake::{Difference, Digests, KeyDigest, Keys, Quarantine, State};
 use starlift_postgres::catalog::SourceTable;
 use starlift_postgres::extract::SourceSession;
 
+use super::doubled;
 use super::incoming::{Came, Incoming};
 use super::reconcile;
 use super::sink::Sink;
@@ -59,7 +60,7 @@ impl Task<'_> {
         fault::point("ingest.table_copied");
         written.known = rows_before + came.new_keys();
         if written.rows != written.known {
-            let found = reconcile::reconcile(self, session, table, state, &mut came, &mut sink).await?;
+            let found = reconcile::reconcile(self, session, table, (state, rows_before), &mut came, &mut sink).await?;
             written.known = found.kept + came.new_keys() + found.fetched;
             written.reconciled = true;
             written.rows_read += found.fetched;
@@ -95,7 +96,8 @@ impl Task<'_> {
                 }
             }
             if difference.is_none() && (written.rows_read > BUFFERED_ROWS || bytes > BUFFERED_BYTES) {
-                let whole = Difference::new(&table.name, table.schema.clone(), state.index().await?)?;
+                let known = doubled::sound(table, state.index().await?)?;
+                let whole = Difference::new(&table.name, table.schema.clone(), known)?;
                 difference = Some(flush(whole, &mut buffered, sink).await?);
             }
         }

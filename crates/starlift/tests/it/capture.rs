@@ -8,6 +8,7 @@
 //! | late commits, idle transactions, savepoints and exception blocks, prepared transactions, serial gaps, one snapshot | `late_commits` |
 //! | ties, precision, clocks, backdated and untouched stamps | `stamps` |
 //! | deletes, keys that return or change, `TRUNCATE`, frozen copies, tables without a key | `deletes` |
+//! | keys that are there twice behind a broken index | `doubled` |
 //! | defaults, columns that came again, labels, types, names, rewrites before the first read | `ddl` |
 //! | partitions that are attached, detached or filled elsewhere, also while they are read | `partitions` |
 //! | row-level security, views, grants on columns | `security` |
@@ -19,6 +20,7 @@
 mod cursors;
 mod ddl;
 mod deletes;
+mod doubled;
 pub(crate) mod lab;
 mod late_commits;
 mod partitions;

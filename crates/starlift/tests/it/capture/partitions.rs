@@ -2,7 +2,7 @@
 
 use starlift_core::ErrorKind;
 
-use crate::capture::lab::{Lab, Meanwhile, why_full};
+use crate::capture::lab::{Lab, Meanwhile, SALE, why_full};
 use crate::chunks::settle;
 use crate::world::of;
 
@@ -230,6 +230,42 @@ async fn a_child_that_inherits_while_its_table_is_read_stops_the_run() {
     // The key holds no more over both of them.
     let report = lab.catch_up().await;
     assert_eq!((why_full(of(&report, "t")), of(&report, "t").rows), (Some("schema changed"), 3));
+}
+
+/// A run that follows stamps counts nothing: nothing else would tell.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_that_inherits_while_stamps_are_followed_stops_the_run() {
+    let lab = Lab::new(&format!(
+        "{SALE} create index on sale (last_updated); create schema elsewhere;
+         create table elsewhere.kid (id bigint not null, v int, last_updated timestamptz not null default now());
+         insert into elsewhere.kid values (1, -1)"
+    ))
+    .await;
+    lab.configure("[source.tables.sale]\ncapture = \"cursor\"\nxid_pass_every = 50");
+    lab.catch_up().await;
+    assert_eq!(of(&lab.catch_up().await, "sale").mode, "cursor");
+    let before = lab.manifests();
+    let meanwhile = Meanwhile::at(&lab, "sale", "alter table elsewhere.kid inherit sale");
+    let error = starlift::ingest(&lab.watched(meanwhile.clone()), None).await.unwrap_err();
+    assert_eq!((meanwhile.outcome().as_str(), error.kind()), ("", ErrorKind::Unavailable), "{error:?}");
+    assert_eq!((lab.manifests(), error.hint()), (before, Some("run again")));
+    lab.run("alter table elsewhere.kid no inherit sale").await;
+    lab.catch_up().await;
+}
+
+/// It shows its rows to its own session alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_temporary_child_of_another_session_takes_no_key_away() {
+    let lab = Lab::new(SALE).await;
+    lab.catch_up().await;
+    let other = lab.session().await;
+    other
+        .batch_execute("create temp table scratch () inherits (sale); insert into scratch values (1, 77)")
+        .await
+        .unwrap();
+    for report in [lab.catch_up().await, lab.catch_up().await] {
+        assert_eq!((why_full(of(&report, "sale")), of(&report, "sale").rows), (None, 3));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -232,6 +232,29 @@ async fn keys_of_any_type_and_tables_with_partitions_are_read_in_chunks() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_child_that_inherits_for_a_moment_stops_the_chunk_that_shows_its_rows() {
+    let kid = |name: &str, shift: u32| {
+        format!(
+            "create table elsewhere.{name} (like wide including all);
+             insert into elsewhere.{name} select id + {shift}, -1, filler from wide where id <= 30;"
+        )
+    };
+    // With keys of its own, and with keys that the table has.
+    let lab = lab(&format!("{WIDE} create schema elsewhere; {} {}", kid("other", 1), kid("same", 0))).await;
+    for name in ["other", "same"] {
+        let inherit = format!("alter table elsewhere.{name} inherit wide");
+        let moments = Moments::of(&lab, "wide", &[(1, &inherit)]);
+        let error = starlift::ingest(&lab.watched(moments.clone()), None).await.unwrap_err();
+        moments.passed();
+        assert_eq!((error.kind(), error.hint()), (ErrorKind::Unavailable, Some("run again")), "{error:?}");
+        assert_eq!(lab.manifests(), 0, "nothing is committed");
+        lab.run(&format!("alter table elsewhere.{name} no inherit wide")).await;
+    }
+    let report = lab.catch_up().await;
+    assert_eq!((of(&report, "wide").rows, of(&report, "wide").rows_read), (4_000, 4_000));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn partitions_that_come_go_and_return_between_chunks_do_not_start_the_base_over() {
     let rows = "i, i, repeat(md5(i::text), 28) from generate_series";
     let lab = lab(&format!(
