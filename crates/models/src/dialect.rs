@@ -188,7 +188,7 @@ fn of_nothing(plan: &LogicalPlan, column: usize) -> PlanResult<Option<Expr>> {
         LogicalPlan::Limit(limit) => of_nothing(&limit.input, column),
         LogicalPlan::Distinct(distinct) => of_nothing(distinct.input(), column),
         LogicalPlan::Aggregate(aggregate) if aggregate.group_expr.is_empty() => {
-            Ok(Some(match aggregate.aggr_expr.get(column).map(Expr::clone).map(Expr::unalias) {
+            Ok(Some(match aggregate.aggr_expr.get(column).cloned().map(Expr::unalias) {
                 Some(Expr::AggregateFunction(call)) if counts(call.func.name()) => lit(0_i64),
                 _ => lit(ScalarValue::Null),
             }))
