@@ -102,7 +102,7 @@ fn strict_function(target: &DataType) -> Option<StrictFunction> {
 }
 
 /// Whether a cast carries every value of a type exactly. A timestamp becomes its date or its time on purpose.
-fn keeps_every_value(source: &DataType, target: &DataType) -> bool {
+pub(crate) fn keeps_every_value(source: &DataType, target: &DataType) -> bool {
     use DataType::*;
     let text = |data_type: &DataType| matches!(data_type, Utf8 | LargeUtf8 | Utf8View);
     match (source, target) {
@@ -133,6 +133,12 @@ fn keeps_every_value(source: &DataType, target: &DataType) -> bool {
         (List(from) | LargeList(from), List(to) | LargeList(to)) => keeps_every_value(from.data_type(), to.data_type()),
         _ => false,
     }
+}
+
+/// Whether a cast takes digits behind the point off, so that several values become one.
+pub(crate) fn rounds(source: &DataType, target: &DataType) -> bool {
+    let is_number = target.is_integer() || whole_digits(target).is_some();
+    whole_digits(source).is_some() && is_number && scale(source) > scale(target).max(0)
 }
 
 fn integer_range(integer: &DataType) -> (i128, i128) {

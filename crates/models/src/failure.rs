@@ -23,7 +23,8 @@ pub(crate) fn planning(model: &Model, error: DataFusionError) -> Error {
         DataFusionError::Internal(_) => (ErrorKind::Internal, "write"),
         _ => (ErrorKind::Config, "mend"),
     };
-    let text = error.strip_backtrace();
+    // What is around the innermost error names rules of the engine.
+    let text = root(&error).strip_backtrace();
     let mut detail = text.lines().next().unwrap_or_default().trim();
     for prefix in ["Error during planning: ", "Schema error: ", "SQL error: ", "Invalid or Unsupported Configuration: "]
     {

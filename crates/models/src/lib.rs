@@ -8,6 +8,8 @@
 //! - a model reads what is registered and nothing else, and writes nothing;
 //! - a value that a strict function refuses costs its row only, and the row comes out with its key, the column and the
 //!   reason, where the call makes a column of the model; anywhere else it is an error;
+//! - where the engine would silently take an expression for something else than PostgreSQL does, it is made right or
+//!   refused;
 //! - whole numbers do not wrap, times do not lose microseconds, and casts that can lose are warned about;
 //! - an error of an input's stream comes out as it went in; no error holds a row value; a panic in the engine becomes
 //!   an Internal error;
@@ -20,6 +22,7 @@ mod arithmetic;
 mod calendar;
 mod casts;
 mod checked_sum;
+mod dialect;
 mod evaluation;
 mod extremes;
 mod failure;
@@ -28,11 +31,13 @@ mod incremental;
 mod input;
 mod key_texts;
 mod lenient;
+mod meaning;
 mod memory;
 mod model_test;
 mod output;
 mod prepared;
 mod purity;
+mod rewriting;
 mod seed;
 mod session;
 mod ties;

@@ -23,7 +23,7 @@ use crate::evaluation::Evaluation;
 use crate::incremental::{self, Shape};
 use crate::input::{Input, InputSource};
 use crate::model_test::{RowTest, RowTests, Seeds, row_tests};
-use crate::{casts, failure, lenient, output, purity, ties};
+use crate::{casts, dialect, failure, lenient, output, purity, ties};
 
 /// The name of the column of a refused row that names the refused column.
 pub const REFUSED_COLUMN: &str = "_refused_column";
@@ -144,6 +144,7 @@ async fn plan(model: &Model, state: SessionState, seeds: &Seeds) -> Result<Prepa
     let bad = |error| failure::planning(model, error);
     let written = query(model, &state).await?;
     purity::check(model, &written)?;
+    dialect::check(model, &written)?;
     let nothing = |_: &LogicalPlan, _: &dyn datafusion::optimizer::AnalyzerRule| {};
     let analysed = state.analyzer().execute_and_check(written.clone(), state.config_options(), nothing).map_err(bad)?;
     let schema = output::table_schema(model, analysed.schema())?;
@@ -185,6 +186,9 @@ async fn query(model: &Model, state: &SessionState) -> Result<LogicalPlan> {
     };
     if !is_query {
         return Err(refused("it is not one `select` query".into()));
+    }
+    if let AnyStatement::Statement(inner) = &statement {
+        dialect::check_words(model, inner)?;
     }
     let plan = state.statement_to_plan(statement).await.map_err(bad)?;
     let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);

@@ -28,6 +28,7 @@ use crate::checked_sum::checked_sum;
 use crate::extremes::extremes;
 use crate::functions;
 use crate::input::{Input, InputSource};
+use crate::meaning::{self, Meaning};
 use crate::memory::{SessionMemory, merge_bytes};
 use crate::model_test::Seeds;
 use crate::prepared::{PreparedModel, prepare};
@@ -112,12 +113,13 @@ impl Session {
             .with_default_features()
             .with_table_function_list(vec![])
             .with_analyzer_rule(Arc::new(CheckedArithmetic))
+            .with_analyzer_rule(Arc::new(Meaning))
             .with_analyzer_rule(Arc::new(TiesOfRows))
             .with_optimizer_rule(Arc::new(TiesOfWindows));
         *builder.file_formats() = None;
         *builder.table_factories() = None;
         let context = SessionContext::new_with_state(builder.build());
-        for function in functions::all() {
+        for function in functions::all().chain(meaning::functions()) {
             context.register_udf(function);
         }
         context.register_udaf(checked_sum());
@@ -148,7 +150,8 @@ impl Session {
     /// Plans a model over the registered inputs. No input is opened.
     ///
     /// Errors: Config for SQL that cannot be planned, for a function that is not immutable (`now()`), for anything but
-    /// a query, and for columns and tests that do not fit the header; Unsupported for SQL or types that are not carried.
+    /// a query, for what the engine takes for something else than PostgreSQL does, and for columns and tests that do not fit
+    /// the header; Unsupported for SQL or types that are not carried.
     pub async fn prepare(&self, model: &Model) -> Result<PreparedModel> {
         let mut known = self.names();
         known.sort();

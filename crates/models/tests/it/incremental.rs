@@ -73,6 +73,12 @@ async fn links_lead_from_every_scan_to_the_one_that_has_the_key() {
             "with v as (select id, w from u) select t.id from t join v on v.id = t.u and v.w = t.w",
             "t.0 u.0=t.1 u.1=t.2",
         ),
+        // What keeps the meaning of an expression hides no link.
+        (
+            "select t.id, case when t.w <> 0 then 10 / t.w > 1 end as x, round(t.w * 1.5, 1) as r, \
+             (t.w * 1.5)::numeric(10,0) as c from t join u on t.u = u.id and case when u.w <> 0 then 1 / u.w > 0 end",
+            "t.0 u.0=t.1",
+        ),
         // Each reading of an input is a scan of its own.
         ("select a.id from t a join t b on b.id = a.u", "t.0 t.0=t.1"),
         // A key that equals a column of a scan that is there in every row.

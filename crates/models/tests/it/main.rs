@@ -4,6 +4,7 @@ mod bounds;
 mod errors;
 mod exactness;
 mod incremental;
+mod meaning;
 mod outside;
 mod refusals;
 mod support;
