@@ -162,14 +162,22 @@ fn own_order(call: &AggregateFunction, schema: &DFSchema) -> Vec<SortExpr> {
 }
 
 /// The order that calls share as far as theirs is its beginning. Of those that the engine has to sort for, it takes the
-/// longest: it sorts once.
+/// longest, of those that are written before those that would be given: it sorts once.
 fn base(calls: &[AggregateFunction], schema: &DFSchema) -> Vec<SortExpr> {
     let orders = |sorted: bool| {
-        let calls = calls.iter().filter(move |call| !sorted || call.func.order_sensitivity().hard_requires());
+        let calls = calls.iter().filter(move |call| !sorted || is_sorted_for(call));
         calls.map(|call| own_order(call, schema)).filter(|order| !order.is_empty())
     };
-    let longest = orders(true).reduce(|longest, order| if order.len() > longest.len() { order } else { longest });
-    longest.or_else(|| orders(false).next()).unwrap_or_default()
+    let longer =
+        |longest: Vec<SortExpr>, order: Vec<SortExpr>| if order.len() > longest.len() { order } else { longest };
+    let written = calls.iter().filter(|call| is_sorted_for(call) && !call.params.order_by.is_empty());
+    let longest = written.map(|call| call.params.order_by.clone()).reduce(longer);
+    longest.or_else(|| orders(true).reduce(longer)).or_else(|| orders(false).next()).unwrap_or_default()
+}
+
+/// Whether the engine sorts the rows for a call, which it does once for all of them.
+fn is_sorted_for(call: &AggregateFunction) -> bool {
+    call.func.order_sensitivity().hard_requires()
 }
 
 /// A call with the end of its order: the arguments of all calls that share it, so that those of one group take the same row.
@@ -181,6 +189,11 @@ fn in_whole_order(
 ) -> (AggregateFunction, bool) {
     let own = own_order(&call, schema);
     let shares = |order: &[SortExpr]| base.starts_with(order);
+    // Orders that contradict one another stay as they are written: the engine may read one of them from its end, and refuses all others.
+    let is_contradicted = |other: &AggregateFunction| is_sorted_for(other) && !shares(&other.params.order_by);
+    if is_sorted_for(&call) && calls.iter().any(is_contradicted) {
+        return (call, false);
+    }
     if call.params.distinct {
         // It takes no order but that of its values, and none that another call contradicts.
         let fits = call.params.order_by.is_empty() && (shares(&own) || !call.func.order_sensitivity().hard_requires());

@@ -128,6 +128,27 @@ async fn in_an_ordinary_session_most_picks_follow_the_order_in_which_rows_are_re
 }
 
 #[tokio::test]
+async fn orders_that_contradict_one_another_are_left_to_the_engine() {
+    for (sql, of_last) in [
+        (
+            "select g, string_agg(distinct t, ',') as x, string_agg(id::text, ',' order by d) as y from v group by g",
+            "12,",
+        ),
+        (
+            "select g, string_agg(id::text, ',' order by d desc) as x, string_agg(t, ',' order by d) as y from v group by g",
+            "y,",
+        ),
+        ("select g, nth_value(id, 1 order by d desc) as x, nth_value(id, 1 order by d) as y from v group by g", "12"),
+    ] {
+        for session in sessions() {
+            let rows =
+                evaluate(&session, &model("g", sql)).await.unwrap_or_else(|error| panic!("{sql}\n{error:?}")).rows;
+            assert!(rows.len() == 3 && rows[2].split('|').nth(2).unwrap().starts_with(of_last), "{sql}: {rows:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_order_that_is_given_holds_and_equal_rows_come_by_their_other_columns() {
     let limit = "select id, d from v order by d desc limit 4";
     assert_eq!(always("id", limit).await, ["5|7", "6|7", "7|7", "8|8"]);

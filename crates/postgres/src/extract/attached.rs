@@ -6,6 +6,8 @@
 //! others were there the whole time, and what changed in them is in the window by its rows. Rows of a partition that is gone are
 //! found by the count.
 
+use std::collections::BTreeSet;
+
 use starlift_core::xid::XidWindow;
 use starlift_core::{Error, Result, fault};
 
@@ -81,10 +83,12 @@ impl SourceSession {
             return Ok(());
         }
         // A plan has those of now, and a query on the catalog would show those of the snapshot.
-        let sql = format!("explain (format json) select from {}", quote_qualified(&self.schema, &table.name));
+        let sql = format!("explain (verbose, format json) select from {}", quote_qualified(&self.schema, &table.name));
         let row = self.client().query_one(&sql, &[]).await.map_err(|e| self.failed("check", table, e))?;
         let plan: serde_json::Value = row.try_get(0).map_err(|e| self.failed("check", table, e))?;
-        if scanned(&plan) > 1 + table.schema.partitions.len() {
+        let mut found = BTreeSet::new();
+        scanned(&plan, &mut found);
+        if found.len() > 1 + table.schema.partitions.len() {
             return Err(Error::unavailable(format!(
                 "table `{}.{}` got a child by inheritance",
                 self.schema, table.name
@@ -96,14 +100,20 @@ impl SourceSession {
     }
 }
 
-/// How many tables a plan reads.
-fn scanned(plan: &serde_json::Value) -> usize {
+/// The tables that a plan reads, with their schemas. What an extension's scan reads below it is its own matter.
+fn scanned(plan: &serde_json::Value, found: &mut BTreeSet<(String, String)>) {
     match plan {
-        serde_json::Value::Array(parts) => parts.iter().map(scanned).sum(),
+        serde_json::Value::Array(parts) => parts.iter().for_each(|part| scanned(part, found)),
         serde_json::Value::Object(node) => {
-            usize::from(node.contains_key("Relation Name")) + node.values().map(scanned).sum::<usize>()
+            let text = |name| node.get(name).and_then(serde_json::Value::as_str).map(String::from);
+            match text("Relation Name") {
+                Some(name) => {
+                    found.insert((text("Schema").unwrap_or_default(), name));
+                }
+                None => node.values().for_each(|part| scanned(part, found)),
+            }
         }
-        _ => 0,
+        _ => {}
     }
 }
 
@@ -115,8 +125,18 @@ mod tests {
     fn a_plan_tells_how_many_tables_it_reads() {
         let scan = |name: &str| serde_json::json!({ "Node Type": "Seq Scan", "Relation Name": name, "Alias": name });
         let plan = |node| serde_json::json!([{ "Plan": node }]);
-        assert_eq!(scanned(&plan(scan("t"))), 1);
+        let number = |plan| {
+            let mut found = BTreeSet::new();
+            scanned(&plan, &mut found);
+            found.len()
+        };
+        assert_eq!(number(plan(scan("t"))), 1);
         let append = serde_json::json!({ "Node Type": "Append", "Plans": [scan("t"), scan("kid")] });
-        assert_eq!(scanned(&plan(append)), 2);
+        assert_eq!(number(plan(append)), 2);
+        // Such as a chunk that an extension has compressed, part of which is scanned as it is.
+        let mut custom = scan("kid");
+        custom["Plans"] = serde_json::json!([scan("compressed")]);
+        let append = serde_json::json!({ "Node Type": "Append", "Plans": [scan("t"), custom, scan("kid")] });
+        assert_eq!(number(plan(append)), 2);
     }
 }

@@ -24,15 +24,15 @@ use crate::sqlstate::classify;
 /// Sessions of this database but our own, with the transaction that each has open, and since when it is at work, where it shows
 /// that. A session that shows itself idle has ended its transaction between the two lists, and one that is in the list of locks
 /// alone is being set up, or was when the other list was read: what it does, it begins later. An active one may be between two transactions
-/// of its message, whose time, that of `query_start`, the next one has; it is before `xact_start` in a procedure that commits, too. (A walsender is
-/// active as long as it sends.) What has no user cleans up and writes no row. The clock is that of the statement's arrival, before both lists.
+/// of its message, whose time, that of `query_start`, the next one has; it is before `xact_start` in a procedure that commits, too. (Of what is no
+/// client, such as a walsender or an extension's worker, some are always active.) What has no user cleans up and writes no row. The clock is that of the statement's arrival, before both lists.
 const OPEN: &str = "
 select statement_timestamp(), pg_postmaster_start_time(), pg_is_in_recovery(), session.process, session.shows, session.name, session.began
 from (values (1)) as one (row)
 left join (
   select a.pid::text as process, coalesce(a.state <> 'disabled', false) as shows, l.virtualtransaction::text as name,
          least(a.xact_start, case when a.state in ('active', 'fastpath function call')
-                                   and (l.pid is not null or a.backend_type <> 'walsender') then a.query_start end) as began
+                                   and (l.pid is not null or a.backend_type = 'client backend') then a.query_start end) as began
   from pg_catalog.pg_stat_activity a
   left join pg_catalog.pg_locks l
     on l.pid = a.pid and l.locktype = 'virtualxid' and l.mode = 'ExclusiveLock' and l.granted

@@ -162,7 +162,14 @@ impl Work<'_, '_> {
             let before = search.sum;
             self.pass(client, model, stage, search, refusals).await?;
             if search.count_put_off == 0 {
-                return Ok(());
+                if untried.is_empty() {
+                    return Ok(());
+                }
+                // All that was put off is in, or refused for good: on to what an earlier pass did not come to.
+                search.numbered.left.append(&mut untried);
+                search.by_set = search.refers_to_itself;
+                passes = 0;
+                continue;
             }
             if (passes == 0 || search.sum != before) && passes < PASSES {
                 let mut again = search.put_off.clone();

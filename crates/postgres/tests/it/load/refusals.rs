@@ -346,3 +346,28 @@ async fn a_text_that_the_warehouses_encoding_does_not_have_stands_aside_by_colum
     w.next(vec![change(&model, &[]), change(&code, &[]).gone(&[&["ż1"], &["é1"]])]).await.unwrap();
     assert_eq!(w.rows("select code from current_dim_c").await, ["b"]);
 }
+
+#[tokio::test]
+async fn what_was_not_tried_before_put_off_rows_came_in_is_tried_after_them() {
+    let mut w = Warehouse::with("create table dim_slot (id int primary key, slot int unique)").await;
+    let model = dimension("dim_slot", "id int4, slot int4");
+    // Of three rows the first takes the place of the second, and the third that of the first: so two are put off. With the four of
+    // the last group they are as many as one pass puts off, and what comes behind them waits.
+    let mut moved = Vec::new();
+    for first in (1..=376).step_by(3) {
+        moved.extend([(first, first + 1), (first + 1, 1_001 + first), (first + 2, first)]);
+    }
+    moved.extend([(379, 380), (380, 381), (381, 2_000), (382, 379)]);
+    moved.extend((383..=432).map(|id| (id, 3_000 + id)));
+    let texts = |rows: &[(i32, i32)]| -> Vec<[String; 2]> {
+        rows.iter().map(|(id, slot)| [id.to_string(), slot.to_string()]).collect()
+    };
+    let before: Vec<(i32, i32)> = (1..=432).map(|id| (id, id)).collect();
+    for rows in [texts(&before), texts(&moved)] {
+        let rows: Vec<[&str; 2]> = rows.iter().map(|[id, slot]| [id.as_str(), slot.as_str()]).collect();
+        let rows: Vec<&[&str]> = rows.iter().map(|row| row.as_slice()).collect();
+        w.next(vec![change(&model, &rows)]).await.unwrap();
+    }
+    assert_eq!(w.one("select count(*) from dim_slot where slot = id").await, "0");
+    assert_eq!(w.one("select count(*) from dim_slot where slot = 3000 + id").await, "50");
+}
