@@ -262,6 +262,15 @@ fn missing_index(pair: Pair<'_>) -> Option<Statement> {
     Some(Statement { is_index: true, ..Statement::create(format!("index `{name}`"), sql) })
 }
 
+/// What stands in the schema under the name of a view.
+struct Existing {
+    kind: String,
+    comment: Option<String>,
+    columns: Vec<String>,
+    /// The tables that it reads, if it is a view.
+    reads: Vec<u32>,
+}
+
 async fn missing_views(client: &Client, pipeline: &str, schema: &str, pairs: &[Pair<'_>]) -> Result<Vec<Statement>> {
     let names: Vec<String> = pairs.iter().map(|p| view::view_name(&p.model.name)).collect();
     let sql = "select c.relname::text, c.relkind::text, obj_description(c.oid, 'pg_class'), \
@@ -272,19 +281,23 @@ async fn missing_views(client: &Client, pipeline: &str, schema: &str, pairs: &[P
                             where w.ev_class = c.oid) \
                from pg_class c where c.relnamespace = (select oid from pg_namespace where nspname = $1) and c.relname = any ($2)";
     let rows = query(client, sql, &[(&schema, Type::TEXT), (&names, Type::TEXT_ARRAY)], READ).await?;
-    let mut existing: BTreeMap<String, (String, Option<String>, Vec<String>, Vec<u32>)> = BTreeMap::new();
+    let mut existing: BTreeMap<String, Existing> = BTreeMap::new();
     for row in rows {
         let read = |e| classify(e, READ);
-        let names: (String, Option<String>) = (row.try_get(1).map_err(read)?, row.try_get(2).map_err(read)?);
-        let parts = (row.try_get(3).map_err(read)?, row.try_get(4).map_err(read)?);
-        existing.insert(row.try_get(0).map_err(read)?, (names.0, names.1, parts.0, parts.1));
+        let found = Existing {
+            kind: row.try_get(1).map_err(read)?,
+            comment: row.try_get(2).map_err(read)?,
+            columns: row.try_get(3).map_err(read)?,
+            reads: row.try_get(4).map_err(read)?,
+        };
+        existing.insert(row.try_get(0).map_err(read)?, found);
     }
     let mut statements = Vec::new();
     for (pair, name) in pairs.iter().zip(names) {
         let model = &pair.model.name;
         let definition = view::definition(*pair, pipeline);
         match existing.get(&name) {
-            Some((kind, comment, ..)) if kind != "v" || !view::is_ours(comment.as_deref()) => {
+            Some(found) if found.kind != "v" || !view::is_ours(found.comment.as_deref()) => {
                 return Err(Error::config(format!("`{name}` in the warehouse is not a view of starlift"))
                     .with_detail(format!("the current rows of model `{model}` are to be seen under this name"))
                     .with_hint(format!("rename it, such as `alter view {} rename to …;`, and run again", {
@@ -292,13 +305,13 @@ async fn missing_views(client: &Client, pipeline: &str, schema: &str, pairs: &[P
                     }))
                     .with_context("model", model.clone()));
             }
-            Some((_, comment, ..)) if *comment == Some(view::comment(model, &definition)) => {}
+            Some(found) if found.comment == Some(view::comment(model, &definition)) => {}
             found => {
                 let view = quote_qualified(schema, &name);
                 let columns: Vec<&str> = pair.target.columns.iter().map(|c| c.name.as_str()).collect();
                 // Of another table, such as one that was put away under another name, the columns in the same places are not the same.
-                let own = found.filter(|(.., reads)| reads.contains(&pair.target.oid));
-                let mut sql = own.map_or_else(Vec::new, |(_, _, had, _)| view::renames(&view, had, &columns));
+                let own = found.filter(|found| found.reads.contains(&pair.target.oid));
+                let mut sql = own.map_or_else(Vec::new, |own| view::renames(&view, &own.columns, &columns));
                 sql.push(view::create_sql(schema, model, &definition));
                 let made = Statement::create(format!("view `{name}`"), sql.join("\n"));
                 statements.push(Statement { replaces: found.map(|_| view), ..made });
