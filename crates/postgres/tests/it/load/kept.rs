@@ -277,3 +277,18 @@ async fn a_record_id_that_counts_downwards_is_refused_with_the_statement_that_me
         }
     }
 }
+
+#[tokio::test]
+async fn a_trigger_that_rewrites_the_key_of_a_fact_skips_none_and_one_that_drops_rows_beside_it_does() {
+    let sql = "create table fact_code (record_id serial primary key, code text not null, n int);
+        create function upper_code() returns trigger language plpgsql as
+            $$ begin if new.n = 9 then return null; end if; new.code := upper(new.code); return new; end $$;
+        create trigger t before insert on fact_code for each row execute function upper_code()";
+    let model = fact("fact_code", "code text, n int4");
+    let mut w = Warehouse::with(sql).await;
+    let done = w.next(vec![change(&model, &[&["ab", "1"], &["cd", "2"]])]).await.unwrap();
+    assert_eq!((report(&done, "fact_code").inserted, aside(&done, "fact_code")), (2, (0, 0)));
+    assert_eq!(w.rows("select code, n from fact_code order by 1").await, ["AB|1", "CD|2"]);
+    let error = w.next(vec![change(&model, &[&["ef", "9"]])]).await.unwrap_err();
+    assert!(text(&error).contains("skipped it"), "{}", text(&error));
+}
